@@ -1,0 +1,30 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test clean
+
+# Make a 600-frame video in the maze and say where it is and how fast it went.
+demo: .venv/installed
+	$(BIN)/arvdm generate --prompt-frames examples/maze.mp4 --length 600 -y -o demo.mp4
+
+# Everything that must hold before a change goes in; pytest runs last.
+test: .venv/installed-for-tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	@$(BIN)/pytest
+
+clean:
+	rm -rf .venv build dist demo.mp4 demo.json .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/installed: pyproject.toml | .venv
+	$(BIN)/pip install --quiet -e .
+	@touch $@
+
+.venv/installed-for-tests: pyproject.toml | .venv
+	$(BIN)/pip install --quiet -e '.[data,dev]'
+	@touch $@ .venv/installed
+
+.venv:
+	$(PYTHON) -m venv .venv

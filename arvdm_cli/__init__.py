@@ -1,0 +1,3 @@
+"""Long, action-conditioned video with auto-regressive video diffusion models."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,191 @@
+"""What all commands share on the terminal: the flags of every command, the two consoles, messages and progress.
+
+stdout carries results only, and everything else goes to stderr. Text is printed as it is: no rich markup.
+"""
+
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.text import Text
+
+from ..errors import ArvdmError
+
+Color = Literal["auto", "always", "never"]
+ProgressKind = Literal["auto", "bar", "plain", "json", "none"]
+
+
+@dataclass
+class Settings:
+    """The flags of every command, as `configure` left them when the program began."""
+
+    quiet: bool = False  # no progress and no notes
+    verbose: bool = False  # details too
+    debug: bool = False  # the traceback of every error
+    color: Color = "auto"
+    json: bool = False  # the result as one JSON object
+    progress: ProgressKind = "auto"
+
+
+settings = Settings()
+console = Console(stderr=True)
+out = Console()
+
+
+def configure(chosen: Settings):
+    """Take over the flags of this run, and open both consoles in the colours they ask for."""
+    vars(settings).update(vars(chosen))
+    colors: dict[str, Any] = {
+        "color_system": {"auto": "auto", "always": "256", "never": None}[settings.color],
+        "no_color": False if settings.color == "always" else None,  # None: NO_COLOR decides
+    }
+    for each in (console, out):
+        Console.__init__(each, stderr=each.stderr, markup=False, emoji=False, highlight=False, **colors)
+
+
+configure(settings)
+
+
+def say(message: str):
+    """Print a note for the user, unless `-q`."""
+    if not settings.quiet:
+        _note("note", "", "", message)
+
+
+def detail(message: str):
+    """Print a note for the curious, with `-v` only."""
+    if settings.verbose:
+        _note("note", "", "dim", message)
+
+
+def warn(message: str):
+    """Print a warning, `-q` or not."""
+    _note("warning", "arvdm: warning: ", "bold yellow", message)
+
+
+def _note(event: str, label: str, style: str, message: str):
+    if settings.progress == "json":
+        _write_event(event, message=message)
+    else:
+        console.print(Text.assemble((label, style), (printable(message), "" if label else style)), soft_wrap=True)
+
+
+def show_error(error: ArvdmError):
+    """Print what happened and what to try, a line each."""
+    console.print(Text.assemble(("arvdm: error: ", "bold red"), printable(str(error))), soft_wrap=True)
+    if error.hint:
+        console.print(Text.assemble(("hint: ", "bold cyan"), printable(error.hint)), soft_wrap=True)
+
+
+def write_json(result: dict[str, Any], stderr: bool = False):
+    """Print a command's result for `--json`, in one line; on stderr when stdout carries the video."""
+    print(json.dumps(result, default=str), file=sys.stderr if stderr else sys.stdout, flush=True)
+
+
+def printable(text: str) -> str:
+    """Escape what would break the line or steer the terminal: control characters, bytes that are no text."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def progress(
+    what: str, total: int | None = None, rate: str = "per_second", first: int = 0
+) -> AbstractContextManager[Callable[..., None]]:
+    """Show how far a loop has come, as `--progress` says; yields `report(index, **facts)`, for each thing that is done.
+
+    what: one thing, such as "frame"; also the name of the event
+    total: how many there are in the end, those before `first` included; None: nobody knows
+    rate: what a thing per second is called, such as "fps"
+    first: the index of the first thing this run makes; indices count from 0
+    facts: further numbers to show, such as loss=0.12
+    """
+    kind = settings.progress
+    if kind == "auto":
+        kind = "none" if settings.quiet else "bar" if console.is_terminal and not console.is_dumb_terminal else "plain"
+    shows = {"bar": _bar, "plain": _plain, "json": _events, "none": _nothing}
+    return _report(shows[kind](what, total, rate, first))
+
+
+Show = Callable[[int, float | None, dict[str, Any]], None]  # index, things per second, facts
+
+
+@contextmanager
+def _report(opened: AbstractContextManager[Show]) -> Iterator[Callable[..., None]]:
+    recent: deque[tuple[float, int]] = deque(maxlen=50)  # when each was done
+    with opened as show:
+
+        def report(index: int, **facts: Any):
+            now = time.monotonic()
+            recent.append((now, index))
+            then, start = recent[0]
+            show(index, (index - start) / (now - then) if now > then else None, facts)
+
+        yield report
+
+
+@contextmanager
+def _bar(what: str, total: int | None, rate: str, first: int) -> Iterator[Show]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    left = TimeRemainingColumn(compact=True)
+    facts_column = TextColumn("{task.fields[facts]}", markup=False)
+    with Progress(
+        TextColumn(what, markup=False), BarColumn(), MofNCompleteColumn(), left, facts_column, console=console
+    ) as bar:
+        task = bar.add_task(what, total=total, completed=first, facts="")
+
+        def show(index: int, speed: float | None, facts: dict[str, Any]):
+            bar.update(task, completed=index + 1, facts=_phrase(speed, rate, facts))
+
+        yield show
+
+
+@contextmanager
+def _plain(what: str, total: int | None, rate: str, first: int) -> Iterator[Show]:
+    due, line, shown = time.monotonic() + PLAIN_EVERY, "", ""
+
+    def show(index: int, speed: float | None, facts: dict[str, Any]):
+        nonlocal due, line, shown
+        of = f"/{total}" if total else ""
+        line = ", ".join(filter(None, [f"{what} {index + 1}{of}", _phrase(speed, rate, facts)]))
+        if time.monotonic() >= due:
+            console.print(line, soft_wrap=True)
+            due, shown = time.monotonic() + PLAIN_EVERY, line
+
+    try:
+        yield show
+    finally:
+        if line != shown:
+            console.print(line, soft_wrap=True)
+
+
+PLAIN_EVERY = 5.0  # seconds between two lines of plain progress
+
+
+@contextmanager
+def _events(what: str, total: int | None, rate: str, first: int) -> Iterator[Show]:
+    def show(index: int, speed: float | None, facts: dict[str, Any]):
+        measured = {} if speed is None else {rate: round(speed, 3)}
+        _write_event(what, index=index, total=total, **measured | facts)
+
+    yield show
+
+
+@contextmanager
+def _nothing(what: str, total: int | None, rate: str, first: int) -> Iterator[Show]:
+    yield lambda index, speed, facts: None
+
+
+def _phrase(speed: float | None, rate: str, facts: dict[str, Any]) -> str:
+    measured = [] if speed is None else [f"{speed:.3g} {rate.replace('_', ' ')}"]
+    named = [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()]
+    return ", ".join(measured + named)
+
+
+def _write_event(event: str, **facts: Any):
+    print(json.dumps({"event": event} | facts, default=str), file=sys.stderr, flush=True)

@@ -1,0 +1,175 @@
+"""`arvdm schedule`: list the noise schedules, draw one, check a file."""
+
+from collections.abc import Iterator
+from math import ceil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+from typer import Argument, Option
+
+from ..schedules import PRESETS, Schedule, choose, describe, read
+from .console import out, printable, settings, write_json
+
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
+def begin(context: typer.Context):
+    """List the noise schedules, draw one, or check a file."""
+    if context.invoked_subcommand is None:
+        list_()
+
+
+@app.command("list")
+def list_():
+    """List the presets: what each does, who works that way, its options."""
+    presets = {name: describe(name) for name in PRESETS}
+    if settings.json:
+        return write_json({"presets": [{"name": name} | vars(about) for name, about in presets.items()]})
+
+    for name, about in presets.items():
+        facts = Table.grid(padding=(0, 2))
+        facts.add_row(Text("known from", "dim"), about.kin)
+        facts.add_row(Text("options", "dim"), " ".join(f"--{option}" for option in about.options))
+        facts.add_row(Text("--steps", "dim"), about.steps)
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="bold cyan", width=max(map(len, PRESETS)))
+        table.add_row(name, about.summary)
+        table.add_row("", facts)
+        out.print(table)
+        out.print()
+    out.print("`arvdm schedule show NAME` draws one. --shift fits every one.")
+
+
+@app.command()
+def show(
+    name: Annotated[str, Argument(help="A preset, or a schedule file (.json, .toml).")],
+    steps: Annotated[int | None, Option(help="Denoising steps; `list` says which, for each preset.")] = None,
+    chunk: Annotated[int | None, Option(help="Frames that become clean in one AR step.")] = None,
+    blocks: Annotated[int | None, Option(help="Chunks in the window (rolling).")] = None,
+    total: Annotated[int | None, Option(help="Denoising steps of one frame in all (rolling).")] = None,
+    lag: Annotated[int | None, Option(help="Denoising steps between a frame or block and the next.")] = None,
+    shift: Annotated[float | None, Option(help="Time shift: above 1 frames stay noisy for longer.")] = None,
+):
+    """Draw the levels of the window's frames during one AR step."""
+    schedule = choose(name, steps=steps, chunk=chunk, blocks=blocks, total=total, lag=lag, shift=shift)
+    if settings.json:
+        return write_json(facts_of(schedule) | {"levels": schedule.levels})
+    calls = schedule.steps / schedule.chunk
+    cost = f"{calls:.4g} network call{'' if calls == 1 else 's'} per new frame"
+    out.print(Text.assemble((printable(name), "bold cyan"), f"  {sizes(schedule)}; {cost}\n"), soft_wrap=True)
+    for line in draw(schedule, out.width):
+        out.print(line, no_wrap=True, crop=False)
+
+
+@app.command()
+def check(file: Annotated[Path, Argument(help="A schedule file (.json, .toml).")]):
+    """Check that a file is a schedule; the error names the requirement that is broken, and where."""
+    schedule = read(file)
+    if settings.json:
+        return write_json({"ok": True} | facts_of(schedule))
+    out.print(Text.assemble(("ok", "bold green"), f"  {printable(str(file))}: {sizes(schedule)}"), soft_wrap=True)
+
+
+def sizes(schedule: Schedule) -> str:
+    return f"window {schedule.window}, chunk {schedule.chunk}, steps {schedule.steps}"
+
+
+def facts_of(schedule: Schedule) -> dict[str, object]:
+    return {
+        "name": schedule.name,
+        "window": schedule.window,
+        "chunk": schedule.chunk,
+        "steps": schedule.steps,
+        "calls_per_frame": schedule.steps / schedule.chunk,
+    }
+
+
+TALLEST = 40  # rows drawn; of more steps every second, third, ... is shown
+NARROWEST = 4  # columns of a cell that hold a number
+SHADES = " .░▒▓█", " .-+*#"  # clean to pure noise, for terminals without colour; the same without Unicode
+COLORS = 229, 222, 216, 210, 204, 169, 133, 97, 61, 55, 17  # the same in a terminal's 256 colours, light to dark
+
+
+def draw(schedule: Schedule, width: int) -> Iterator[Text]:
+    """Yield the lines of a picture: a row per denoising step, a column per frame, with numbers where they fit."""
+    labels = ["start", *(f"step {m}" for m in range(1, schedule.steps + 1))]
+    margin = " " * (len(labels[-1]) + 2)
+    room = max(width - len(margin), 8)
+    frames, rows = pick(schedule.window, room), pick(schedule.steps + 1, TALLEST)
+    cell = min(5, room // len(frames))
+    leaving = cell * sum(i < schedule.chunk for i in frames)
+    entering = cell * sum(i >= schedule.window - schedule.chunk for i in frames)
+
+    yield Text(margin + span("enter as noise", entering, "╭─╮").rjust(cell * len(frames)), "green")
+    yield Text(margin + ruler(frames, cell), "dim")
+    for m in rows:
+        yield Text.assemble(
+            (labels[m].ljust(len(margin)), "dim"), *(paint(schedule.levels[m][i], cell) for i in frames)
+        )
+    yield Text(margin + span("leave clean", leaving, "╰─╯"), "green")
+    yield Text("")
+    yield legend(schedule, len(frames), len(rows), numbers=cell >= NARROWEST)
+
+
+def pick(count: int, room: int) -> list[int]:
+    """Choose which of so many things to draw where there is room for fewer: always the first and the last."""
+    stride = 1 if count <= room else ceil(count / (room - 1))
+    return sorted({0, *range(count - 1, 0, -stride)})
+
+
+def paint(level: float, cell: int) -> Text:
+    """Draw one level as a cell of its colour: its number where there is room, else a shade where there is no colour."""
+    text = ""
+    if cell >= NARROWEST:
+        text = f"{level:g}" if level in (0, 1) else f"{min(max(level, 0.01), 0.99):.2f}"[1:]
+    elif not coloured():
+        text = shades()[ceil(level * (len(shades()) - 1))] * cell
+    return Text(text.center(cell), style(level))
+
+
+def style(level: float) -> str:
+    """Name the colour of a level, and one that can be read on it."""
+    at = round(level * (len(COLORS) - 1))
+    return f"color({16 if at < 6 else 231}) on color({COLORS[at]})"
+
+
+def coloured() -> bool:
+    return out.color_system is not None and not out.no_color
+
+
+def shades() -> str:
+    return SHADES[out.options.ascii_only]
+
+
+def span(label: str, width: int, ends: str) -> str:
+    """Write a label over so many columns, between two ends where there is room."""
+    left, line, right = tuple("+-+" if out.options.ascii_only else ends)
+    inner = f" {label} ".center(width - 2, line)
+    return left + inner + right if len(inner) == width - 2 else label
+
+
+def ruler(frames: list[int], cell: int) -> str:
+    """Number the columns, as many of them as there is room for."""
+    longest = len(str(frames[-1])) + 1
+    every = next(n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if n * cell >= longest)
+    marks = [
+        str(frames[at]).center(cell) if cell >= NARROWEST else str(frames[at]) for at in range(0, len(frames), every)
+    ]
+    return "".join(mark.ljust(every * cell) for mark in marks)
+
+
+def legend(schedule: Schedule, frames: int, rows: int, numbers: bool) -> Text:
+    """Say how to read the picture, and what it leaves out."""
+    if numbers:
+        text = Text("0 clean, 1 pure noise")
+    else:
+        text = Text.assemble("clean ", *(paint(at / 10, 2) for at in range(11)), " pure noise")
+    if frames < schedule.window:
+        text.append(f"; {frames} of {schedule.window} frames are drawn")
+    if rows < schedule.steps + 1:
+        text.append(f"; {rows - 1} of {schedule.steps} steps are drawn")
+    return text
