@@ -1,0 +1,251 @@
+"""Mazes: which cells are open, how rooms look, where an action leads.
+
+A pose is (row, column, heading) on a lattice of whole numbers: places in steps from the centre of cell (0, 0),
+headings in turns, counter-clockwise from east.
+Source of the mazes and their textures: DeepMind Lab's `labmaze`.
+"""
+
+import importlib
+import random
+import sys
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from PIL import Image
+
+from . import wad
+from .errors import UsageError
+
+Pose = tuple[int, int, int]  # row, column, heading
+Cell = tuple[int, int]  # row, column
+
+ACTIONS = ("stay", "forward", "backward", "left", "right")
+STAY, FORWARD, BACKWARD, LEFT, RIGHT = range(5)
+INVERSE = (STAY, BACKWARD, FORWARD, RIGHT, LEFT)
+
+AHEAD = ((0, 1), (-1, 0), (0, -1), (1, 0))  # east, north, west, south as (row, column)
+
+# labmaze's textures as style/name, in a fixed order: each is the one whose mean colour (CIELAB) lies farthest from all
+# before it, the first being the most saturated. So the first n, all that a world of n textures uses, differ clearly.
+# fmt: off
+WALLS = (
+    "03/orange_bright", "01/purple", "02/lgreen", "03/gray_bright", "01/cerise", "05/yellow_bright", "04/green",
+    "04/red_bright", "03/purple", "01/red", "03/cyan", "01/green_bright", "01/blue", "03/orange", "02/yellow",
+    "02/purple", "04/cerise", "03/gray", "04/green_bright", "04/red", "05/yellow", "02/dblue", "01/yellow",
+    "02/blue", "03/blue", "01/green", "05/red", "05/red_bright", "04/purple", "02/blue_bright",
+    "02/yellow_bright", "01/red_bright",
+)
+FLOORS = (
+    "03/purple", "01/orange_bright", "01/blue", "03/red", "02/green", "03/blue_bright", "02/orange",
+    "01/blue_team", "04/cyan", "02/green_bright", "03/green", "01/red_team", "01/orange", "05/orange_bright",
+    "01/blue_bright", "04/blue", "03/orange", "04/dorange", "02/blue_bright", "03/green_bright", "04/orange",
+    "04/blue_bright", "02/blue", "05/orange", "05/blue", "03/blue", "05/blue_bright", "04/orange_bright",
+)
+# fmt: on
+
+
+@dataclass(frozen=True)
+class World:
+    """Parameters of a maze world; saved with its episodes as world.json."""
+
+    size: int = 64  # pixels a frame is wide and high
+    walls: int = 8  # wall textures in use, of 32
+    floors: int = 8  # floor textures in use, of 28
+    turn: float = 11.25  # degrees of one left or right
+    step: float = 0.125  # cells of one forward or backward
+    frames: int = 300  # frames of an episode
+    cells: int = 13  # cells a maze is wide and high, its border included
+    rooms: int = 5  # rooms a maze has at most
+
+    def __post_init__(self):
+        bounds = {"size": (16, 240), "walls": (1, len(WALLS)), "floors": (1, len(FLOORS)), "frames": (1, 10**6),
+                  "cells": (7, 99), "rooms": (1, 26)}  # fmt: skip
+        for name, (low, high) in bounds.items():
+            if not low <= getattr(self, name) <= high:
+                raise UsageError(f"{name} is {getattr(self, name)}.", hint=f"Choose {low} to {high}.")
+        if self.cells % 2 == 0:
+            raise UsageError(f"cells is {self.cells}.", hint="A maze is an odd number of cells wide.")
+        if not _divides(self.turn, 90):
+            raise UsageError(f"turn is {self.turn} degrees.", hint="Choose a part of 90, such as 11.25 or 22.5.")
+        if not _divides(self.step, 1):
+            raise UsageError(f"step is {self.step} cells.", hint="Choose a part of 1, such as 0.125 or 0.25.")
+
+    @property
+    def steps(self) -> int:
+        """Steps from one cell to the next."""
+        return round(1 / self.step)
+
+    @property
+    def quarter(self) -> int:
+        """Turns in 90 degrees."""
+        return round(90 / self.turn)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second at which one walks 1.875 cells a second."""
+        return 1.875 / self.step
+
+
+class Maze:
+    """One maze: which cells are open, how each room looks, and where one may go."""
+
+    def __init__(self, world: World, seed: int):
+        self.world, self.seed = world, seed
+        rng = random.Random(f"{seed}/maze")
+        text = import_extra("labmaze").RandomMaze(
+            height=world.cells,
+            width=world.cells,
+            max_rooms=world.rooms,
+            room_min_size=3,
+            room_max_size=5,
+            max_variations=world.rooms,
+            simplify=True,
+            extra_connection_probability=0.15,
+            random_seed=rng.getrandbits(31),
+        )
+        self.grid = [[cell != "*" for cell in row] for row in str(text.entity_layer).splitlines()]
+        letters = str(text.variations_layer).splitlines()
+        self.cells = [(r, c) for r, row in enumerate(self.grid) for c, is_open in enumerate(row) if is_open]
+        self.rooms: dict[str, list[Cell]] = {}  # letter -> its cells, corridors left out
+        for r, c in self.cells:
+            if letters[r][c] != ".":
+                self.rooms.setdefault(letters[r][c], []).append((r, c))
+        names = sorted(self.rooms)
+        self.walls = dict(zip(names, _draw(rng, WALLS[: world.walls], len(names)), strict=True))  # letter -> texture
+        self.floors = dict(zip(names, _draw(rng, FLOORS[: world.floors], len(names)), strict=True))
+        self.letters = self._nearest_rooms()
+
+    def legal(self, pose: Pose, action: int) -> bool:
+        """Whether an action can be taken: turns and stays always, moves along the lines between open cells' centres."""
+        if action not in (FORWARD, BACKWARD):
+            return True
+        row, column, heading = pose
+        if heading % self.world.quarter:
+            return False
+        down, right = AHEAD[heading // self.world.quarter]
+        if action == BACKWARD:
+            down, right = -down, -right
+        n = self.world.steps
+        if (column if down else row) % n:  # between two cells: only along the line that joins them
+            return False
+        towards = {1: n, 0: 0, -1: -1}  # rounds a place to the cell that the step leads towards
+        return self.grid[(row + towards[down]) // n][(column + towards[right]) // n]
+
+    def move(self, pose: Pose, action: int) -> Pose:
+        """Give the pose that an action leads to; the action must be legal."""
+        assert self.legal(pose, action)
+        row, column, heading = pose
+        if action in (FORWARD, BACKWARD):
+            down, right = AHEAD[heading // self.world.quarter]
+            sign = 1 if action == FORWARD else -1
+            return row + sign * down, column + sign * right, heading
+        turned = heading + (action == LEFT) - (action == RIGHT)
+        return row, column, turned % (4 * self.world.quarter)
+
+    def follow(self, pose: Pose, actions: Iterable[int]) -> list[Pose]:
+        """Give the pose after each action, one for every action."""
+        poses = []
+        for action in actions:
+            pose = self.move(pose, action)
+            poses.append(pose)
+        return poses
+
+    def start(self, rng: random.Random) -> Pose:
+        """Draw a place between two open cells, or on one, with the line ahead of it."""
+        n, quarter = self.world.steps, self.world.quarter
+        r, c = rng.choice(self.cells)
+        pose = (r * n, c * n, rng.randrange(4) * quarter)
+        for _ in range(rng.randrange(n)):
+            if self.legal(pose, FORWARD):
+                pose = self.move(pose, FORWARD)
+        return pose
+
+    def neighbours(self, cell: Cell) -> list[Cell]:
+        """Give the open cells beside a cell: east, north, west, south."""
+        return [(cell[0] + d, cell[1] + r) for d, r in AHEAD if self.grid[cell[0] + d][cell[1] + r]]
+
+    def route(
+        self, start: Cell, goal: Cell, rng: random.Random | None = None, avoid: Iterable[Cell] = ()
+    ) -> list[Cell]:
+        """Find a shortest way between two cells, both included, or [] if there is none.
+
+        rng: chooses among equally short ways
+        avoid: cells that the way may not touch
+        """
+        before: dict[Cell, Cell] = {start: start}
+        queue = deque([start])
+        closed = set(avoid)
+        while queue and goal not in before:
+            here = queue.popleft()
+            beside = self.neighbours(here)
+            if rng:
+                rng.shuffle(beside)
+            for cell in beside:
+                if cell not in before and cell not in closed:
+                    before[cell] = here
+                    queue.append(cell)
+        if goal not in before:
+            return []
+        way = [goal]
+        while way[-1] != start:
+            way.append(before[way[-1]])
+        return way[::-1]
+
+    def wad(self) -> bytes:
+        """Write the maze as a level for the engine, drawn with a palette made from its own textures."""
+        images = {f"W{WALLS.index(name)}": _texture("wall", name) for name in self.walls.values()}
+        images |= {f"F{FLOORS.index(name)}": _texture("floor", name) for name in self.floors.values()}
+        walls = {cell: f"W{WALLS.index(self.walls[letter])}" for cell, letter in self.letters.items()}
+        floors = {cell: f"F{FLOORS.index(self.floors[letter])}" for cell, letter in self.letters.items()}
+        return wad.build(self.grid, walls, floors, images, wad.median_cut(list(images.values())))
+
+    def _nearest_rooms(self) -> dict[Cell, str]:
+        """Give each open cell the letter of the room it lies in or, in a corridor, of the nearest one."""
+        letters = {cell: letter for letter, cells in sorted(self.rooms.items()) for cell in cells}
+        queue = deque(letters)
+        while queue:
+            here = queue.popleft()
+            for cell in self.neighbours(here):
+                if cell not in letters:
+                    letters[cell] = letters[here]
+                    queue.append(cell)
+        return letters
+
+
+def _divides(part: float, whole: float) -> bool:
+    """Whether a whole number of equal parts, at most 128, make the whole."""
+    return whole / 129 < part <= whole and abs(whole / part - round(whole / part)) < 1e-9
+
+
+def _draw(rng: random.Random, names: Sequence[str], count: int) -> list[str]:
+    """Draw names without repeats as far as there are enough."""
+    drawn: list[str] = []
+    while len(drawn) < count:
+        drawn += rng.sample(names, min(len(names), count - len(drawn)))
+    return drawn
+
+
+@cache
+def _texture(kind: str, name: str) -> np.ndarray:
+    """Read one of labmaze's textures: uint8 (128, 128, 3)."""
+    style, colour = name.split("/")
+    file = Path(str(import_extra("labmaze").__file__)).parent / "assets" / f"style_{style}" / f"{kind}_{colour}_d.png"
+    with Image.open(file) as image:
+        colours = image.convert("RGBA").convert("RGB")
+    return np.asarray(colours.resize((wad.TEXTURE, wad.TEXTURE), Image.Resampling.BOX))
+
+
+def import_extra(name: str) -> ModuleType:
+    """Import a package that only rendering needs."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        hint = "pip install 'arvdm[data]'"
+        if sys.version_info >= (3, 13):
+            hint += " with Python 3.11 or 3.12"  # labmaze has no wheels for later ones
+        raise UsageError(f"Rendering mazes needs the package {name}.", hint=hint) from error

@@ -1,0 +1,136 @@
+"""A maze as a WAD file: the level, its textures and its palette, in plain Python."""
+
+import base64
+import io
+import json
+import struct
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+CELL = 128  # map units a maze cell is wide
+HEIGHT = 96  # map units from floor to sky
+SKY = (141, 216, 247)  # colour of the sky, RGB
+TEXTURE = 128  # pixels a texture is wide and high
+
+Grid = Sequence[Sequence[bool]]  # True where a cell is open
+Cell = tuple[int, int]  # row from the north, column from the west
+Images = Mapping[str, np.ndarray]  # texture name (at most 7 letters) -> uint8 (h, w, 3)
+
+# A compiled script, for the command "puke 1 x y angle" with numbers in 16.16 fixed point and a full circle as 1:
+# script 1 (int x, int y, int a) NET {
+#     SetActorVelocity(0, 0, 0, 0, FALSE, FALSE);
+#     SetActorPosition(0, x, y, 0, 0);
+#     SetActorAngle(0, a);
+# }
+TELEPORT = base64.b64decode(
+    "QUNTAFQAAACvBgAAAAAAAPBvBhcANqcAHAAcAbAAAPArNqcAHALwJAEAAAABAAAAU1BUUggAAAABAAADCAAAAFNGTEcEAAAAAQABADAAAABBQ1Nl"
+    "AQAAAAEAAAAsAAAAAwAAAAAAAAA="
+)
+
+
+def build(grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str], images: Images, palette: bytes) -> bytes:
+    """Write one level: every open cell a square room under the sky, a wall towards every closed neighbour.
+
+    walls, floors: which image an open cell shows on its walls and its floor
+    palette: 768 bytes from `median_cut`; the engine draws with these colours only
+    """
+    textures = "".join(
+        f'Texture "{name}", {image.shape[1]}, {image.shape[0]} {{ Patch "P{name}", 0, 0 }}\n'
+        for name, image in images.items()
+    )
+    sky = np.full((128, 256, 3), SKY, np.uint8)
+    lumps = [
+        ("PLAYPAL", palette * 14),  # the engine has palettes for pain and pick-ups too; here all are the same
+        ("COLORMAP", bytes(range(256)) * 34),  # colours stay themselves in any light; the engine's map fits Doom's only
+        ("MAPINFO", b'map MAP01 "m" { sky1 = "SKYB" }\n'),
+        ("TEXTURES", textures.encode()),
+        ("P_START", b""),
+        *((f"P{name}", _png(image, palette)) for name, image in images.items()),
+        ("P_END", b""),
+        ("TX_START", b""),
+        ("SKYB", _png(sky, palette)),
+        ("TX_END", b""),
+        ("MAP01", b""),
+        ("TEXTMAP", _textmap(grid, walls, floors).encode()),
+        ("BEHAVIOR", TELEPORT),
+        ("ENDMAP", b""),
+    ]
+    return _pack(lumps)
+
+
+def median_cut(images: Sequence[np.ndarray]) -> bytes:
+    """Choose the 256 colours that these images (uint8, h x w x 3) and the sky are drawn with: 768 bytes.
+
+    With Doom's own palette green walls turn tan. The first and last colour stay black: the engine uses them itself.
+    """
+    pixels = np.concatenate([image.reshape(-1, 3) for image in images])
+    cut = Image.fromarray(pixels[None]).quantize(253, Image.Quantize.MEDIANCUT).getpalette() or []
+    return bytes(3) + bytes(cut[: 253 * 3]).ljust(253 * 3, b"\0") + bytes(SKY) + bytes(3)
+
+
+def position(row: float, column: float) -> tuple[float, float]:
+    """Turn a place in cells, from the centre of cell (0, 0), into the engine's x (east) and y (north)."""
+    return (column + 0.5) * CELL, -(row + 0.5) * CELL
+
+
+def _textmap(grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str]) -> str:
+    """Write the level's geometry in the Universal Doom Map Format."""
+    cells = [(r, c) for r, row in enumerate(grid) for c, is_open in enumerate(row) if is_open]
+    sector = {cell: number for number, cell in enumerate(cells)}
+    vertices: dict[Cell, int] = {}
+    lines, sides = [], []
+
+    def vertex(corner: Cell) -> int:
+        return vertices.setdefault(corner, len(vertices))
+
+    def side(cell: Cell, **texture: str) -> int:
+        sides.append(_block("sidedef", sector=sector[cell], **texture))
+        return len(sides) - 1
+
+    for r, c in cells:
+        corners = [(r, c), (r, c + 1), (r + 1, c + 1), (r + 1, c)]  # clockwise: the front of a line is on its right
+        for edge, (down, right) in enumerate([(-1, 0), (0, 1), (1, 0), (0, -1)]):
+            ends = {"v1": vertex(corners[edge]), "v2": vertex(corners[(edge + 1) % 4])}
+            neighbour = (r + down, c + right)
+            if neighbour not in sector:
+                front = side((r, c), texturemiddle=walls[r, c])
+                lines.append(_block("linedef", **ends, sidefront=front, blocking=True))
+            elif neighbour > (r, c):  # a passage has one line, written by the first of its two cells
+                front, rear = side((r, c)), side(neighbour)
+                lines.append(_block("linedef", **ends, sidefront=front, sideback=rear, twosided=True))
+
+    above: dict[str, str | int] = {"textureceiling": "F_SKY1", "heightceiling": HEIGHT, "lightlevel": 255}
+    x, y = position(*cells[0])
+    blocks = [
+        'namespace = "zdoom";',
+        _block("thing", type=1, x=x, y=y, single=True, **{f"skill{level}": True for level in range(1, 6)}),
+        *(_block("vertex", x=float(c * CELL), y=float(-r * CELL)) for r, c in vertices),
+        *lines,
+        *sides,
+        *(_block("sector", texturefloor=floors[cell], **above) for cell in cells),
+    ]
+    return "\n".join(blocks)
+
+
+def _block(kind: str, **fields: str | float | bool) -> str:
+    return kind + " { " + " ".join(f"{name} = {json.dumps(value)};" for name, value in fields.items()) + " }"
+
+
+def _png(image: np.ndarray, palette: bytes) -> bytes:
+    """Write a PNG in the level's own colours; left to the engine, the choice among them is coarse."""
+    colours = Image.new("P", (1, 1))
+    colours.putpalette(palette)
+    file = io.BytesIO()
+    Image.fromarray(image).quantize(palette=colours, dither=Image.Dither.NONE).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _pack(lumps: Sequence[tuple[str, bytes]]) -> bytes:
+    """Join named lumps: a 12-byte header, the contents, then a directory of (offset, length, name)."""
+    body, directory = b"", b""
+    for name, content in lumps:
+        directory += struct.pack("<ii8s", 12 + len(body), len(content), name.encode())
+        body += content
+    return struct.pack("<4sii", b"PWAD", len(lumps), 12 + len(body)) + body + directory

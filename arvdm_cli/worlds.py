@@ -1,0 +1,331 @@
+"""Maze worlds rendered exactly: episodes, and folders of them.
+
+Python moves the pose and the engine only draws it, so a way back shows the same pixels and a seed gives the same bytes.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import struct
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from .errors import ArvdmError, DataError, OutputBusyError, OutputError, OutputExistsError, UsageError
+from .mazes import ACTIONS, AHEAD, STAY, Maze, World, import_extra
+from .paths import PATHS
+from .renderer import Renderer
+
+__all__ = ["ACTIONS", "KINDS", "PATHS", "Dataset", "Episode", "Maze", "Renderer", "World", "episode", "make", "read"]
+
+KINDS = tuple(PATHS)  # what kinds.npy counts
+SHARES = {"explore": 25, "back": 35, "spin": 20, "loop": 10, "room": 10}  # percent of a data set's episodes
+FORMAT = 1  # of the folder
+HEADER = 128  # bytes before the first row of an array file
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A path through one maze; `actions[t]` leads into frame t."""
+
+    frames: np.ndarray  # uint8 (f, h, w, c)
+    actions: np.ndarray  # uint8 (f,); the first is stay
+    poses: np.ndarray  # int16 (f, 3): row, column, heading on the lattice
+    kind: str  # a name in PATHS
+
+
+def episode(world: World, seed: int, kind: str | None = None) -> Episode:
+    """Render the episode of a seed; without a kind, one drawn by SHARES."""
+    if kind not in (None, *PATHS):
+        raise UsageError(f"No kind of episode is called {kind!r}.", hint=f"Choose from: {', '.join(PATHS)}.")
+    if kind is None:
+        kind = random.Random(f"{seed}/kind").choices(list(SHARES), list(SHARES.values()))[0]
+    maze, rng = Maze(world, seed), random.Random(f"{seed}/path")
+    pose = maze.start(rng)
+    actions = [STAY, *PATHS[kind](maze, pose, rng, world.frames - 1)]
+    poses = maze.follow(pose, actions)
+    with Renderer(maze) as renderer:
+        frames = renderer.render(poses)
+    return Episode(frames, np.array(actions, np.uint8), np.array(poses, np.int16), kind)
+
+
+def episode_seed(seed: int, index: int) -> int:
+    """Give the seed of one episode (63 bits): it hangs on its number alone, so more episodes extend fewer."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{index}".encode()).digest()[:8], "little") >> 1
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The finished episodes of a folder, up to the first unfinished one; arrays are memory-mapped."""
+
+    world: World
+    seed: int
+    planned: int  # episodes the folder is for, finished or not
+    frames: np.ndarray  # uint8 (episodes, f, h, w, c)
+    actions: np.ndarray  # uint8 (episodes, f)
+    poses: np.ndarray  # int16 (episodes, f, 3)
+    kinds: np.ndarray  # uint8 (episodes,): places in KINDS
+    seeds: np.ndarray  # int64 (episodes,)
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+def read(folder: Path | str) -> Dataset:
+    """Open a folder that `make` wrote, finished or not."""
+    folder = Path(folder)
+    settings = _read_settings(folder)
+    if settings is None:
+        raise DataError(f"{folder} has no world.json.", hint="`arvdm data make maze` renders episodes.")
+    try:
+        world = World(**settings["world"])
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _layout(world)}
+        count = int(np.argmin(arrays["done"])) if not arrays["done"].all() else len(arrays["done"])
+        for name, (dtype, shape) in _layout(world).items():
+            if arrays[name].dtype != dtype or arrays[name].shape[1:] != shape or len(arrays[name]) < count:
+                found = f"{arrays[name].dtype} {arrays[name].shape}"
+                raise DataError(f"{folder / name}.npy holds {found}, not {dtype} {(count, *shape)}.")
+        rows = {name: array[:count] for name, array in arrays.items() if name != "done"}
+        return Dataset(world, settings["seed"], settings["episodes"], **rows)
+    except (OSError, ValueError, EOFError, TypeError, KeyError) as error:
+        raise DataError(f"{folder} cannot be read: {error}", hint="Render it again into another folder.") from error
+
+
+def check(data: Dataset, index: int) -> str | None:
+    """Give what is wrong with an episode, or None: its numbers, its path, and that a pose always looks the same."""
+    frames, actions, poses = data.frames[index], data.actions[index], data.poses[index].astype(int)
+    if data.seeds[index] != episode_seed(data.seed, index):
+        return f"its seed is {data.seeds[index]}, not {episode_seed(data.seed, index)}"
+    if data.kinds[index] >= len(KINDS):
+        return f"its kind is {data.kinds[index]}, of {len(KINDS)}"
+    if actions.max() >= len(ACTIONS):
+        return f"it has an action {actions.max()}, of {len(ACTIONS)}"
+    if actions[0] != STAY:
+        return "its first action is not stay"
+    n, quarter = data.world.steps, data.world.quarter
+    sign = np.array([0, 1, -1, 0, 0])[actions]
+    turned = np.array([0, 0, 0, 1, -1])[actions]
+    before = poses[np.maximum(np.arange(len(poses)) - 1, 0)]
+    moved = np.array(AHEAD)[before[:, 2] // quarter % 4] * sign[:, None]
+    after = np.column_stack([before[:, :2] + moved, (before[:, 2] + turned) % (4 * quarter)])
+    off = (sign != 0) & (before[:, 2] % quarter != 0) | ((poses[:, :2] % n != 0).all(1))
+    wrong = (after != poses).any(1) | off
+    if wrong.any():
+        return f"its pose at frame {wrong.argmax()} does not follow from its actions"
+    _, first, same = np.unique(poses, axis=0, return_index=True, return_inverse=True)
+    first = first[same.ravel()]  # for each frame the first one with its pose
+    unlike = (frames != frames[first]).any((1, 2, 3))
+    if unlike.any():
+        return f"its frames {first[unlike.argmax()]} and {unlike.argmax()} differ, though their pose is the same"
+    if not (full := frames.any((1, 2, 3))).all():
+        return f"its frame {full.argmin()} is black"
+    return None
+
+
+def revisits(poses: np.ndarray) -> int:
+    """Count the frames of an episode that show a pose seen earlier in it; poses: (f, 3)."""
+    return len(poses) - len(np.unique(poses, axis=0))
+
+
+def make(
+    world: World,
+    episodes: int,
+    seed: int,
+    out: Path | str,
+    workers: int = 1,
+    progress: Callable[[int, int], None] = lambda finished, total: None,
+) -> None:
+    """Render episodes into a folder, in parallel processes; what the folder already holds of them is kept.
+
+    progress: called with the number of finished episodes and of all
+    """
+    out = Path(out)
+    with _lock(out):
+        done = _prepare(out, world, episodes, seed)
+        left = [index for index in range(episodes) if not done[index]]
+        finished = episodes - len(left)
+        progress(finished, episodes)
+        spawn = multiprocessing.get_context("spawn")
+        running: dict[Connection, BaseProcess] = {}
+        try:
+            for first in range(min(workers, len(left))):
+                receiver, sender = spawn.Pipe(duplex=False)
+                share = left[first::workers]
+                process = spawn.Process(target=_work, args=(out, world, seed, share, sender), daemon=True)
+                process.start()
+                sender.close()
+                running[receiver] = process
+            while running:
+                for ready in wait(list(running)):
+                    receiver = cast(Connection, ready)
+                    try:
+                        report = receiver.recv()
+                    except EOFError:
+                        report = ArvdmError("A rendering process ended early.", hint="The same command goes on.")
+                    if isinstance(report, ArvdmError):
+                        raise report
+                    if report is None:  # this worker has nothing left to do
+                        running.pop(receiver).join()
+                        continue
+                    finished += 1
+                    progress(finished, episodes)
+        finally:
+            for stopped in running.values():
+                stopped.terminate()
+            for stopped in running.values():
+                stopped.join()
+
+
+def _work(out: Path, world: World, seed: int, indices: Sequence[int], parent: Connection) -> None:
+    """Render some episodes in a process of their own, reporting each when it is on disk."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # nor shall the engine hear it
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # by way of the renderer, which closes the engine
+    try:
+        for index in indices:
+            own = episode_seed(seed, index)
+            made = episode(world, own)
+            rows = vars(made) | {"kinds": KINDS.index(made.kind), "seeds": own, "done": 1}
+            for name, (dtype, shape) in _layout(world).items():
+                row = np.asarray(rows[name], dtype)
+                assert row.shape == shape
+                with open(out / f"{name}.npy", "r+b") as file:
+                    file.seek(HEADER + index * row.nbytes)
+                    file.write(row.tobytes())
+            parent.send(index)
+        parent.send(None)
+    except ArvdmError as error:
+        parent.send(error)
+    except BrokenPipeError:  # the parent is gone
+        pass
+    except OSError as error:
+        parent.send(OutputError(f"{out} cannot be written: {error}"))
+
+
+def _layout(world: World) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Give each array's type and the shape of its row for one episode; `done` is last, as it is written last."""
+    f, size = world.frames, world.size
+    return {
+        "frames": ("uint8", (f, size, size, 3)),
+        "actions": ("uint8", (f,)),
+        "poses": ("int16", (f, 3)),
+        "kinds": ("uint8", ()),
+        "seeds": ("int64", ()),
+        "done": ("uint8", ()),
+    }
+
+
+@contextmanager
+def _lock(out: Path) -> Iterator[None]:
+    """Create a folder and let one run at a time write it, where the system knows such locks."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be created: {error.strerror}.", hint="Choose another folder.") from error
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(folder)
+        raise OutputBusyError(f"Another run renders into {out}.", hint="Wait, or choose another folder.") from error
+    try:
+        yield
+    finally:
+        os.close(folder)
+
+
+def _prepare(out: Path, world: World, episodes: int, seed: int) -> np.ndarray:
+    """Lay out an empty folder, or open or extend one made with the same settings; gives its `done`."""
+    versions = {name: _version(name) for name in ("vizdoom", "labmaze")}
+    settings = {"format": FORMAT, "world": asdict(world), "seed": seed, "versions": versions}
+    old = _read_settings(out)
+    finished = 0
+    try:
+        if old is not None:
+            _compare(out, old, settings)
+            finished = _count_finished(out, world)
+            episodes = max(episodes, old["episodes"])
+        elif set(os.listdir(out)) - {"world.json.part"}:
+            raise OutputExistsError(f"{out} holds something else.", hint="Choose an empty or a new folder.")
+        needed, free = (episodes - finished) * world.frames * world.size**2 * 3, shutil.disk_usage(out).free
+        if needed > free:
+            message = f"{out} needs {needed / 1e9:.1f} GB more and there are {free / 1e9:.1f} GB."
+            raise OutputError(message, hint="Ask for fewer episodes, or choose another disk.")
+        facts = {"episodes": episodes, "frames": world.frames, "fps": world.fps, "actions": ACTIONS, "kinds": KINDS}
+        (out / "world.json.part").write_text(json.dumps(settings | facts, indent=2) + "\n")
+        (out / "world.json.part").replace(out / "world.json")
+        for name, (dtype, shape) in _layout(world).items():
+            _extend(out / f"{name}.npy", dtype, (episodes, *shape))
+        return np.load(out / "done.npy")
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error}") from error
+
+
+def _count_finished(out: Path, world: World) -> int:
+    """Count a folder's finished episodes, and refuse one that has lost a part of them."""
+    if not (out / "done.npy").exists():  # stopped while it was laid out
+        return 0
+    try:
+        finished = np.flatnonzero(np.load(out / "done.npy"))
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{out / 'done.npy'} cannot be read: {error}") from error
+    for name, (dtype, shape) in _layout(world).items():
+        file = out / f"{name}.npy"
+        rows = finished[-1] + 1 if len(finished) else 0
+        if not file.exists() or file.stat().st_size < HEADER + rows * np.dtype(dtype).itemsize * math.prod(shape):
+            raise DataError(f"{file} is missing or cut.", hint="Render it again into another folder.")
+    return len(finished)
+
+
+def _extend(file: Path, dtype: str, shape: tuple[int, ...]) -> None:
+    """Give an array file, new or shorter, this shape; rows it has not got read as zeros and take no space yet."""
+    header = f"{{'descr': {np.dtype(dtype).str!r}, 'fortran_order': False, 'shape': {shape}, }}"
+    with open(file, "r+b" if file.exists() else "w+b") as array:
+        array.truncate(HEADER + np.dtype(dtype).itemsize * math.prod(shape))
+        array.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", HEADER - 10) + header.ljust(HEADER - 11).encode() + b"\n")
+
+
+def _read_settings(folder: Path) -> dict[str, Any] | None:
+    """Read world.json, or give None if there is none."""
+    try:
+        settings = json.loads((folder / "world.json").read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / 'world.json'} cannot be read: {error}") from error
+    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
+        raise DataError(f"{folder / 'world.json'} is not of format {FORMAT}.")
+    return settings
+
+
+def _compare(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Refuse to add to a folder what was made with other settings."""
+    for name, value in new.items():
+        if isinstance(value, dict):
+            _compare(out, old.get(name, {}), value)
+        elif old.get(name) != value:
+            raise DataError(f"{out} was made with {name} {old.get(name)}, not {value}.", hint="Choose another folder.")
+
+
+def _version(package: str) -> str:
+    import_extra(package)
+    return importlib.metadata.version(package)

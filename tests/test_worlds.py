@@ -1,0 +1,331 @@
+"""Mazes: where one may go, what one sees there, and folders of episodes."""
+
+import hashlib
+import importlib.metadata
+import json
+import random
+import re
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from arvdm_cli.cli.data import app
+from arvdm_cli.errors import DataError, OutputBusyError, OutputError, OutputExistsError, UsageError
+from arvdm_cli.mazes import ACTIONS, AHEAD, BACKWARD, FLOORS, FORWARD, LEFT, RIGHT, WALLS, Maze, World, _texture
+from arvdm_cli.paths import PATHS, inverse
+from arvdm_cli.wad import SKY
+from arvdm_cli.worlds import KINDS, Renderer, _lock, check, episode, make, read
+
+pytest.importorskip("labmaze")
+pytest.importorskip("vizdoom")
+
+FIXTURE = json.loads(Path(__file__).with_name("fixtures").joinpath("maze.json").read_text())
+SHORT = World(frames=40)  # long enough for a way out and back
+WORLDS = {
+    "default": World(),
+    "like DeepMind Lab": World(turn=22.5, step=0.25),
+    "coarsest": World(turn=90, step=1),
+    "smallest": World(cells=7, rooms=1),
+    "all textures": World(walls=32, floors=28),
+    "one texture": World(walls=1, floors=1),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("maze") / "made" / "at once"
+    make(SHORT, 3, 5, out, workers=2)
+    return out
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+def wall_ahead(maze):
+    """Give a pose on a cell's centre with two open cells before it and then a wall."""
+    n, quarter = maze.world.steps, maze.world.quarter
+    for r, c in maze.cells:
+        for side, (down, right) in enumerate(AHEAD):
+            line = [(r + down * k, c + right * k) for k in range(4)]
+            if [cell in maze.cells for cell in line] == [True, True, True, False]:
+                return r * n, c * n, side * quarter
+    raise AssertionError("this maze has no such place")
+
+
+# Where one may go
+
+
+@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_has_the_length_asked_for_and_stays_on_the_lines_between_open_cells(world, name):
+    for seed in range(4):
+        maze, rng, n = Maze(world, seed), random.Random(seed), world.steps
+        pose = maze.start(rng)
+        for frames in (0, 1, 99, 300):
+            actions = PATHS[name](maze, pose, rng, frames)
+            assert len(actions) == frames
+            for row, column, heading in maze.follow(pose, actions):  # refuses what is not legal
+                assert row % n == 0 or column % n == 0
+                assert maze.grid[row // n][column // n] and maze.grid[-(-row // n)][-(-column // n)]
+                assert 0 <= heading < 4 * world.quarter
+            pose = maze.follow(pose, [0, *actions])[-1]  # the next path begins wherever this one ends
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_the_inverse_of_a_path_leads_back_through_the_same_poses(name):
+    maze, rng = Maze(World(), 1), random.Random(1)
+    start = maze.start(rng)
+    out = PATHS[name](maze, start, rng, 64)
+    poses = [start, *maze.follow(start, out)]
+    assert maze.follow(poses[-1], inverse(out)) == poses[-2::-1]
+
+
+def test_one_may_move_from_a_cell_exactly_to_the_open_cells_beside_it():
+    maze = Maze(World(), 2)
+    for r, c in maze.cells:
+        for side, (down, right) in enumerate(AHEAD):
+            pose = (r * 8, c * 8, side * 8)
+            assert maze.legal(pose, FORWARD) == maze.grid[r + down][c + right]
+            assert maze.legal(pose, BACKWARD) == maze.grid[r - down][c - right]
+            assert not maze.legal((*pose[:2], side * 8 + 1), FORWARD)  # between east and north, and so on
+
+
+def test_between_two_cells_one_may_turn_but_only_move_along_the_line_that_joins_them():
+    maze = Maze(World(), 2)
+    row, column, heading = maze.move(wall_ahead(maze), FORWARD)
+    for turned in range(32):
+        pose = (row, column, (heading + turned) % 32)
+        assert maze.legal(pose, LEFT) and maze.legal(pose, RIGHT)
+        assert maze.legal(pose, FORWARD) == maze.legal(pose, BACKWARD) == (turned in (0, 16))
+
+
+def test_back_and_spin_see_most_poses_again_and_explore_hardly_any():
+    maze, seen = Maze(World(), 3), {}
+    for name in ("back", "spin", "explore"):
+        rng = random.Random(3)
+        pose = maze.start(rng)
+        seen[name] = len(set(maze.follow(pose, PATHS[name](maze, pose, rng, 300))))
+    assert seen["spin"] <= 32 < seen["back"] <= 160 < seen["explore"]
+
+
+def test_rooms_draw_textures_without_repeats_and_a_corridor_looks_like_a_room_beside_it():
+    for seed in range(10):
+        maze = Maze(World(), seed)
+        for drawn, known in ((maze.walls, WALLS), (maze.floors, FLOORS)):
+            assert len(set(drawn.values())) == len(drawn) and set(drawn.values()) <= set(known[:8])
+        for room, cells in maze.rooms.items():
+            assert {maze.letters[cell] for cell in cells} == {room}
+        for cell in maze.cells:
+            assert maze.letters[cell] in {maze.letters[beside] for beside in maze.neighbours(cell)}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("turn", 40), ("turn", 0), ("turn", float("nan")), ("step", 0.3), ("step", -1), ("walls", 33), ("floors", 0),
+     ("size", 500), ("frames", 0), ("cells", 12)],
+)  # fmt: skip
+def test_a_world_that_cannot_be_is_an_error_that_names_its_parameter(name, value):
+    with pytest.raises(UsageError, match=f"{name} is {value}"):
+        World(**{name: value})
+
+
+# What one sees
+
+
+@pytest.mark.parametrize("kind", FIXTURE["sha256"])
+def test_a_seed_renders_the_same_bytes_as_ever(kind):
+    for package, version in FIXTURE["versions"].items():
+        if (here := importlib.metadata.version(package)) != version:
+            pytest.skip(f"recorded with {package} {version}; here is {here}")
+    made = episode(World(frames=FIXTURE["frames"]), FIXTURE["seed"], kind)
+    assert hashlib.sha256(made.frames.tobytes() + made.poses.tobytes()).hexdigest() == FIXTURE["sha256"][kind]
+
+
+def test_the_way_back_shows_the_same_pixels():
+    maze, rng = Maze(World(), 4), random.Random(4)
+    start = maze.start(rng)
+    out = PATHS["explore"](maze, start, rng, 30)
+    poses = [start, *maze.follow(start, out)]
+    with Renderer(maze) as renderer:
+        frames = renderer.render(poses + maze.follow(poses[-1], inverse(out)))
+    np.testing.assert_array_equal(frames[31:], frames[29::-1])
+    assert len({frame.tobytes() for frame in frames}) == len(set(poses))  # and other poses show others
+
+
+def test_turning_left_moves_the_picture_right_and_walking_brings_the_wall_nearer():
+    maze = Maze(World(), 5)
+    start = wall_ahead(maze)
+    with Renderer(maze) as renderer:
+        turn = renderer.render([start, maze.move(start, LEFT)]).astype(float)
+        walk = renderer.render(maze.follow(start, [FORWARD] * 16))
+    error = {
+        shift: np.square(turn[1, :, 16 + shift : 48 + shift] - turn[0, :, 16:48]).mean() for shift in range(-16, 17)
+    }
+    assert 8 <= min(error, key=error.__getitem__) <= 12  # 11.25 of 73.7 degrees on 64 pixels
+    sky = (walk == SKY).all(-1).sum((1, 2))
+    assert sky[0] > sky[-1] and (np.diff(sky) <= 0).all()
+
+
+def test_walls_and_floors_keep_the_colours_of_their_textures_and_the_sky_its_own():
+    maze = Maze(World(size=240), 6)  # as many pixels as the engine draws
+    start = wall_ahead(maze)
+    pictures = {}
+    for wall, floor in zip(WALLS[1:8:2], FLOORS[1:8:2], strict=True):
+        maze.walls = dict.fromkeys(maze.walls, wall)
+        maze.floors = dict.fromkeys(maze.floors, floor)
+        with Renderer(maze) as renderer:
+            near = renderer.render(maze.follow(start, [FORWARD] * 16))[-1]  # half a cell before the wall
+            far = renderer.render([start])[0]
+        pictures[wall] = far.tobytes()
+        for seen, texture in ((near[60:150], _texture("wall", wall)), (far[210:, 60:180], _texture("floor", floor))):
+            colours, known = (np.unique(image.reshape(-1, 3), axis=0).astype(int) for image in (seen, texture))
+            distance = abs(colours[:, None] - known).max(-1).min(-1)  # of 255, to the nearest colour of the texture
+            assert distance.max() < 16
+        assert (far == SKY).all(-1).any()
+    assert len(set(pictures.values())) == len(pictures)
+
+
+def test_a_frame_has_the_size_of_its_world():
+    maze = Maze(World(size=128), 7)
+    with Renderer(maze) as renderer:
+        assert renderer.render([maze.start(random.Random(7))]).shape == (1, 128, 128, 3)
+
+
+def test_an_episode_without_its_packages_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "labmaze", None)
+    with pytest.raises(UsageError, match="labmaze") as raised:
+        episode(SHORT, 0)
+    assert str(raised.value.hint).startswith("pip install 'arvdm[data]'")
+
+
+# Folders of episodes
+
+
+def test_poses_follow_from_actions_and_the_first_action_is_stay(folder):
+    data = read(folder)
+    for actions, poses, seed in zip(data.actions, data.poses, data.seeds, strict=True):
+        maze = Maze(data.world, int(seed))
+        assert actions[0] == 0
+        assert maze.follow(tuple(poses[0].tolist()), actions.tolist()) == [tuple(pose) for pose in poses.tolist()]
+
+
+def test_a_folder_holds_the_episodes_of_its_seeds(folder):
+    data = read(folder)
+    made = episode(data.world, int(data.seeds[1]))
+    np.testing.assert_array_equal(data.frames[1], made.frames)
+    np.testing.assert_array_equal(data.poses[1], made.poses)
+    assert KINDS[data.kinds[1]] == made.kind
+    assert isinstance(data.frames, np.memmap) and data.frames.shape == (3, 40, 64, 64, 3)
+
+
+def test_an_interrupted_folder_is_read_up_to_there_and_goes_on_to_the_same_bytes(folder, tmp_path):
+    def interrupt(finished, total):
+        if finished == 1:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        make(SHORT, 2, 5, out, workers=1, progress=interrupt)
+    assert len(read(out)) == 1 and read(out).planned == 2
+    make(SHORT, 3, 5, out, workers=1)  # and one episode more than was asked for at first
+    for file in sorted(folder.iterdir()):
+        assert (out / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_what_is_finished_is_not_rendered_again(copy):
+    actions = np.load(copy / "actions.npy", mmap_mode="r+")
+    actions[2] = 77
+    actions.flush()
+    seen = []
+    make(SHORT, 3, 5, copy, progress=lambda *counts: seen.append(counts))
+    make(SHORT, 1, 5, copy)  # asks for fewer than there are
+    assert seen == [(3, 3)] and (read(copy).actions[2] == 77).all()
+
+
+@pytest.mark.parametrize("changed", [{"walls": 9}, {"turn": 22.5}, {"size": 128}, {"frames": 41}])
+def test_a_folder_made_with_other_settings_is_refused_and_the_setting_named(copy, changed):
+    (name,) = changed
+    with pytest.raises(DataError, match=f"{name} {getattr(SHORT, name)}, not {changed[name]}"):
+        make(replace(SHORT, **changed), 3, 5, copy)
+    with pytest.raises(DataError, match="seed 5, not 6"):
+        make(SHORT, 3, 6, copy)
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(folder, copy, tmp_path):
+    with pytest.raises(OutputError, match="cannot be created"):
+        make(SHORT, 1, 0, folder / "world.json" / "below")
+    with pytest.raises(OutputError, match="GB"):
+        make(SHORT, 10**9, 5, copy)
+    (tmp_path / "letter.txt").write_text("dear reader")
+    with pytest.raises(OutputExistsError, match="something else"):
+        make(SHORT, 1, 0, tmp_path)
+    with _lock(copy), pytest.raises(OutputBusyError):
+        make(SHORT, 3, 5, copy)
+
+
+def test_a_folder_that_lost_a_file_is_an_error(copy):
+    with open(copy / "poses.npy", "r+b") as file:
+        file.truncate(200)
+    for use in (lambda: make(SHORT, 3, 5, copy), lambda: read(copy)):
+        with pytest.raises(DataError):
+            use()
+    (copy / "world.json").write_text("{")
+    with pytest.raises(DataError, match=r"world\.json"):
+        read(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "problem"),
+    [
+        ("frames", (1, 39), 0, "black|differ"),
+        ("actions", (1, 20), 9, "action 9"),
+        ("actions", (1, 0), 1, "not stay"),
+        ("poses", (1, 20, 2), 33, "does not follow"),
+        ("kinds", (1,), 77, "kind is 77"),
+        ("seeds", (1,), 77, "seed is 77"),
+    ],
+)
+def test_inspect_finds_a_corrupted_episode(copy, name, place, value, problem):
+    array = np.load(copy / f"{name}.npy", mmap_mode="r+")
+    array[place] = value
+    array.flush()
+    result = CliRunner().invoke(app, ["inspect", str(copy)])
+    assert isinstance(result.exception, DataError)
+    assert re.search(f"episode 1 .*({problem})", str(result.exception))
+    assert check(read(copy), 0) is None and check(read(copy), 2) is None
+
+
+def test_check_compares_the_frames_of_equal_poses_and_actions_with_the_way(folder):
+    data = read(folder)
+    frames, actions = data.frames.copy(), data.actions.copy()
+    poses = data.poses.tolist()
+    index, later = next((i, t) for i in range(3) for t in range(1, 40) if poses[i][t] in poses[i][:t])
+    frames[index, later, 0, 0, 0] ^= 1
+    assert "differ" in str(check(replace(data, frames=frames), index))
+    actions[0, 20] = LEFT if actions[0, 20] != LEFT else RIGHT
+    assert "frame 20 does not follow" in str(check(replace(data, actions=actions), 0))
+
+
+def test_inspect_counts_what_make_wrote_and_draws_it(folder, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    result = CliRunner().invoke(app, ["inspect", str(folder), "--sheet", str(sheet), "--every", "10"])
+    assert result.exit_code == 0, result.output
+    assert "120" in result.stdout and all(action in result.stdout for action in ACTIONS)
+    assert Image.open(sheet).width == 4 * 64
+    again = CliRunner().invoke(app, ["inspect", str(folder), "--sheet", str(sheet)])
+    assert isinstance(again.exception, OutputExistsError)
+
+
+def test_the_make_command_goes_on_with_a_folder_and_names_an_unknown_world(copy):
+    flags = ["--out", str(copy), "--seed", "5", "--frames", "40", "--workers", "1"]
+    result = CliRunner().invoke(app, ["make", "maze", "--episodes", "3", *flags])
+    assert result.exit_code == 0 and "3 episodes of 40 frames" in result.stdout
+    assert isinstance(CliRunner().invoke(app, ["make", "ocean", *flags]).exception, UsageError)
