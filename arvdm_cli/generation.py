@@ -1,0 +1,74 @@
+"""From prompt frames to new frames: codec, sampler and model put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import schedules
+from .checkpoint import Model
+from .memory import Memory
+from .sampler import Actions, Noise, Sampling, State, start, stream
+from .schedules import Schedule
+
+
+def choose(sampling: Sampling, **chosen: Any) -> tuple[Schedule, Sampling]:
+    """Put a user's choices above a checkpoint's own; what is left at None stays.
+
+    chosen: fields of Sampling, and options of the preset (steps, chunk, ...)
+    """
+    given = {name: value for name, value in chosen.items() if value is not None}
+    own = {name: given.pop(name) for name in list(given) if name in Sampling.__dataclass_fields__}
+    options = sampling.options if own.get("schedule", sampling.schedule) == sampling.schedule else {}
+    sampling = replace(sampling, **own, options={**options, **given})
+    return schedules.choose(sampling.schedule, **sampling.options), sampling
+
+
+def empty_memory(model: Model, batch: int, device: torch.device) -> Memory:
+    """Memory before anything was seen."""
+    config = model.network.config
+    return Memory.empty(batch, config.memory_tokens, config.dim, config.actions, device)
+
+
+@torch.no_grad()
+def begin(model: Model, sampling: Sampling, prompt: Tensor, actions: Tensor) -> State:
+    """Show the model a prompt: frames (b, f, 3, h, w) in [-1, 1], actions (b, f, a)."""
+    device = next(model.network.parameters()).device
+    # frame by frame through the codec, so that a long prompt takes no more memory than a short one
+    latents = [model.codec.encode(part.to(device)) for part in prompt.split(16, dim=1)]
+    memory = empty_memory(model, prompt.shape[0], device)
+    return start(model.network, sampling, torch.cat(latents, 1), actions.to(device), memory)
+
+
+@torch.no_grad()
+def generate(
+    model: Model, schedule: Schedule, sampling: Sampling, state: State, actions: Actions, seed: int, length: int = 0
+) -> Iterator[Tensor]:
+    """Yield new frames (b, chunk, 3, h, w) in [-1, 1] as they become clean; the last chunk may be shorter.
+
+    length: new frames, 0 for as many as the caller takes
+    """
+    noise = Noise(seed, state.context.shape[0], tuple(state.context.shape[2:]), state.context.device)
+    chunks = stream(model.network, model.diffusion, schedule, sampling, state, noise, actions)
+    if length:
+        chunks = islice(chunks, -(-length // schedule.chunk))
+    left = length
+    for chunk in chunks:
+        frames = model.codec.decode(chunk)
+        yield frames[:, :left] if 0 < left < frames.shape[1] else frames
+        left -= chunk.shape[1]
+
+
+def given(actions: Tensor) -> Actions:
+    """Actions (b, f, a) for the new frames; beyond them they are unknown."""
+
+    def rows(first: int, count: int) -> Tensor:
+        part = actions[:, first : first + count]
+        return torch.cat((part, part.new_zeros(part.shape[0], count - part.shape[1], part.shape[2])), 1)
+
+    return rows

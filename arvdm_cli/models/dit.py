@@ -1,0 +1,192 @@
+"""VideoDiT: a diffusion transformer over context and window, with a noise level and an action for every frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from ..memory import Memory
+from .compress import COMPRESSIONS
+from .fusion import FUSIONS, Keys
+from .layers import HEAD, Block, modulate, rotary_angles, sinusoids
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """Shape of a VideoDiT; saved beside its weights as config.json."""
+
+    channels: int = 16  # of a latent
+    height: int = 8  # of a latent
+    width: int = 8  # of a latent
+    patch: int = 2  # latent pixels per token side
+    dim: int = 384  # features per token
+    depth: int = 6  # transformer blocks
+    condition: int = 128  # features that carry a frame's level and action
+    actions: int = 5  # numbers in an action
+    moves: tuple[tuple[float, float], ...] = ()  # per action: world cells ahead, degrees turned; () where unknown
+    fusion: str = "prepend"  # how memory enters: none, prepend
+    compression: str = "joint"  # how a group of frames shrinks: joint
+    compress_depth: int = 1  # transformer blocks of the compression
+    group: int = 4  # frames compressed together
+    reach: int = 16  # groups; all older ones look this old
+    memory_tokens: int = 16  # tokens a group leaves, a square number
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "moves", tuple(tuple(move) for move in self.moves))
+        for field, table in (("fusion", FUSIONS), ("compression", COMPRESSIONS)):
+            if getattr(self, field) not in table:
+                raise ConfigError(
+                    f"No {field} is called {getattr(self, field)!r}.", hint=f"Choose from: {', '.join(table)}."
+                )
+        if self.dim % HEAD or self.height % self.patch or self.width % self.patch:
+            raise ConfigError(
+                f"A network of width {self.dim} with patch {self.patch} over {self.height}x{self.width} does not fit.",
+                hint=f"dim is a multiple of {HEAD}; patch divides the latent's sides.",
+            )
+        if math.isqrt(self.memory_tokens) ** 2 != self.memory_tokens:
+            raise ConfigError(f"memory_tokens is {self.memory_tokens}, which is no square number.")
+        if self.moves and len(self.moves) != self.actions:
+            raise ConfigError(f"moves has {len(self.moves)} rows for {self.actions} actions.")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of a frame's tokens."""
+        return self.height // self.patch, self.width // self.patch
+
+    @property
+    def token_features(self) -> int:
+        """Latent numbers under one token."""
+        return self.channels * self.patch**2
+
+    def patchify(self, x: Tensor) -> Tensor:
+        """Cut latents (b, f, c, h, w) into tokens (b, f, n, c * p * p)."""
+        p = self.patch
+        x = x.unflatten(4, (-1, p)).unflatten(3, (-1, p))  # (b, f, c, h/p, p, w/p, p)
+        x = x.permute(0, 1, 3, 5, 2, 4, 6)  # (b, f, h/p, w/p, c, p, p)
+        return x.flatten(4).flatten(2, 3)  # (b, f, n, c * p * p)
+
+    def unpatchify(self, x: Tensor) -> Tensor:
+        """Lay tokens (b, f, n, c * p * p) back into latents (b, f, c, h, w)."""
+        p = self.patch
+        x = x.unflatten(3, (-1, p, p)).unflatten(2, self.grid)  # (b, f, h/p, w/p, c, p, p)
+        x = x.permute(0, 1, 4, 2, 5, 3, 6)  # (b, f, c, h/p, p, w/p, p)
+        return x.flatten(5, 6).flatten(3, 4)  # (b, f, c, h, w)
+
+    def positions(self, times: Tensor, places: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Where tokens stand, (b, f * n, axes): times (b, f), places (b, f, 3), a grid of n over the latent."""
+        b, f = times.shape
+        rows = (torch.arange(grid[0], device=times.device) + 0.5) * (self.height / grid[0])
+        columns = (torch.arange(grid[1], device=times.device) + 0.5) * (self.width / grid[1])
+        inside = torch.cartesian_prod(rows, columns).expand(b, f, -1, 2)  # (b, f, n, 2)
+        outside = torch.cat((times.unsqueeze(-1), places), -1).unsqueeze(2).expand(-1, -1, inside.shape[2], -1)
+        return torch.cat((outside[..., :1], inside, outside[..., 1:]), -1).flatten(1, 2)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a window may look at: everything before it, encoded once."""
+
+    keys: Keys  # per block, of memory and context; empty when there is nothing
+    last: Tensor  # (b, 1, c, h, w), the latent before the window
+    place: Tensor  # (b, 3), where it was seen from
+    frames: int  # of context
+
+
+class VideoDiT(nn.Module):
+    """A transformer in which the window sees all of itself and everything before it.
+
+    Context frames see the frames up to themselves, a memory group only itself, and nothing before the window sees
+    the window, so keys and values of the past are the same at every denoising step. Attention runs over all
+    positions of all frames at once: what was seen can be found from another place in the picture.
+    Positions are rotary, in time, in the picture, and in the world, where a frame's place is reckoned from the
+    actions that led to it.
+    """
+
+    def __init__(self, config: DiTConfig):
+        super().__init__()
+        self.config = config
+        self.embed = nn.Linear(2 * config.token_features, config.dim)
+        self.level = nn.Sequential(
+            nn.Linear(128, config.condition), nn.SiLU(), nn.Linear(config.condition, config.condition)
+        )
+        self.action = nn.Linear(config.actions, config.condition, bias=False)
+        self.no_action = nn.Parameter(torch.zeros(config.condition))
+        self.blocks = nn.ModuleList(Block(config.dim, config.condition) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.dim, eps=1e-6, elementwise_affine=False)
+        self.drive = nn.Sequential(nn.SiLU(), nn.Linear(config.condition, 2 * config.dim))
+        self.head = nn.Linear(config.dim, config.token_features)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.compression = COMPRESSIONS[config.compression](config) if config.fusion != "none" else None
+
+    def locate(self, actions: Tensor, origin: Tensor) -> Tensor:
+        """Places (b, f, 3), x and y in cells and heading in degrees, that actions (b, f, a) lead to from one (b, 3)."""
+        if not self.config.moves:
+            return origin.unsqueeze(1).expand(-1, actions.shape[1], -1)
+        ahead, turned = (actions.float() @ actions.new_tensor(self.config.moves)).unbind(-1)  # (b, f)
+        heading = origin[:, 2:] + turned.cumsum(1)
+        radians = torch.deg2rad(heading)
+        steps = torch.stack((ahead * radians.cos(), ahead * radians.sin()), -1)
+        return torch.cat((origin[:, None, :2] + steps.cumsum(1), heading.unsqueeze(-1)), -1)
+
+    def condition(self, levels: Tensor, actions: Tensor) -> Tensor:
+        """What drives the norms of each frame: levels (b, f), actions (b, f, a); an action of zeros is unknown."""
+        unknown = (actions == 0).all(-1, keepdim=True).to(self.no_action)
+        level = self.level(sinusoids(1000 * levels, 128).to(self.no_action))
+        return level + self.action(actions) + unknown * self.no_action  # (b, f, condition)
+
+    def compress(self, latents: Tensor, actions: Tensor, places: Tensor) -> Tensor:
+        """Memory tokens (b, k, d) of a group: latents (b, g, c, h, w), actions (b, g, a), places (b, g, 3)."""
+        assert self.compression is not None, "a network without memory compresses nothing"
+        return self.compression(latents, actions, places)
+
+    def remember(self, memory: Memory) -> Keys:
+        """Keys and values of memory; they change only when memory does."""
+        return FUSIONS[self.config.fusion](self, memory)
+
+    def look_back(self, context: Tensor, levels: Tensor, actions: Tensor, origin: Tensor, remembered: Keys) -> Past:
+        """Encode the context, clean frames (b, f, c, h, w) at reported `levels` (b, f), on top of memory.
+
+        actions: (b, f, a), origin: (b, 3), the place before the first of them
+        """
+        f = context.shape[1]
+        if f == 0:
+            return Past(remembered, torch.zeros_like(context[:, :1].sum(1, keepdim=True)), origin, 0)
+        places = self.locate(actions, origin)
+        tokens, angles = self.enter(context, torch.zeros_like(context[:, :1]), 0, places)
+        n = tokens.shape[2]
+        number = torch.arange(f, device=context.device).repeat_interleave(n)
+        mask = number.unsqueeze(1) >= number  # a context frame sees the frames up to itself
+        condition = self.condition(levels, actions)
+        keys: Keys = []
+        for block in self.blocks:
+            tokens, (key, value) = block(tokens, condition, angles, None, mask)
+            keys.append((key, value))
+        if remembered:
+            keys = [
+                (torch.cat((mk, k), 2), torch.cat((mv, v), 2))
+                for (mk, mv), (k, v) in zip(remembered, keys, strict=True)
+            ]
+        return Past(keys, context[:, -1:], places[:, -1], f)
+
+    def enter(self, latents: Tensor, last: Tensor, time: int, places: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Tokens (b, f, n, d) of latents, each beside the frame before it, and their rotary angles."""
+        b, f = latents.shape[:2]
+        before = torch.cat((last, latents[:, :-1]), 1)
+        tokens = self.embed(self.config.patchify(torch.cat((latents, before), 2)))
+        times = torch.arange(time, time + f, device=latents.device, dtype=torch.float32).expand(b, f)
+        return tokens, rotary_angles(self.config.positions(times, places, self.config.grid))
+
+    def forward(self, window: Tensor, levels: Tensor, actions: Tensor, past: Past) -> Tensor:
+        """Predict for a noisy window (b, f, c, h, w) at `levels` (b, f) with actions (b, f, a)."""
+        places = self.locate(actions, past.place)
+        x, angles = self.enter(window, past.last, past.frames, places)
+        condition = self.condition(levels, actions)
+        for i, block in enumerate(self.blocks):
+            x, _ = block(x, condition, angles, past.keys[i] if past.keys else None)
+        shift, scale = self.drive(condition).chunk(2, -1)
+        return self.config.unpatchify(self.head(modulate(self.norm(x), shift, scale)))

@@ -1,0 +1,123 @@
+"""Parts of a video transformer: attention, rotary positions, adaptive norm, MLP."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# A token stands at a time, a place in the picture, and the place in the world its frame was seen from.
+AXES = ("time", "row", "column", "x", "y", "heading")
+
+# Periods of the rotary angles on each axis, in its unit: frames, latent cells, world cells, degrees.
+# On the heading they divide 360, so that after a full turn a place is found again exactly.
+PERIODS = {
+    "time": (4.0, 8.0, 16.0, 32.0, 64.0, 128.0),
+    "row": (2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
+    "column": (2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
+    "x": (1.0, 2.0, 4.0, 16.0),
+    "y": (1.0, 2.0, 4.0, 16.0),
+    "heading": (22.5, 45.0, 90.0, 180.0, 360.0, 360.0),
+}
+HEAD = 2 * sum(map(len, PERIODS.values()))  # features per attention head
+
+
+def rotary_angles(positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (b, 1, n, HEAD / 2) for positions (b, n, axes)."""
+    periods = positions.new_tensor([period for axis in AXES for period in PERIODS[axis]])
+    axis = torch.tensor([i for i, name in enumerate(AXES) for _ in PERIODS[name]], device=positions.device)
+    turns = positions[..., axis] / periods  # (b, n, HEAD / 2)
+    angles = 2 * math.pi * (turns - turns.round())  # small, so that float32 holds however long the video
+    return angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
+
+
+def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn the feature pairs of x (b, heads, n, HEAD) by their angles."""
+    cos, sin = angles[0].to(x), angles[1].to(x)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention of (b, heads, n, HEAD) queries; mask (n, m) is True where a query may look."""
+    if torch.is_grad_enabled() and q.device.type == "cpu":
+        # on short sequences the fused kernel's backward pass is slower than the plain products
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        return scores.softmax(-1) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Shift and scale the tokens (b, f, n, d) of each frame by its own (b, f, d)."""
+    return torch.addcmul(shift.unsqueeze(2), x, 1 + scale.unsqueeze(2))
+
+
+class Attention(nn.Module):
+    """Multi-head attention with normalised queries and keys and rotary positions."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        if dim % HEAD:
+            raise ValueError(f"dim must be a multiple of {HEAD}, not {dim}")
+        self.heads = dim // HEAD
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+        self.q_norm = nn.RMSNorm(HEAD, eps=1e-6)
+        self.k_norm = nn.RMSNorm(HEAD, eps=1e-6)
+
+    def project(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (b, heads, n, HEAD) of tokens (b, n, d)."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
+        return rotate(self.q_norm(q), angles), rotate(self.k_norm(k), angles), v
+
+    def join(self, x: Tensor) -> Tensor:
+        """Heads (b, heads, n, HEAD) back to tokens (b, n, d)."""
+        return self.out(x.transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """A transformer block whose norms are driven per frame by a condition (adaptive norm, zero at the start).
+
+    Source: DiT, arXiv 2212.09748.
+    """
+
+    def __init__(self, dim: int, condition: int, mlp: int = 4):
+        super().__init__()
+        drive, last = nn.Linear(condition, 6 * dim), nn.Linear(mlp * dim, dim)
+        self.drive = nn.Sequential(nn.SiLU(), drive)
+        self.norm = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
+        self.attention = Attention(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, mlp * dim), nn.GELU("tanh"), last)
+        for zero in (drive.weight, drive.bias, self.attention.out.weight, last.weight, last.bias):
+            nn.init.zeros_(zero)
+
+    def forward(
+        self,
+        x: Tensor,
+        condition: Tensor,
+        angles: tuple[Tensor, Tensor],
+        past: tuple[Tensor, Tensor] | None = None,
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Advance tokens (b, f, n, d), driven by (b, f, condition); `past` holds keys and values they may look at.
+
+        Returns the tokens and their own keys and values (b, heads, f * n, HEAD).
+        """
+        f, n = x.shape[1:3]
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.drive(condition).chunk(6, -1)  # (b, f, d)
+        q, k, v = self.attention.project(modulate(self.norm(x), shift, scale).flatten(1, 2), angles)
+        seen = (k, v) if past is None else (torch.cat((past[0], k), 2), torch.cat((past[1], v), 2))
+        update = self.attention.join(attend(q, *seen, mask)).unflatten(1, (f, n))
+        x = torch.addcmul(x, update, 1 + gate.unsqueeze(2))
+        update = self.mlp(modulate(self.norm(x), mlp_shift, mlp_scale))
+        return torch.addcmul(x, update, 1 + mlp_gate.unsqueeze(2)), (k, v)
+
+
+def sinusoids(x: Tensor, features: int, longest: float = 10_000.0) -> Tensor:
+    """Cosines and sines of x at `features` / 2 frequencies from 1 down to 1 / longest: (..., features)."""
+    half = features // 2
+    frequencies = torch.exp(-math.log(longest) * torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    angles = x.float().unsqueeze(-1) * frequencies
+    return torch.cat((angles.cos(), angles.sin()), dim=-1)

@@ -1,0 +1,224 @@
+"""The auto-regressive loop: frames are yielded as they become clean."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from .diffusion import SOLVERS, FlowMatching
+from .errors import ConfigError, NumericError
+from .memory import EVICTIONS, Memory
+from .schedules import Schedule
+
+Actions = Callable[[int, int], Tensor]  # (first, count) -> actions (b, count, a) that lead into those new frames
+Levels = tuple[float, ...]
+
+
+class Network(Protocol):
+    """What the sampler asks of a network; `models.dit.VideoDiT` is one."""
+
+    def locate(self, actions: Tensor, origin: Tensor) -> Tensor: ...
+    def compress(self, latents: Tensor, actions: Tensor, places: Tensor) -> Tensor: ...
+    def remember(self, memory: Memory) -> Any: ...
+    def look_back(self, context: Tensor, levels: Tensor, actions: Tensor, origin: Tensor, remembered: Any) -> Any: ...
+    def __call__(self, window: Tensor, levels: Tensor, actions: Tensor, past: Any) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a checkpoint is sampled; saved in its config.json as the default."""
+
+    schedule: str = "outpainting"  # preset
+    options: dict[str, Any] = field(default_factory=dict)  # of the preset; steps, chunk, ...
+    solver: str = "euler"
+    init_steps: int = 8  # denoising steps of the initialization stage
+    context: int = 8  # clean frames before the window
+    stabilization: float = 0.02  # level reported for clean frames
+    slots: int = 16  # groups in memory, 0 for none
+    group: int = 4  # frames compressed together
+    eviction: str = "stride"
+    cache: str = "exact"  # exact: the past is encoded once per AR step; off: before every denoising step
+
+    def __post_init__(self) -> None:
+        tables: dict[str, Collection[str]] = {"solver": SOLVERS, "eviction": EVICTIONS, "cache": ("exact", "off")}
+        for name, table in tables.items():
+            if getattr(self, name) not in table:
+                raise ConfigError(
+                    f"No {name} is called {getattr(self, name)!r}.", hint=f"Choose from: {', '.join(table)}."
+                )
+        if self.context < 0 or self.slots < 0 or self.init_steps < 1 or self.group < 1:
+            raise ConfigError("context and slots are at least 0, init_steps and group at least 1.")
+
+
+@dataclass
+class State:
+    """Where a video stands between AR steps: plain tensors of constant size."""
+
+    context: Tensor  # (b, f, c, h, w), clean frames before the window
+    actions: Tensor  # (b, f, a), that led into them
+    origin: Tensor  # (b, 3), the place before the first of them
+    memory: Memory
+    window: Tensor | None = None  # (b, w, c, h, w) at `levels[0]`; None before the initialization stage
+    frame: int = 0  # new frame at the window's start
+
+
+class Noise:
+    """Noise as a function of clip, new frame, use and denoising step, so that a seed gives one video for ever.
+
+    Clip i of a batch has seed + i, alone or together. Made on the CPU in float32, then moved.
+    """
+
+    def __init__(self, seed: int, batch: int, shape: tuple[int, ...], device: torch.device | str = "cpu"):
+        self.seed, self.batch, self.shape, self.device = seed, batch, shape, device
+
+    def __call__(self, use: str, first: int, count: int, step: int = 0) -> Tensor:
+        """Noise (b, count, c, h, w) for new frames from `first` on, after `step` denoising steps."""
+        drawn = torch.empty(self.batch, count, *self.shape)
+        for clip in range(self.batch):
+            for i in range(count):
+                key = hashlib.sha256(f"{self.seed + clip}/{first + i}/{use}/{step}".encode()).digest()
+                generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little", signed=True))
+                torch.randn(self.shape, generator=generator, out=drawn[clip, i])
+        return drawn.to(self.device)
+
+
+def start(network: Network, sampling: Sampling, prompt: Tensor, actions: Tensor, memory: Memory) -> State:
+    """Let a prompt (b, f, c, h, w) with its actions (b, f, a) fill the context and the memory."""
+    b = prompt.shape[0]
+    state = State(prompt[:, :0], actions[:, :0], torch.zeros(b, 3, device=prompt.device), memory)
+    append(network, sampling, state, prompt, actions)
+    return state
+
+
+@torch.no_grad()
+def stream(
+    network: Network,
+    diffusion: FlowMatching,
+    schedule: Schedule,
+    sampling: Sampling,
+    state: State,
+    noise: Noise,
+    actions: Actions,
+) -> Iterator[Tensor]:
+    """Yield clean latents, one chunk per AR step, for as long as the caller asks.
+
+    state: as `start` or an earlier call left it; it is brought up to date before every yield
+    Yields: (b, chunk, c, h, w) clean latents
+    Raises: NumericError where NaN or infinity appears
+
+    Source: Meta-ARVDM, arXiv 2503.10704v2, Sec. 4, initialization and auto-regressive generation stages.
+    """
+    w, chunk, last = schedule.window, schedule.chunk, schedule.levels[-1]
+    look = Lookback(network, sampling)
+    if state.window is None:
+        state.window = initialise(network, diffusion, schedule, sampling, state, noise, actions, look)
+    while True:
+        window, driven = state.window, actions(state.frame, w)
+        for step, (before, after) in enumerate(pairwise(schedule.levels)):
+            window = denoise(network, diffusion, sampling, window, before, after, driven, look(state))
+            check(window, f"AR step {state.frame // chunk}, denoising step {step}")
+        assert all(level == 0 for level in last[:chunk])  # 0-T boundary: the chunk leaves clean
+        clean = window[:, :chunk]
+        append(network, sampling, state, clean, driven[:, :chunk])
+        state.frame += chunk
+        # circularity: the rest is already at levels[0]; 0-T boundary: new frames enter as noise
+        state.window = torch.cat((window[:, chunk:], noise("init", state.frame + w - chunk, chunk)), 1)
+        yield clean
+
+
+def initialise(
+    network: Network,
+    diffusion: FlowMatching,
+    schedule: Schedule,
+    sampling: Sampling,
+    state: State,
+    noise: Noise,
+    actions: Actions,
+    look: Lookback,
+) -> Tensor:
+    """The first window (b, w, c, h, w) at `levels[0]`: made under flat levels, then noised again."""
+    w, chunk = schedule.window, schedule.chunk
+    made = w - chunk
+    window = noise("init", state.frame, w)
+    if made == 0:
+        return window
+    first, driven = window[:, :made], actions(state.frame, made)
+    flat = [(1 - m / sampling.init_steps,) * made for m in range(sampling.init_steps + 1)]
+    for step, (before, after) in enumerate(pairwise(flat)):
+        first = denoise(network, diffusion, sampling, first, before, after, driven, look(state))
+        check(first, f"the initialization stage, denoising step {step}")
+    # fresh noise: the noise that made these frames would inflate their variance
+    levels = torch.tensor(schedule.levels[0][:made], device=first.device)
+    first = diffusion.add_noise(first, noise("renoise", state.frame, made), levels)
+    return torch.cat((first, window[:, made:]), 1)
+
+
+def denoise(
+    network: Network,
+    diffusion: FlowMatching,
+    sampling: Sampling,
+    window: Tensor,
+    before: Levels,
+    after: Levels,
+    actions: Tensor,
+    past: Any,
+) -> Tensor:
+    """Take one denoising step: every frame of the window from its level `before` to its level `after`."""
+    b = window.shape[0]
+    now, then = (torch.tensor(row, device=window.device).expand(b, -1) for row in (before, after))
+    return SOLVERS[sampling.solver](diffusion, network(window, now, actions, past), window, now, then)
+
+
+def append(network: Network, sampling: Sampling, state: State, clean: Tensor, actions: Tensor) -> None:
+    """Let clean frames join the context, and the oldest leave it: into memory, a full group at a time, or for good."""
+    state.context = torch.cat((state.context, clean), 1)
+    state.actions = torch.cat((state.actions, actions), 1)
+    # with memory the context keeps up to group - 1 more frames until a group is full, so that there is no hole
+    leaving = sampling.group if sampling.slots else 1
+    while state.context.shape[1] >= sampling.context + leaving:
+        frames, driven = state.context[:, :leaving], state.actions[:, :leaving]
+        places = network.locate(driven, state.origin)
+        if sampling.slots:
+            with torch.no_grad():
+                tokens = network.compress(frames, driven, places)
+            state.memory = state.memory.append(tokens, driven, places)
+            if len(state.memory) > sampling.slots:
+                state.memory = EVICTIONS[sampling.eviction](state.memory)
+        state.context, state.actions = state.context[:, leaving:], state.actions[:, leaving:]
+        state.origin = places[:, -1]
+
+
+class Lookback:
+    """The past as the network encodes it, once per AR step (`exact`) or before every denoising step (`off`)."""
+
+    def __init__(self, network: Network, sampling: Sampling):
+        self.network, self.sampling = network, sampling
+        self.memory: Memory | None = None
+        self.context: Tensor | None = None
+        self.remembered: Any = None
+        self.past: Any = None
+
+    def __call__(self, state: State) -> Any:
+        always = self.sampling.cache == "off"
+        if always or state.memory is not self.memory:
+            self.memory, self.remembered = state.memory, self.network.remember(state.memory)
+            self.context = None
+        if always or state.context is not self.context:
+            self.context = state.context
+            levels = torch.full(state.context.shape[:2], self.sampling.stabilization, device=state.context.device)
+            self.past = self.network.look_back(state.context, levels, state.actions, state.origin, self.remembered)
+        return self.past
+
+
+def check(window: Tensor, where: str) -> None:
+    """Stop at NaN or infinity."""
+    if not torch.isfinite(window).all():
+        raise NumericError(
+            f"NaN or infinity in the latents at {where}.", hint="Frames made before are kept; try --dtype float32."
+        )
