@@ -174,19 +174,69 @@ class VideoDiT(nn.Module):
         return Past(keys, context[:, -1:], places[:, -1], f)
 
     def enter(self, latents: Tensor, last: Tensor, time: int, places: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Tokens (b, f, n, d) of latents, each beside the frame before it, and their rotary angles."""
-        b, f = latents.shape[:2]
-        before = torch.cat((last, latents[:, :-1]), 1)
+        """Tokens (b, f, n, d) of latents, each beside the frame before it, and their rotary angles.
+
+        last: (b, k, c, h, w), the frames before the first of each of k windows that follow one another
+        """
+        f, k = latents.shape[1], last.shape[1]
+        before = torch.cat((last.unsqueeze(2), latents.unflatten(1, (k, f // k))[:, :, :-1]), 2).flatten(1, 2)
         tokens = self.embed(self.config.patchify(torch.cat((latents, before), 2)))
-        times = torch.arange(time, time + f, device=latents.device, dtype=torch.float32).expand(b, f)
+        times = torch.arange(time, time + f, device=latents.device, dtype=torch.float32).expand(latents.shape[0], f)
         return tokens, rotary_angles(self.config.positions(times, places, self.config.grid))
 
     def forward(self, window: Tensor, levels: Tensor, actions: Tensor, past: Past) -> Tensor:
         """Predict for a noisy window (b, f, c, h, w) at `levels` (b, f) with actions (b, f, a)."""
-        places = self.locate(actions, past.place)
-        x, angles = self.enter(window, past.last, past.frames, places)
+        x, angles = self.enter(window, past.last, past.frames, self.locate(actions, past.place))
+        return self.predict(x, levels, actions, angles, past.keys, None)
+
+    def predict(
+        self,
+        x: Tensor,
+        levels: Tensor,
+        actions: Tensor,
+        angles: tuple[Tensor, Tensor],
+        keys: Keys,
+        mask: Tensor | None,
+    ) -> Tensor:
+        """Run tokens (b, f, n, d) through the blocks, on top of what `keys` hold, to latents (b, f, c, h, w)."""
         condition = self.condition(levels, actions)
         for i, block in enumerate(self.blocks):
-            x, _ = block(x, condition, angles, past.keys[i] if past.keys else None)
+            x, _ = block(x, condition, angles, keys[i] if keys else None, mask)
         shift, scale = self.drive(condition).chunk(2, -1)
         return self.config.unpatchify(self.head(modulate(self.norm(x), shift, scale)))
+
+    def rehearse(
+        self,
+        clean: Tensor,
+        reported: Tensor,
+        noisy: Tensor,
+        levels: Tensor,
+        actions: Tensor,
+        origin: Tensor,
+        remembered: Keys,
+        size: int,
+    ) -> Tensor:
+        """Predict for many windows at once, as `forward` does for each alone; for training.
+
+        The clip's last frames are cut into windows of `size`, each of which sees memory, the clean frames before it
+        and itself; the clean frames are encoded once for all of them.
+
+        clean: (b, f, c, h, w), the clip at `reported` levels (b, f) with actions (b, f, a)
+        noisy: (b, k * size, c, h, w), its last frames at `levels` (b, k * size)
+        """
+        f, made = clean.shape[1], noisy.shape[1]
+        first, shown = f - made, f - size  # frames before the first window, and before the last
+        past = self.look_back(clean[:, :shown], reported[:, :shown], actions[:, :shown], origin, remembered)
+        padded = torch.cat((torch.zeros_like(clean[:, :1]), clean), 1)
+        last = padded[:, first:f:size]  # (b, k, c, h, w), the clean frame before each window
+        x, angles = self.enter(noisy, last, first, self.locate(actions, origin)[:, first:])
+
+        n = x.shape[2]
+        frame = torch.arange(f, device=clean.device)
+        begin = frame[first:] - (frame[first:] - first) % size  # where each noisy frame's window begins
+        before = frame[:shown] < begin.unsqueeze(1)
+        beside = begin == begin.unsqueeze(1)
+        mask = torch.cat((before, beside), 1).repeat_interleave(n, 0).repeat_interleave(n, 1)
+        held = past.keys[0][0].shape[2] - shown * n if past.keys else 0  # memory tokens, which every window sees
+        mask = torch.cat((mask.new_ones(made * n, held), mask), 1)
+        return self.predict(x, levels, actions[:, first:], angles, past.keys, mask)

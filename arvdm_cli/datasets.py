@@ -1,0 +1,116 @@
+"""Episodes on disk -> training batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import worlds
+from .errors import DataError
+from .video import to_tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips cut into memory, context and window."""
+
+    clip: Tensor  # (b, f, c, h, w) latents of context and window
+    first: Tensor  # (b,), where in its episode each clip begins
+    actions: Tensor  # (b, episode, a), one-hot, of the whole episode
+    groups: Tensor  # (b, G, g, c, h, w) latents of past groups, oldest first
+    frames: Tensor  # (b, G, g), where in the episode they stand
+    reach: Tensor  # (b,), frames before this have left the context
+
+
+class Episodes:
+    """Latents and actions of a rendered folder, cut at random from a seed.
+
+    held_out: the last episodes, never drawn for training
+    """
+
+    def __init__(self, folder: Path, held_out: int):
+        self.data = worlds.read(folder)
+        count = len(self.data.frames)
+        if count <= held_out:
+            raise DataError(
+                f"{folder} holds {count} finished episodes, {held_out} of them held out.",
+                hint="Render more with `arvdm data make`, or lower held_out.",
+            )
+        self.train, self.held_out = range(count - held_out), range(count - held_out, count)
+        self.latents: np.ndarray | None = None
+        self.names = len(worlds.ACTIONS)
+        # where each pose was seen, one number a pose: a frame that comes back has an equal
+        poses = np.asarray(self.data.poses, dtype=np.int64)
+        self.poses = (poses[..., 0] * 4096 + poses[..., 1]) * 4096 + poses[..., 2]
+
+    def random_frames(self, count: int, draw: np.random.Generator) -> Tensor:
+        """Frames (count, 1, 3, h, w) in [-1, 1] for training a codec."""
+        episodes = draw.integers(0, len(self.train), count)
+        times = draw.integers(0, self.data.frames.shape[1], count)
+        return to_tensor(self.data.frames[episodes, times]).unsqueeze(1)
+
+    def frames(self, episodes: np.ndarray, times: slice) -> Tensor:
+        """Frames (b, f, 3, h, w) in [-1, 1] of some episodes."""
+        part = self.data.frames[episodes, times]
+        return to_tensor(part.reshape(-1, *part.shape[2:])).unflatten(0, part.shape[:2])
+
+    def one_hot(self, episodes: np.ndarray) -> Tensor:
+        """Actions (b, episode, a) of whole episodes."""
+        actions = torch.from_numpy(np.asarray(self.data.actions[episodes], dtype=np.int64))
+        return torch.nn.functional.one_hot(actions, self.names).float()
+
+    def draw(
+        self,
+        draw: np.random.Generator,
+        count: int,
+        context: int,
+        own: int,
+        window: int,
+        groups: int,
+        group: int,
+        revisit: float,
+    ) -> Batch:
+        """Cut `count` clips of `context` + `own` + `window` frames, each after `groups` groups of its own past.
+
+        own: frames for the network to make itself; as the context slides past them, so does what counts as the past
+        revisit: share of clips whose window comes back to what left the context, and whose memory holds it
+        """
+        assert self.latents is not None
+        earliest, latest = max(0, groups * group - own), self.data.frames.shape[1] - context - own - window
+        episodes = draw.integers(0, len(self.train), count)
+        firsts, frames = np.empty(count, np.int64), np.empty((count, groups, group), np.int64)
+        for i, episode in enumerate(episodes):
+            returning = groups > 0 and draw.random() < revisit
+            for _ in range(8 if returning else 1):
+                first = int(draw.integers(earliest, latest + 1))
+                reach = first + own  # frames before this have left the context
+                slots = reach // group
+                seen = np.isin(self.poses[episode, :reach], self.poses[episode, reach + context :][:window])
+                hits = np.unique((reach - 1 - np.flatnonzero(seen)) // group)  # ranks, 0 the newest group
+                hits = hits[hits < slots]
+                if not returning or len(hits):
+                    break
+            if returning and len(hits) and groups < slots:
+                wanted = draw.permutation(hits)[: max(1, groups // 2)]
+                rest = np.setdiff1d(np.arange(slots), wanted)
+                ranks = np.concatenate((wanted, draw.permutation(rest)[: groups - len(wanted)]))
+            else:
+                # the newest without a gap, or every 2nd, 4th, ... as eviction leaves them
+                spacing = 2 ** int(draw.integers(0, 1 + int(np.log2(max(1, slots // max(1, groups))))))
+                ranks = np.arange(groups) * spacing
+            ranks = np.sort(ranks)[::-1]  # oldest first
+            firsts[i] = first
+            frames[i] = (reach - (ranks[:, None] + 1) * group) + np.arange(group)
+        times = firsts[:, None] + np.arange(context + own + window)
+        return Batch(
+            clip=torch.from_numpy(self.latents[episodes[:, None], times].astype(np.float32)),
+            first=torch.from_numpy(firsts),
+            actions=self.one_hot(episodes),
+            groups=torch.from_numpy(self.latents[episodes[:, None, None], frames].astype(np.float32)),
+            frames=torch.from_numpy(frames),
+            reach=torch.from_numpy(firsts + own),
+        )

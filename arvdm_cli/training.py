@@ -1,0 +1,411 @@
+"""The training loop: first the codec, then the network on its latents."""
+
+from __future__ import annotations
+
+import json
+import time
+import tomllib
+from collections.abc import Callable
+from contextlib import nullcontext
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import Model, fast_half, fill, save
+from .datasets import Batch, Episodes
+from .diffusion import FlowMatching, euler, logit_normal
+from .errors import CheckpointError, ConfigError, NumericError
+from .generation import begin, choose, generate, given
+from .memory import Memory
+from .models.codec import Codec, CodecConfig
+from .models.dit import DiTConfig, VideoDiT
+from .muon import Muon
+from .sampler import Sampling
+from .video import contact_sheet, to_bytes
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run, filled from a TOML file, then from flags."""
+
+    data: str = "data/maze"  # folder that `arvdm data make` rendered
+    out: str = "runs/maze"  # folder of the run: checkpoint, saved state, metrics, sample sheets
+    name: str = "maze"
+    seed: int = 0
+    steps: int = 10_000  # optimisation steps of the network
+    codec_steps: int = 2_000  # optimisation steps of the codec, before it
+    codec_batch: int = 32  # frames
+    codec_lr: float = 3e-3
+    frames: int = 160  # of context and window in a step; the number of clips follows
+    early: float = 0.5  # first part of the training: no memory and no own frames; it learns to move
+    clip_frames: int = 12  # context and windows of a clip
+    contexts: tuple[int, ...] = (0, 1, 2, 4)  # frames before its first window, drawn evenly
+    windows: tuple[int, ...] = (1, 1, 2, 4, 8)  # lengths of a window, drawn evenly; a clip holds as many as fit
+    groups: tuple[int, ...] = (0, 4, 8)  # groups in memory, drawn evenly
+    revisit: float = 0.5  # share of clips with memory that come back to something in it
+    drop_actions: float = 0.1  # share of clips whose actions are unknown
+    context_noise: float = 0.15  # most noise on the context of half of the clips
+    own_frames: float = 0.3  # share of steps whose context the network made itself
+    level_mean: float = 0.3  # of the logit-normal levels
+    level_std: float = 1.3
+    pure_noise: float = 0.1  # share of windows at level 1
+    lr: float = 1e-3  # AdamW, for embeddings, biases and norms
+    matrix_lr: float = 2e-3  # Muon, for matrices inside the blocks
+    warmup: int = 100  # steps
+    decay: float = 0.35  # last part of the training, over which the learning rate falls to 0
+    clip: float = 1.0  # gradient norm
+    ema: float = 0.999
+    held_out: int = 8  # last episodes of the data, never trained on
+    every: int = 500  # steps between held-out loss, sample sheet and saved state
+    device: str = "auto"
+    threads: int = 0  # 0 for torch's own number
+    compile: bool = False
+    codec: CodecConfig = field(default_factory=CodecConfig)
+    network: DiTConfig = field(default_factory=DiTConfig)
+    diffusion: FlowMatching = field(default_factory=FlowMatching)
+    sampling: Sampling = field(default_factory=Sampling)
+    card: dict[str, Any] = field(default_factory=dict)  # licence, data, ...: copied to config.json
+
+
+def configure(path: Path, **chosen: Any) -> TrainConfig:
+    """Read a training file and put chosen values above it."""
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML: {error}.") from error
+    return fill(TrainConfig, {**values, **chosen}, str(path))
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a run's state, replacing the old one whole."""
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a run's state without running any code in it."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no run to resume: {path} is missing.", hint="Leave out --resume.") from error
+    except Exception as error:  # torch.load raises many kinds
+        raise CheckpointError(f"{path} is no saved run: {error}.") from error
+
+
+def train(config: TrainConfig, resume: bool, report: Report) -> Path:
+    """Train codec and network; returns the checkpoint's folder.
+
+    report: called with one dictionary per event, also written to metrics.jsonl
+    """
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    )
+    state = load_state(out / "state.pt") if resume else {}
+    torch.manual_seed(config.seed)
+    with (out / "metrics.jsonl").open("a" if resume else "w") as metrics:
+
+        def tell(event: dict[str, Any]) -> None:
+            metrics.write(json.dumps(event) + "\n")
+            metrics.flush()
+            report(event)
+
+        episodes = Episodes(Path(config.data), config.held_out)
+        codec = Codec(config.codec).to(device)
+        if "codec" in state:
+            codec.load_state_dict(state["codec"])
+        else:
+            train_codec(config, codec, episodes, device, tell)
+            state = {"codec": codec.state_dict()}
+            save_state(out / "state.pt", state)
+        codec.eval().requires_grad_(False)
+        episodes.latents = encode_all(codec, episodes, out / "latents.npy", device, tell)
+        return train_network(config, codec, episodes, device, state, out, tell)
+
+
+def autocast(device: torch.device) -> Any:
+    """Half-precision products where the machine multiplies them fast."""
+    return torch.autocast(device.type, torch.bfloat16) if fast_half(device) else nullcontext()
+
+
+def train_codec(config: TrainConfig, codec: Codec, episodes: Episodes, device: torch.device, tell: Report) -> None:
+    """Fit the codec to single frames: absolute error, of pixels and of their differences."""
+    optimizer = torch.optim.AdamW(codec.parameters(), lr=config.codec_lr, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.codec_lr, config.codec_steps, pct_start=0.1)
+    draw = np.random.default_rng((config.seed, 0))
+    started = time.monotonic()
+    codec.train()
+    for step in range(1, config.codec_steps + 1):
+        frames = episodes.random_frames(config.codec_batch, draw).to(device)
+        made = codec(frames)
+        error = made - frames
+        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        loss = error.abs().mean() + 2 * error.square().mean() + 0.25 * edges
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(codec.parameters(), config.clip)
+        optimizer.step()
+        schedule.step()
+        if step % 100 == 0 or step == config.codec_steps:
+            codec.eval()
+            held = episodes.frames(np.asarray(episodes.held_out), slice(None, None, 37)).to(device)
+            with torch.no_grad():
+                psnr = decibels(codec.decode(codec.encode(held)), held).mean()
+            codec.train()
+            seconds = time.monotonic() - started
+            tell({"event": "codec", "step": step, "loss": loss.item(), "psnr": psnr.item(), "seconds": seconds})
+
+
+def decibels(made: Tensor, truth: Tensor) -> Tensor:
+    """PSNR of each frame, (b, f), for frames (b, f, 3, h, w) in [-1, 1]."""
+    return -10 * (made - truth).div(2).square().mean((2, 3, 4)).clamp_min(1e-10).log10()
+
+
+@torch.no_grad()
+def encode_all(codec: Codec, episodes: Episodes, path: Path, device: torch.device, tell: Report) -> np.ndarray:
+    """Latents (episodes, frames, c, h, w) of the whole data set in half precision, kept in a memory-mapped file."""
+    c = codec.config
+    shape = (*episodes.data.frames.shape[:2], c.channels, c.height // 8, c.width // 8)
+    if path.exists():
+        kept = np.load(path, mmap_mode="r")
+        if kept.shape == shape:
+            return kept
+    part = path.with_suffix(".part")
+    latents = np.lib.format.open_memmap(part, "w+", np.float16, shape)
+    for i in range(shape[0]):
+        frames = episodes.frames(np.array([i]), slice(None)).to(device)
+        latents[i] = codec.encode(frames)[0].half().cpu().numpy()
+        if i % 50 == 0:
+            tell({"event": "encode", "step": i, "of": shape[0]})
+    latents.flush()
+    part.rename(path)
+    return np.load(path, mmap_mode="r")
+
+
+def optimizers(config: TrainConfig, network: VideoDiT) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside blocks, AdamW for the rest."""
+    inside = [p for n, p in network.named_parameters() if "blocks" in n and p.ndim == 2 and ".drive." not in n]
+    chosen = set(inside)
+    rest = [p for p in network.parameters() if p not in chosen]
+    return [
+        Muon(inside, config.matrix_lr),
+        torch.optim.AdamW(rest, lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def speed(config: TrainConfig, step: int) -> float:
+    """Learning rate at a step, as a part of its largest."""
+    falling = (config.steps - step) / max(1.0, config.decay * config.steps)
+    return max(0.0, min(1.0, (step + 1) / config.warmup, falling))
+
+
+def draw_levels(config: TrainConfig, count: int, window: int, generator: torch.Generator) -> Tensor:
+    """Levels (b, window): each frame its own, all alike, or rising along the window, as presets ask for."""
+    levels = logit_normal((count, window), config.level_mean, config.level_std, generator)
+    kind = torch.rand(count, 1, generator=generator)
+    levels = torch.where(kind < 0.5, levels[:, :1], torch.where(kind < 0.75, levels.sort(1).values, levels))
+    pure = torch.rand(count, 1, generator=generator) < config.pure_noise
+    return torch.where(pure, 1.0, levels)
+
+
+class Cut:
+    """One step's clips as the network sees them: places known, memory compressed, context noised."""
+
+    def __init__(self, network: VideoDiT, config: TrainConfig, batch: Batch, context: int, generator: torch.Generator):
+        b, device = len(batch.first), batch.clip.device
+        keep = (torch.rand(b, 1, 1, generator=generator) >= config.drop_actions).to(device)
+        actions = batch.actions * keep
+        places = network.locate(actions, torch.zeros(b, 3, device=device))  # (b, episode, 3)
+        row = torch.arange(b, device=device).unsqueeze(1)
+        times = batch.first.unsqueeze(1) + torch.arange(batch.clip.shape[1], device=device)
+        self.network, self.context = network, context
+        self.reach = batch.reach.view(b, 1)
+        self.clip, self.actions = batch.clip, actions[row, times]
+        before = (batch.first - 1).clamp_min(0)
+        # frames before the clip's first: an episode's own first frame was led into by no action
+        self.origin = places[row[:, 0], before] * (batch.first > 0).unsqueeze(1)
+        self.groups, self.frames, self.all_actions, self.places = batch.groups, batch.frames, actions, places
+        noised = torch.rand(b, 1, generator=generator) < 0.5
+        level = config.context_noise * torch.rand(b, 1, generator=generator) * noised
+        self.noise_level = level.to(device)
+        self.reported = torch.where(noised, level.clamp_min(1e-3), config.sampling.stabilization).to(device)
+
+    def memory(self) -> Memory:
+        """Compress every group; gradients flow through it."""
+        network, config = self.network, self.network.config
+        b, groups = self.frames.shape[:2]
+        memory = Memory.empty(b, config.memory_tokens, config.dim, config.actions, self.clip.device)
+        if groups == 0:
+            return memory
+        row = torch.arange(b, device=self.clip.device).view(b, 1, 1)
+        actions, places = self.all_actions[row, self.frames], self.places[row, self.frames]  # (b, G, g, .)
+        tokens = network.compress(self.groups.flatten(0, 1), actions.flatten(0, 1), places.flatten(0, 1))
+        # numbered backwards from the context: -1 is the group that left it last
+        numbers = (self.frames[..., 0] - self.reach) // config.group  # (b, G)
+        return Memory(tokens.unflatten(0, (b, groups)), actions.mean(2), places.mean(2), numbers)
+
+    def show(self, diffusion: FlowMatching, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The clip as the past of its windows, slightly noised, and the levels (b, f) reported for it."""
+        noise = torch.randn(self.clip.shape, generator=generator).to(self.clip.device)
+        f = self.clip.shape[1]
+        return diffusion.add_noise(self.clip, noise, self.noise_level.expand(-1, f)), self.reported.expand(-1, f)
+
+    @torch.no_grad()
+    def replace_by_own(self, diffusion: FlowMatching, frames: int, steps: int, generator: torch.Generator) -> None:
+        """Exchange `frames` frames after the context for what the network makes of them, and slide past them."""
+        f, remembered = self.context, self.network.remember(self.memory())
+        shown, reported = (part[:, :f] for part in self.show(diffusion, generator))
+        past = self.network.look_back(shown, reported, self.actions[:, :f], self.origin, remembered)
+        window = torch.randn(self.clip[:, :frames].shape, generator=generator).to(self.clip.device)
+        driven = self.actions[:, self.context : self.context + frames]
+        for m in range(steps):
+            now = torch.full(window.shape[:2], 1 - m / steps, device=window.device)
+            window = euler(diffusion, self.network(window, now, driven, past).float(), window, now, now - 1 / steps)
+        end = self.context + frames
+        self.clip = torch.cat((self.clip[:, frames : self.context], window, self.clip[:, end:]), 1)
+        slid = self.network.locate(self.actions[:, :frames], self.origin)
+        self.origin, self.actions = slid[:, -1], self.actions[:, frames:]
+
+
+def step_loss(network: VideoDiT, config: TrainConfig, episodes: Episodes, step: int, device: torch.device) -> Tensor:
+    """The loss of one step; all its randomness comes from the seed and the step."""
+    draw = np.random.default_rng((config.seed, 1, step))
+    generator = torch.Generator().manual_seed(int(draw.integers(2**62)))
+    early = step < config.early * config.steps
+    window = int(draw.choice(config.windows))
+    context = int(draw.choice(config.contexts))
+    groups, own = 0, 0
+    if not early:
+        if config.network.fusion != "none":
+            groups = int(draw.choice(config.groups))
+        if draw.random() < config.own_frames:
+            context, own = config.sampling.context, int(draw.choice((4, 8)))
+    windows = max(1, (config.clip_frames - context) // window)
+    count = max(1, config.frames // (context + windows * window))
+    batch = episodes.draw(draw, count, context, own, windows * window, groups, config.network.group, config.revisit)
+    batch = Batch(*(getattr(batch, f.name).to(device) for f in fields(Batch)))
+
+    diffusion = config.diffusion
+    levels = draw_levels(config, count * windows, window, generator).to(device).reshape(count, -1)
+    with autocast(device):
+        cut = Cut(network, config, batch, context, generator)
+        if own:
+            cut.replace_by_own(diffusion, own, int(draw.choice((1, 2))), generator)
+        shown, reported = cut.show(diffusion, generator)
+        clean = cut.clip[:, context:]
+        noisy = diffusion.add_noise(clean, torch.randn(clean.shape, generator=generator).to(device), levels)
+        prediction = network.rehearse(
+            shown, reported, noisy, levels, cut.actions, cut.origin, network.remember(cut.memory()), window
+        )
+    return diffusion.loss(prediction.float(), noisy, clean, levels).mean()
+
+
+def train_network(
+    config: TrainConfig,
+    codec: Codec,
+    episodes: Episodes,
+    device: torch.device,
+    state: dict[str, Any],
+    out: Path,
+    tell: Report,
+) -> Path:
+    """Fit the network to latents, keeping a moving average of its weights."""
+    torch.manual_seed(config.seed)
+    network = VideoDiT(config.network).to(device)
+    average = deepcopy(network).requires_grad_(False)
+    optimizers_ = optimizers(config, network)
+    begun, spent = 0, 0.0
+    if "network" in state:
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        for optimizer, saved in zip(optimizers_, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        begun, spent = state["step"], state["seconds"]
+    started, running = time.monotonic() - spent, []
+    for step in range(begun + 1, config.steps + 1):
+        for optimizer, lr in zip(optimizers_, (config.matrix_lr, config.lr), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * speed(config, step)
+        loss = step_loss(network, config, episodes, step, device)
+        if not torch.isfinite(loss):
+            raise NumericError(f"The loss is {loss.item()} at step {step}.", hint="Lower matrix_lr and lr.")
+        for optimizer in optimizers_:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+        for optimizer in optimizers_:
+            optimizer.step()
+        with torch.no_grad():
+            weight = min(config.ema, (1 + step) / (10 + step))
+            torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - weight)
+        running.append(loss.item())
+        if step % 20 == 0:
+            tell(
+                {
+                    "event": "step",
+                    "step": step,
+                    "loss": sum(running) / len(running),
+                    "norm": norm.item(),
+                    "seconds": time.monotonic() - started,
+                }
+            )
+            running = []
+        if step % config.every == 0 or step == config.steps:
+            seconds = time.monotonic() - started
+            state = {
+                "codec": codec.state_dict(),
+                "network": network.state_dict(),
+                "average": average.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in optimizers_],
+                "step": step,
+                "seconds": seconds,
+            }
+            save_state(out / "state.pt", state)
+            record = {"steps": step, "hours": round(seconds / 3600, 2), "device": str(device), "seed": config.seed}
+            model = Model(
+                network=average,
+                codec=codec,
+                diffusion=config.diffusion,
+                sampling=config.sampling,
+                card={"name": config.name, **config.card, "training": record},
+            )
+            save(model, out / "checkpoint")
+            tell({"event": "held-out", "step": step, **held_out(model, episodes, out / f"sheet-{step:06d}.png")})
+    return out / "checkpoint"
+
+
+@torch.no_grad()
+def held_out(model: Model, episodes: Episodes, sheet: Path, prompt: int = 64, length: int = 32) -> dict[str, Any]:
+    """Continue held-out episodes with their true actions: PSNR by frame, and a sheet of truth above made."""
+    model.network.eval()
+    device = next(model.network.parameters()).device
+    rows = np.asarray(episodes.held_out)
+    middle = episodes.data.frames.shape[1] // 2
+    clip = episodes.frames(rows, slice(middle - prompt, middle + length))
+    actions = episodes.one_hot(rows)[:, middle - prompt : middle + length].to(device)
+    schedule, sampling = choose(model.sampling)
+    state = begin(model, sampling, clip[:, :prompt], actions[:, :prompt])
+    made = torch.cat(
+        list(generate(model, schedule, sampling, state, given(actions[:, prompt:]), seed=0, length=length)), 1
+    ).cpu()
+    truth = clip[:, prompt:]
+
+    def psnr(frames: Tensor) -> list[float]:
+        scores = decibels(frames, truth).mean(0)
+        return [round(scores[a:b].mean().item(), 2) for a, b in ((0, 1), (1, 4), (4, 8), (8, 16), (16, 32))]
+
+    pairs = torch.stack((truth[:, ::2], made[:, ::2]), 1).flatten(0, 1)  # (2 b, f, 3, h, w)
+    contact_sheet(to_bytes(pairs.flatten(0, 1)), pairs.shape[1], sheet)
+    model.network.train()
+    return {"psnr": psnr(made), "repeat": psnr(clip[:, prompt - 1 : prompt].expand_as(truth))}
