@@ -1,0 +1,166 @@
+"""The command line: which commands there are, the flags they all share, and how a run ends.
+
+Nothing imported here loads torch, numpy or a codec; a command brings in what it needs when it runs.
+"""
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Annotated, Any
+
+import typer
+from typer import Option
+from typer.core import TyperGroup
+
+from .. import __version__
+from ..errors import ArvdmError, MemoryLimitError, OutputError, UsageError
+from . import checkpoints, data, generate, schedule, train
+from .console import Color, ProgressKind, Settings, configure, settings, show_error
+
+
+class Arvdm(TyperGroup):
+    """The app, with every ending in one place: a result, an error in two lines, an exit code."""
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
+        configure(Settings())
+        with closing_on_signals():
+            sys.exit(self.run(args))
+
+    def run(self, args: Sequence[str] | None) -> int | str | None:
+        """Run a command line; returns its exit code."""
+        try:
+            code = super().main(self.hoist(sys.argv[1:] if args is None else args), "arvdm", standalone_mode=False)
+            if sys.stdout:
+                sys.stdout.flush()  # what cannot be written shows now, not while Python shuts down
+        except BaseException as error:
+            code = end(error)
+        return code
+
+    def invoke(self, ctx: Any) -> None:
+        super().invoke(ctx)  # what a command returns is no exit code
+
+    def hoist(self, args: Sequence[str]) -> list[str]:
+        """Move the app's own flags to the front, so that they may stand behind a command too."""
+        flags = {flag: option for option in self.params for flag in option.opts}
+        front: list[str] = []
+        rest: list[str] = []
+        waiting = iter(args)
+        for arg in waiting:
+            flag, equals, _ = arg.partition("=")
+            if arg == "--":
+                rest += [arg, *waiting]
+            elif flag not in flags:
+                rest.append(arg)
+            elif equals or getattr(flags[flag], "is_flag", False):
+                front.append(arg)
+            else:
+                front.append(f"{flag}={next(waiting, '')}")
+        return front + rest
+
+
+# no markup: help may hold brackets, and reads better at 80 columns without rich's boxes
+app = typer.Typer(cls=Arvdm, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app.command()(generate.generate)
+app.command("list")(checkpoints.list_)
+app.command()(checkpoints.info)
+app.add_typer(schedule.app, name="schedule")
+app.add_typer(data.app, name="data")
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train.train)
+
+
+def show_version(wanted: bool):
+    if wanted:
+        print(f"arvdm {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="These options may also stand behind a command.")
+def begin(
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Print results, warnings and errors only.")] = False,
+    verbose: Annotated[bool, Option("--verbose", "-v", help="Print details too.")] = False,
+    json: Annotated[bool, Option("--json", help="Print the result as one JSON object.")] = False,
+    progress: Annotated[
+        ProgressKind, Option(envvar="ARVDM_PROGRESS", help="How to show progress; json: one event per line.")
+    ] = "auto",
+    color: Annotated[Color, Option(envvar="ARVDM_COLOR", help="Colours; NO_COLOR turns them off too.")] = "auto",
+    debug: Annotated[bool, Option("--debug", envvar="ARVDM_DEBUG", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+):
+    """Make long, action-conditioned video with auto-regressive video diffusion models."""
+    configure(Settings(quiet=quiet, verbose=verbose, debug=debug, color=color, json=json, progress=progress))
+
+
+@contextmanager
+def closing_on_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a run as an error does, so that files are closed on the way out."""
+
+    def leave(number: int, frame: Any):
+        raise SystemExit(128 + number)
+
+    before = {}
+    with suppress(ValueError, AttributeError):  # only a main thread has signals, only some systems SIGHUP
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                before[number] = signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end(error: BaseException) -> int | str | None:
+    """Say what went wrong, if anything did; returns the exit code."""
+    if isinstance(error, typer.Abort) and error.__cause__ is not None:
+        error = error.__cause__  # an end of file that nobody asked the user for
+    reading = error.__context__ if isinstance(error, SystemExit) else error  # Typer and rich exit on a broken pipe
+    if isinstance(reading, BrokenPipeError):
+        close_stdout()  # whoever reads it has seen enough
+        return 0
+    if isinstance(error, SystemExit):
+        return error.code
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        return 130
+    if type(error).__name__ == "NoArgsIsHelpError":  # Typer keeps the class to itself
+        print(error, file=sys.stderr)
+        return UsageError.code
+    if settings.debug:
+        traceback.print_exception(error)
+    known = recognise(error)
+    show_error(known)
+    return known.code
+
+
+def recognise(error: BaseException) -> ArvdmError:
+    """Put any error into our words; what nobody foresaw is a bug."""
+    if isinstance(error, ArvdmError):
+        return error
+    if isinstance(error, typer.TyperException):
+        command = getattr(getattr(error, "ctx", None), "command_path", "arvdm")
+        message = error.format_message().replace("Value error, ", "")
+        return UsageError(message, hint=f"`{command} --help` shows what there is.")
+    if isinstance(error, MemoryError):
+        return MemoryLimitError("There is not enough memory.")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        close_stdout()
+        return OutputError(f"Nothing more can be written: {error.strerror}.")
+    return ArvdmError(
+        f"{type(error).__name__}: {error} (this is a bug in arvdm)",
+        hint="Run it again with --debug, and report the command with all that it prints to the authors of arvdm.",
+    )
+
+
+def close_stdout():
+    """Let Python shut down without writing what is left for stdout."""
+    with suppress(AttributeError, OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main():
+    app()

@@ -1,0 +1,363 @@
+"""`arvdm generate`: prompt in, video out, each frame as soon as it is clean."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from rich.table import Table
+from rich.text import Text
+from typer import Option, confirm
+
+from ..errors import ActionError, OutputExistsError, UsageError
+from .console import out as stdout
+from .console import printable, progress, say, settings, warn, write_json
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..checkpoint import Model
+    from ..sampler import Actions, Sampling
+    from ..schedules import Schedule
+
+
+def generate(
+    model: Annotated[str, Option("--model", "-m", help="Folder, short name, or owner/name[@revision].")] = "maze",
+    prompt_frames: Annotated[
+        list[str] | None,
+        Option("--prompt-frames", "-p", help="Video, image, folder of images, or - for stdin; repeat for a batch."),
+    ] = None,
+    prompt_start: Annotated[
+        int | None, Option(min=0, help="First frame of it; else the last ones the model can use.")
+    ] = None,
+    prompt_count: Annotated[int | None, Option(min=1, help="How many frames of it.")] = None,
+    prompt_crop: Annotated[str | None, Option(metavar="WxH+X+Y", help="Part of its picture.")] = None,
+    prompt_actions: Annotated[str | None, Option(help="Actions that led into the prompt's frames, if known.")] = None,
+    length: Annotated[int | None, Option("--length", "-n", min=0, help="New frames; 0 until stopped.")] = None,
+    actions: Annotated[
+        str, Option("--actions", "-a", help='.jsonl, .csv, .npz, .npy, -, a phrase ("forward*20 left*4"), or random.')
+    ] = "random",
+    schedule: Annotated[str | None, Option("--schedule", "-s", help="Preset or file; see `arvdm schedule`.")] = None,
+    steps: Annotated[int | None, Option(min=1, help="Denoising steps; what they count, `arvdm schedule` says.")] = None,
+    chunk: Annotated[int | None, Option(min=1, help="Frames that become clean in one AR step.")] = None,
+    init_steps: Annotated[int | None, Option(min=1, help="Denoising steps of the initialization stage.")] = None,
+    solver: Annotated[str | None, Option(help="euler.")] = None,
+    shift: Annotated[float | None, Option(help="Above 1, frames stay noisy for longer.")] = None,
+    context: Annotated[int | None, Option(min=0, help="Clean frames before the window.")] = None,
+    memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
+    cache: Annotated[str | None, Option(help="exact: encode the past once per AR step; off: at every step.")] = None,
+    seed: Annotated[int | None, Option(help="Same seed, same frames; drawn and printed if not given.")] = None,
+    output: Annotated[
+        str | None, Option("--output", "-o", help=".mp4, .mkv, .webm, .gif, .y4m, frames/%06d.png, or - for stdout.")
+    ] = None,
+    format: Annotated[str | None, Option(help="Format where the name does not tell: mp4, y4m, ...")] = None,
+    fps: Annotated[float | None, Option(help="Frames per second written; the model's own if not given.")] = None,
+    crf: Annotated[int | None, Option(help="Quality of a lossy codec, 0 best.")] = None,
+    codec: Annotated[str | None, Option(help="h264, h265, vp9 or ffv1.")] = None,
+    scale: Annotated[int, Option(min=1, help="Make each pixel a square of so many.")] = 1,
+    include_prompt: Annotated[bool, Option(help="Write the prompt's frames first.")] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing output.")] = False,
+    no_overwrite: Annotated[bool, Option("--no-overwrite", help="Never replace an existing output.")] = False,
+    device: Annotated[str, Option(help="auto, cpu, cuda[:i] or mps.")] = "auto",
+    dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    threads: Annotated[int | None, Option(min=1, help="Threads of the CPU.")] = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print the plan and make nothing.")] = False,
+):
+    """Generate a video, writing each frame as soon as it is clean."""
+    from .. import checkpoint, generation, registry
+
+    sources: list[str | None] = [*prompt_frames] if prompt_frames else [None]
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    targets = name_outputs(output or f"{Path(model).name}-{seed}.mp4", len(sources))
+    for target in targets:
+        if not dry_run:
+            allow(target, format, yes, no_overwrite)
+    if (actions == "-") + sources.count("-") > 1:
+        raise UsageError("stdin can carry only one thing: a prompt or the actions.")
+
+    chosen = checkpoint.choose_machine(device, dtype, threads)
+    loaded = checkpoint.load(registry.resolve(model), *chosen)
+    plan, sampling = generation.choose(
+        loaded.sampling,
+        schedule=schedule,
+        steps=steps,
+        chunk=chunk,
+        init_steps=init_steps,
+        solver=solver,
+        shift=shift,
+        context=context,
+        slots=memory_slots,
+        cache=cache,
+    )
+    trained = loaded.card.get("presets", [])
+    if schedule and trained and schedule not in trained:
+        warn(f"{model} was not trained for {schedule}; it was for {', '.join(trained)}.")
+    made = Maker(model, loaded, plan, sampling, chosen)
+    clips = [
+        made.prepare(source, prompt_start, prompt_count, prompt_crop, prompt_actions, actions, length, seed + i)
+        for i, source in enumerate(sources)
+    ]
+    if dry_run:
+        return show_plan(made, clips, targets)
+    for clip, target in zip(clips, targets, strict=True):
+        made.write(clip, target, include_prompt, fps=fps, crf=crf, codec=codec, scale=scale, format=format)
+
+
+def name_outputs(output: str, count: int) -> list[str]:
+    """One name for one clip, else out-0.mp4, out-1.mp4, ..."""
+    if count == 1:
+        return [output]
+    if output == "-":
+        raise UsageError("stdout can carry only one video.", hint="Give -o a file name, or one prompt.")
+    path = Path(output)
+    return [str(path.with_name(f"{path.stem}-{i}{path.suffix}")) for i in range(count)]
+
+
+def allow(target: str, format: str | None, yes: bool, never: bool):
+    """Ask before an output is replaced, where there is somebody to ask."""
+    from ..video import occupied
+
+    if not occupied(target, format) or yes:
+        return
+    if not never and sys.stdin and sys.stdin.isatty() and confirm(f"{printable(target)} exists. Replace it?", err=True):
+        return
+    raise OutputExistsError(f"{target} exists.", hint="-y replaces it; -o chooses another name.")
+
+
+def beside(source: str | None) -> str | None:
+    """The file of actions that stands beside a prompt under the same stem, if there is one."""
+    if source in (None, "-") or not Path(source).is_file():
+        return None
+    files = (Path(source).with_suffix(suffix) for suffix in (".jsonl", ".csv", ".npz"))
+    return next((str(file) for file in files if file.is_file()), None)
+
+
+class Clip:
+    """One clip to make: its prompt, its actions, its seed and its length."""
+
+    def __init__(self, source: str | None, prompt: Any, past: torch.Tensor, seed: int):
+        self.source, self.prompt, self.past, self.seed = source, prompt, past, seed
+        self.length: int | None = None  # new frames; None until stopped
+        self.actions: Actions
+
+
+class Maker:
+    """A model, how it is sampled, and the machine it runs on."""
+
+    def __init__(self, name: str, model: Model, schedule: Schedule, sampling: Sampling, machine: tuple[Any, Any]):
+        self.name, self.model, self.schedule, self.sampling = name, model, schedule, sampling
+        self.device, self.dtype = machine
+
+    def prepare(
+        self,
+        source: str | None,
+        first: int | None,
+        count: int | None,
+        crop: str | None,
+        past: str | None,
+        actions: str,
+        length: int | None,
+        seed: int,
+    ) -> Clip:
+        """Read a prompt and actions, before anything is written."""
+        import numpy as np
+        import torch
+
+        from .. import actions as tracks
+        from .. import video
+
+        config, names = self.model.codec.config, self.model.actions
+        height, width = config.height, config.width
+        reach = self.sampling.context + self.sampling.slots * self.sampling.group
+        if source is None:
+            frames = np.empty((0, height, width, 3), np.uint8)
+        else:
+            most = count or max(1, reach)
+            read = video.read(source, start=first, count=most, fps=self.model.fps, crop=crop, size=(height, width))
+            for note in read.notes:
+                say(f"prompt: {note}")
+            frames = read.frames
+            if count and len(frames) < count:
+                say(f"prompt: {len(frames)} frames, fewer than the {count} asked for")
+        past = past or beside(source)
+        led = torch.zeros(1, len(frames), len(names))  # a row of zeros is an unknown action
+        if past is not None:
+            say(f"prompt: actions from {past}")
+            known = tracks.read(past, names, frames=len(frames))
+            start = first if first is not None else len(known) - len(frames)
+            if len(known) < start + len(frames):
+                raise ActionError(f"{past!r} holds {len(known)} actions, none for frame {start + len(frames) - 1}.")
+            led = torch.from_numpy(known[start : start + len(frames)]).unsqueeze(0)
+        clip = Clip(source, frames, led, seed)
+        clip.actions, given = self.read_actions(actions, length, seed)
+        clip.length = length if length else (given if length == 0 or given else DEFAULT_LENGTH)
+        if length == 0 and given is None:
+            clip.length = None
+        return clip
+
+    def read_actions(self, source: str, length: int | None, seed: int) -> tuple[Actions, int | None]:
+        """Actions for the new frames, and how many there are where that is known."""
+        import torch
+
+        from .. import actions as tracks
+        from ..generation import given
+
+        names = self.model.actions
+        if not names:
+            return given(torch.zeros(1, 0, 0)), None
+        if source == "random":
+            walk = self.model.card.get("walk")
+            return endless(lambda frames: tracks.random(names, frames, seed, walk)), None
+        if source == "-":
+            return live(tracks.stream(sys.stdin.buffer, names), len(names), bool(length)), None
+        track = tracks.read(source, names, frames=length or None)
+        if length and len(track) > length:
+            say(f"actions: the first {length} of {len(track)} are used")
+        return given(torch.from_numpy(track).unsqueeze(0)), len(track)
+
+    def write(self, clip: Clip, target: str, include_prompt: bool, **encoding: Any):
+        """Make one clip and encode it, telling the sidecar whatever happens."""
+        from .. import runs, video
+        from ..generation import begin, generate
+
+        model = self.model
+        encoding["fps"] = encoding["fps"] or model.fps
+        run = runs.Run(self.facts(clip, target))
+        beside = runs.sidecar(target)
+        comment = f"arvdm {self.name} {model.sha256[:12]} {self.schedule.name} seed {clip.seed}"
+        config = model.codec.config
+        frames = video.to_tensor(clip.prompt).unsqueeze(0)
+        try:
+            with (
+                video.Writer(target, config.height, config.width, comment=comment, **encoding) as writer,
+                progress("frame", clip.length, "fps") as report,
+            ):
+                for note in writer.notes:
+                    say(note)
+                if include_prompt:
+                    writer.write(clip.prompt)
+                state = begin(model, self.sampling, frames, clip.past)
+                made = generate(model, self.schedule, self.sampling, state, clip.actions, clip.seed, clip.length or 0)
+                try:
+                    for part in made:
+                        writer.write(video.to_bytes(part[0]))
+                        run.add(part.shape[1])
+                        report(run.frames - 1)
+                except EndOfActions:
+                    pass
+                run.complete = True
+        finally:
+            if beside and run.frames:
+                runs.write(run, beside)
+        facts = run.facts() | {"output": target}
+        if settings.json:
+            return write_json(facts, stderr=target == "-")
+        say(f"seed {clip.seed}; {run.frames} frames in {run.seconds:.1f} s, {facts['frames_per_second']:.1f} frames/s")
+        if target != "-":
+            stdout.print(printable(target), soft_wrap=True)
+
+    def measure(self, clip: Clip) -> tuple[float, int]:
+        """New frames per second, and the most memory used so far in MB, over a second AR step of a clip."""
+        import resource
+
+        from .. import video
+        from ..generation import begin, generate
+
+        state = begin(self.model, self.sampling, video.to_tensor(clip.prompt).unsqueeze(0), clip.past)
+        made = generate(self.model, self.schedule, self.sampling, state, clip.actions, clip.seed)
+        next(made)
+        started = time.perf_counter()
+        frames = next(made).shape[1]
+        seconds = time.perf_counter() - started
+        return frames / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+    def facts(self, clip: Clip, target: str) -> dict[str, Any]:
+        """Every setting of one clip, for its sidecar."""
+        from dataclasses import asdict
+
+        return {
+            "output": target,
+            "model": self.name,
+            "sha256": self.model.sha256,
+            "prompt": clip.source,
+            "prompt_frames": len(clip.prompt),
+            "length": clip.length,
+            "seed": clip.seed,
+            "sampling": asdict(self.sampling),
+            "levels": self.schedule.levels,
+            "chunk": self.schedule.chunk,
+            "device": str(self.device),
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+
+
+DEFAULT_LENGTH = 120  # new frames, where neither --length nor the actions say how many
+
+
+class EndOfActions(Exception):
+    """Live actions have ended, and with them a video without a length."""
+
+
+def endless(draw: Callable[[int], Any]) -> Actions:
+    """Actions that go on for ever, from a function whose longer tracks begin with its shorter ones."""
+    import torch
+
+    track = torch.from_numpy(draw(256))
+
+    def rows(first: int, count: int) -> torch.Tensor:
+        nonlocal track
+        if first + count > len(track):
+            track = torch.from_numpy(draw(2 * (first + count)))
+        return track[first : first + count].unsqueeze(0)
+
+    return rows
+
+
+def live(stream: Any, width: int, keep_on: bool) -> Actions:
+    """Actions read from a stream as they are asked for; rows that were used are forgotten.
+
+    keep_on: after the stream's end actions are unknown, else the video ends there
+    """
+    import torch
+
+    kept: list[torch.Tensor] = []
+    start, ended = 0, False
+
+    def rows(first: int, count: int) -> torch.Tensor:
+        nonlocal start, ended
+        del kept[: first - start]
+        start = first
+        while len(kept) < count and not ended:
+            row = next(stream, None)
+            ended = row is None
+            if row is not None:
+                kept.append(torch.from_numpy(row))
+        if ended and not kept and not keep_on:
+            raise EndOfActions
+        missing = [torch.zeros(width)] * (count - len(kept))
+        return torch.stack(kept[:count] + missing).unsqueeze(0)
+
+    return rows
+
+
+def show_plan(made: Maker, clips: list[Clip], targets: list[str]):
+    """Print what would be made; how long it takes is measured on one AR step."""
+    for clip, target in zip(clips, targets, strict=True):
+        facts = made.facts(clip, target)
+        rate, memory = made.measure(clip)
+        facts["frames_per_second"] = round(rate, 2)
+        facts["seconds"] = round(clip.length / rate, 1) if clip.length else None
+        facts["peak_memory_mb"] = memory
+        if settings.json:
+            write_json(facts)
+            continue
+        table = Table.grid(padding=(0, 2))
+        sampling = facts.pop("sampling")
+        facts["levels"] = f"{made.schedule.window} frames in the window, {made.schedule.steps} denoising steps"
+        for name, value in {**facts, **sampling}.items():
+            table.add_row(Text(name, "dim"), Text(printable(str(value))))
+        stdout.print(table)
