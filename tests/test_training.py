@@ -1,0 +1,465 @@
+"""Training: what is drawn from the data, what the network is shown of it, and that a run can be taken up again."""
+
+import json
+import shutil
+import tomllib
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import MOVES, render
+
+from arvdm_cli import checkpoint
+from arvdm_cli.datasets import Episodes
+from arvdm_cli.diffusion import FlowMatching
+from arvdm_cli.errors import CheckpointError, ConfigError, DataError, NumericError
+from arvdm_cli.generation import empty_memory
+from arvdm_cli.models.codec import CodecConfig
+from arvdm_cli.models.dit import DiTConfig, VideoDiT
+from arvdm_cli.muon import Muon, orthogonal
+from arvdm_cli.registry import WEIGHTS
+from arvdm_cli.sampler import Sampling, start
+from arvdm_cli.training import (
+    Cut,
+    TrainConfig,
+    configure,
+    draw_levels,
+    load_state,
+    optimizers,
+    speed,
+    step_loss,
+    train,
+)
+from arvdm_cli.video import to_bytes, to_tensor
+
+EPISODES, HELD_OUT, FRAMES = 4, 1, 128
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return render(tmp_path_factory.mktemp("data") / "maze", EPISODES, FRAMES)
+
+
+def configured(data, out, **chosen):
+    return replace(
+        TrainConfig(
+            data=str(data),
+            out=str(out),
+            name="tiny",
+            codec_steps=2,
+            codec_batch=2,
+            steps=4,
+            every=2,
+            frames=24,
+            groups=(0, 2),
+            held_out=HELD_OUT,
+            device="cpu",
+            codec=CodecConfig(channels=2, height=32, width=32, fine=8, coarse=8, decoder_blocks=1),
+            network=DiTConfig(
+                channels=2, height=4, width=4, dim=64, depth=1, condition=16, memory_tokens=4, moves=MOVES
+            ),
+            sampling=Sampling("outpainting", {"chunk": 8, "steps": 1}, slots=2),
+            card={"licence": "MIT"},
+        ),
+        **chosen,
+    )
+
+
+def quiet(event):
+    pass
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """A finished run: its folder, and the events it told."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    events: list[dict] = []
+    train(configured(data, out), False, events.append)
+    return out, events
+
+
+# A run from data to checkpoint
+
+
+def test_a_run_leaves_a_checkpoint_that_loads_and_says_how_it_was_made(run, data):
+    out, _ = run
+    model, config = checkpoint.load(out / "checkpoint"), configured(data, out)
+    assert model.network.config == config.network and model.codec.config == config.codec
+    assert model.sampling == config.sampling and model.diffusion == config.diffusion
+    assert model.card["name"] == "tiny" and model.card["licence"] == "MIT"
+    assert model.card["training"]["steps"] == 4 and model.card["training"]["seed"] == 0
+
+
+def test_a_run_tells_every_event_and_writes_it_down(run):
+    out, events = run
+    assert [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()] == events
+    assert [event["step"] for event in events if event["event"] == "held-out"] == [2, 4]
+    assert events[0]["event"] == "codec" and {"loss", "psnr", "seconds"} <= events[0].keys()
+    for event in events:
+        if event["event"] == "held-out":
+            assert len(event["psnr"]) == len(event["repeat"]) and np.isfinite(event["psnr"]).all()
+
+
+def test_a_run_draws_a_sheet_of_held_out_frames_whenever_it_saves(run):
+    assert sorted(path.name for path in run[0].glob("sheet-*.png")) == ["sheet-000002.png", "sheet-000004.png"]
+
+
+def test_the_network_learns_from_the_codecs_own_latents(run, data):
+    out, _ = run
+    codec = checkpoint.load(out / "checkpoint").codec
+    kept = np.load(out / "latents.npy")
+    assert kept.shape == (EPISODES, FRAMES, 2, 4, 4) and kept.dtype == np.float16
+    frames = to_tensor(np.load(data / "frames.npy")[-1]).unsqueeze(0)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(kept[-1]).float(), codec.encode(frames)[0], rtol=0.02, atol=0.02)
+
+
+def test_the_checkpoint_holds_the_moving_average_not_the_last_weights(run):
+    state, network = load_state(run[0] / "state.pt"), checkpoint.load(run[0] / "checkpoint").network
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, state["average"][name].half().float())
+    assert any(not torch.equal(weight, state["network"][name]) for name, weight in state["average"].items())
+
+
+class Stopped(Exception):
+    pass
+
+
+def stopped(event, step):
+    """A report that ends a run at an event."""
+
+    def report(told):
+        if told["event"] == event and told["step"] == step:
+            raise Stopped
+
+    return report
+
+
+@pytest.mark.parametrize(("event", "step"), [("held-out", 2), ("encode", 0)])
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(run, data, tmp_path, event, step):
+    config = configured(data, tmp_path / "run")
+    with pytest.raises(Stopped):
+        train(config, False, stopped(event, step))
+    train(config, True, quiet)
+    whole, resumed = load_state(run[0] / "state.pt"), load_state(tmp_path / "run" / "state.pt")
+    assert resumed["step"] == whole["step"] == 4
+    for part in ("codec", "network", "average"):
+        assert all(torch.equal(weight, resumed[part][name]) for name, weight in whole[part].items())
+    weights = (folder / "checkpoint" / WEIGHTS for folder in (run[0], tmp_path / "run"))
+    assert next(weights).read_bytes() == next(weights).read_bytes()
+
+
+def test_a_finished_run_taken_up_again_changes_nothing(run, data, tmp_path):
+    folder = shutil.copytree(run[0], tmp_path / "copy")
+    before = (folder / "state.pt").read_bytes()
+    assert train(configured(data, folder), True, quiet) == folder / "checkpoint"
+    assert (folder / "state.pt").read_bytes() == before
+
+
+def test_another_seed_trains_other_weights(run, data, tmp_path):
+    train(configured(data, tmp_path / "run", seed=1, steps=1), False, quiet)
+    one, other = (load_state(folder / "state.pt") for folder in (run[0], tmp_path / "run"))
+    assert not torch.equal(one["codec"]["encoder.1.weight"], other["codec"]["encoder.1.weight"])
+    assert not torch.equal(one["network"]["embed.weight"], other["network"]["embed.weight"])
+
+
+def test_held_out_episodes_teach_nothing(run, data, tmp_path):
+    other = shutil.copytree(data, tmp_path / "data")
+    for name in ("frames", "actions", "poses"):
+        array = np.load(other / f"{name}.npy")
+        array[-HELD_OUT:] = array[-HELD_OUT:, ::-1] if name == "frames" else 1
+        np.save(other / f"{name}.npy", array)
+    train(configured(other, tmp_path / "run"), False, quiet)
+    one, same = (load_state(folder / "state.pt") for folder in (run[0], tmp_path / "run"))
+    for part in ("codec", "network"):
+        assert all(torch.equal(weight, same[part][name]) for name, weight in one[part].items())
+
+
+def test_a_loss_that_is_no_number_stops_the_run(data, tmp_path):
+    config = configured(data, tmp_path, diffusion=FlowMatching(least_level=float("nan")))
+    with pytest.raises(NumericError, match="at step 1") as caught:
+        train(config, False, quiet)
+    assert caught.value.code == 9 and not (tmp_path / "checkpoint").exists()
+
+
+def test_there_is_nothing_to_resume_where_nothing_was_saved(data, tmp_path):
+    with pytest.raises(ConfigError, match=r"state\.pt"):
+        train(configured(data, tmp_path), True, quiet)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"x" * 100])
+def test_a_saved_state_that_cannot_be_read_is_refused(tmp_path, content):
+    (tmp_path / "state.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"state\.pt"):
+        load_state(tmp_path / "state.pt")
+
+
+# Its configuration
+
+
+def test_a_file_fills_the_configuration_and_chosen_values_come_above_it(tmp_path):
+    (tmp_path / "run.toml").write_text("steps = 7\nlr = 1\nwindows = [2, 3]\n[network]\ndim = 64\n[card]\nfps = 15\n")
+    config = configure(tmp_path / "run.toml", steps=9)
+    assert (config.steps, config.lr, config.windows, config.network.dim) == (9, 1.0, (2, 3), 64)
+    assert config.card == {"fps": 15} and config.network.depth == DiTConfig().depth
+    assert config == replace(TrainConfig(), **{name: getattr(config, name) for name in asdict(config)})
+
+
+def test_the_example_is_a_configuration_in_which_the_parts_fit_together():
+    path = Path(__file__).parents[1] / "examples" / "train-maze.toml"
+    config = configure(path)
+    assert tomllib.loads(path.read_text())["name"] == config.name
+    assert config.network.channels == config.codec.channels
+    assert (config.network.height, config.network.width) == (config.codec.height // 8, config.codec.width // 8)
+    assert config.network.group == config.sampling.group
+    assert config.network.actions == len(config.card["actions"]) == len(config.network.moves)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("lrr = 1", "unknown key 'lrr'"),
+        ("[network]\ndims = 1", r"\[network\] has an unknown key 'dims'"),
+        ('steps = "7"', "steps is '7'"),
+        ("[network]\ndim = 65", "65"),
+        ("[diffusion]\nprediction = 'score'", "'score'"),
+        ("steps = ", "run.toml"),
+        ("\xff", "run.toml"),
+    ],
+)
+def test_what_does_not_fit_in_a_file_is_named(tmp_path, text, named):
+    (tmp_path / "run.toml").write_text(text, encoding="latin-1")
+    with pytest.raises(ConfigError, match=named) as caught:
+        configure(tmp_path / "run.toml")
+    assert caught.value.code == 2
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.toml"):
+        configure(tmp_path / "none.toml")
+
+
+# What is drawn from the data
+
+
+@pytest.fixture
+def episodes(data):
+    """Episodes whose latents tell their episode and their time."""
+    made = Episodes(data, HELD_OUT)
+    told = np.zeros((EPISODES, FRAMES, 2, 1, 1), np.float16)
+    told[:, :, 0] = np.arange(EPISODES)[:, None, None, None]
+    told[:, :, 1] = np.arange(FRAMES)[:, None, None]
+    made.latents = told
+    return made
+
+
+def drawn(episodes, seed=0, count=50, context=5, own=0, window=4, groups=3, group=4, revisit=0.5):
+    draw = np.random.default_rng(seed)
+    return episodes.draw(draw, count, context, own, window, groups, group, revisit)
+
+
+def test_held_out_episodes_are_the_last_and_are_never_drawn(episodes):
+    assert list(episodes.train) == [0, 1, 2] and list(episodes.held_out) == [3]
+    batch = drawn(episodes, count=300)
+    assert set(batch.clip[:, :, 0].flatten().tolist()) == {0, 1, 2}
+    assert torch.equal(batch.groups[:, :, :, 0], batch.clip[:, :1, :1, 0].unsqueeze(1).expand(-1, 3, 4, 1, 1)[..., :1])
+
+
+def test_the_codec_is_shown_frames_of_the_other_episodes_alone(episodes):
+    pictures = [{frame.tobytes() for frame in episode} for episode in episodes.data.frames]
+    shown = {to_bytes(frame)[0].tobytes() for frame in episodes.random_frames(400, np.random.default_rng(0))}
+    assert shown <= set.union(*pictures[:-1]) and pictures[-1] - set.union(*pictures[:-1])
+
+
+@pytest.mark.parametrize("own", [0, 4])
+def test_a_clip_is_cut_without_a_gap_and_its_actions_and_times_are_those_of_its_frames(episodes, own):
+    batch = drawn(episodes, own=own)
+    times = batch.first.unsqueeze(1) + torch.arange(5 + own + 4)
+    assert torch.equal(batch.clip[:, :, 1, 0, 0], times.float()) and times.max() < FRAMES
+    episode = batch.clip[:, 0, 0, 0, 0].long().numpy()
+    assert torch.equal(batch.actions, episodes.one_hot(episode))
+    assert torch.equal(batch.actions.argmax(-1), torch.from_numpy(episodes.data.actions[episode].astype(np.int64)))
+
+
+@pytest.mark.parametrize("own", [0, 4])
+@pytest.mark.parametrize("revisit", [0.0, 1.0])
+def test_groups_are_whole_lie_on_the_grid_that_ends_where_the_context_will_begin_and_come_in_order(
+    episodes, own, revisit
+):
+    batch = drawn(episodes, own=own, revisit=revisit, count=200)
+    frames = batch.frames
+    assert torch.equal(batch.groups[:, :, :, 1, 0, 0], frames.float())
+    assert torch.equal(batch.reach, batch.first + own)
+    assert (frames.diff(dim=2) == 1).all() and (frames[:, :, 0].diff(dim=1) > 0).all()
+    assert frames.min() >= 0 and (frames[:, -1, -1] < batch.reach).all()
+    assert ((batch.reach.view(-1, 1) - frames[:, :, 0]) % 4 == 0).all()
+
+
+def test_a_clip_that_comes_back_has_what_it_comes_back_to_in_memory(episodes):
+    batch = drawn(episodes, revisit=1.0, count=200)
+    found = []
+    for b in range(200):
+        poses = episodes.poses[int(batch.clip[b, 0, 0])]
+        window = batch.first[b].item() + 5 + np.arange(4)
+        # nothing to come back to is the only excuse
+        reach = batch.reach[b].item()
+        reachable = np.arange(reach % 4, reach)
+        if np.isin(poses[reachable], poses[window]).any():
+            found.append(np.isin(poses[batch.frames[b].flatten()], poses[window]).any())
+    assert len(found) > 50 and all(found)
+
+
+def test_without_memory_a_clip_can_begin_with_its_episode(episodes):
+    batch = drawn(episodes, groups=0, count=500)
+    assert batch.groups.shape[1] == 0 and batch.first.min() == 0 and batch.clip[:, :, 1].max() == FRAMES - 1
+
+
+def test_a_folder_with_too_few_episodes_says_so(data):
+    with pytest.raises(DataError, match="4 of them held out"):
+        Episodes(data, EPISODES)
+
+
+# What the network is shown of it
+
+
+def still(data, **chosen):
+    """A configuration without chance: no noise on the context, every action known."""
+    sampling = Sampling(context=6, slots=9, stabilization=1e-3)
+    return configured(data, "", context_noise=0.0, drop_actions=0.0, sampling=sampling, **chosen)
+
+
+@pytest.mark.parametrize("moves", [MOVES, ()], ids=["moves known", "moves unknown"])
+@torch.no_grad()
+def test_training_shows_the_network_the_past_as_sampling_does(run, data, moves):
+    """Three groups and six frames of context, from the first frame of an episode on."""
+    model, config = checkpoint.load(run[0] / "checkpoint"), still(data)
+    torch.manual_seed(0)
+    model.network = VideoDiT(replace(config.network, moves=moves))
+    episodes = Episodes(data, HELD_OUT)
+    episodes.latents = np.load(run[0] / "latents.npy")
+    batch = only(episodes.draw(np.random.default_rng(0), 400, 6, 0, 8, 3, 4, 0.0), first=12)
+    assert torch.equal(batch.frames[0], torch.arange(12).view(3, 4))
+    cut = Cut(model.network, config, batch, 6, torch.Generator().manual_seed(0))
+    memory = cut.memory()
+    shown, reported = cut.show(config.diffusion, torch.Generator())
+    assert torch.equal(shown, batch.clip)
+    trained = model.network.look_back(
+        shown[:, :6], reported[:, :6], cut.actions[:, :6], cut.origin, model.network.remember(memory)
+    )
+
+    seen = torch.cat((batch.groups.flatten(1, 2), batch.clip[:, :6]), 1)
+    empty = empty_memory(model, 1, torch.device("cpu"))
+    state = start(model.network, config.sampling, seen, batch.actions[:, :18], empty)
+    levels = torch.full((1, 6), config.sampling.stabilization)
+    sampled = model.network.look_back(
+        state.context, levels, state.actions, state.origin, model.network.remember(state.memory)
+    )
+    torch.testing.assert_close(memory.tokens, state.memory.tokens)
+    torch.testing.assert_close(memory.places, state.memory.places)
+    torch.testing.assert_close(memory.actions, state.memory.actions)
+    assert torch.equal(memory.ages.flatten(), state.memory.ages)
+    torch.testing.assert_close(trained.place, sampled.place)
+    assert torch.equal(trained.last, sampled.last) and trained.frames == sampled.frames
+    for pair in zip(trained.keys, sampled.keys, strict=True):
+        for one, other in zip(*pair, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def only(batch, first):
+    """The one clip of a batch that begins at a time, its groups without a gap."""
+    newest = batch.frames[:, -1, -1] - batch.frames[:, 0, 0] == batch.frames.shape[1] * batch.frames.shape[2] - 1
+    (rows,) = torch.nonzero((batch.first == first) & newest, as_tuple=True)
+    return type(batch)(**{name: tensor[rows[:1]] for name, tensor in vars(batch).items()})
+
+
+@torch.no_grad()
+def test_frames_the_network_made_itself_take_the_place_of_the_context_and_the_clip_slides_past(run, data):
+    config = still(data)
+    network, episodes = VideoDiT(config.network), Episodes(data, HELD_OUT)
+    episodes.latents = np.load(run[0] / "latents.npy")
+    batch = episodes.draw(np.random.default_rng(0), 5, 6, 4, 8, 2, 4, 0.5)
+    cut = Cut(network, config, batch, 6, torch.Generator().manual_seed(0))
+    cut.replace_by_own(config.diffusion, 4, 2, torch.Generator().manual_seed(1))
+    # a network that is still zero makes frames of zeros
+    assert torch.equal(cut.clip[:, :2], batch.clip[:, 4:6]) and not cut.clip[:, 2:6].any()
+    assert torch.equal(cut.clip[:, 6:], batch.clip[:, 10:])
+    rows = torch.arange(5)
+    times = batch.first.unsqueeze(1) + 4 + torch.arange(14)
+    assert torch.equal(cut.actions, batch.actions[rows.unsqueeze(1), times])
+    torch.testing.assert_close(cut.origin, cut.places[rows, batch.first + 3])
+
+
+@torch.no_grad()
+def test_dropped_actions_are_unknown_everywhere_in_a_clip(run, data):
+    config = replace(still(data), drop_actions=1.0)
+    network, episodes = VideoDiT(config.network), Episodes(data, HELD_OUT)
+    episodes.latents = np.load(run[0] / "latents.npy")
+    batch = episodes.draw(np.random.default_rng(0), 5, 6, 0, 8, 2, 4, 0.5)
+    cut = Cut(network, config, batch, 6, torch.Generator().manual_seed(0))
+    assert not cut.actions.any() and not cut.memory().actions.any() and not cut.places.any() and not cut.origin.any()
+
+
+def test_a_steps_loss_depends_on_its_seed_and_number_alone(run, data):
+    config = configured(data, "")
+    episodes = Episodes(data, HELD_OUT)
+    episodes.latents = np.load(run[0] / "latents.npy")
+    network = VideoDiT(config.network)
+    for step in (1, 3, 4):
+        losses = []
+        for noise in (0, 1):
+            torch.manual_seed(noise)
+            losses.append(step_loss(network, config, episodes, step, torch.device("cpu")).item())
+        assert losses[0] == losses[1]
+
+
+def test_levels_lie_between_0_and_1_alike_in_half_the_windows_and_rising_in_a_part_of_the_others(data):
+    config = configured(data, "", pure_noise=0.25)
+    levels = draw_levels(config, 2000, 6, torch.Generator().manual_seed(0))
+    assert levels.shape == (2000, 6) and levels.min() > 0 and levels.max() == 1
+    pure = (levels == 1).all(1)
+    alike, rising = (levels == levels[:, :1]).all(1) & ~pure, (levels.diff(dim=1) > 0).all(1)
+    for share, expected in ((pure, 0.25), (alike, 0.75 * 0.5), (rising, 0.75 * 0.25)):
+        assert share.float().mean().item() == pytest.approx(expected, abs=0.04)
+
+
+# Optimisation
+
+
+def test_the_learning_rate_rises_in_the_warmup_stays_and_falls_to_0():
+    config = TrainConfig(steps=1000, warmup=100, decay=0.3)
+    rates = [speed(config, step) for step in range(1, 1001)]
+    assert all(one < other for one, other in pairwise(rates[:99]))
+    assert set(rates[99:699]) == {1.0}
+    assert all(one > other for one, other in pairwise(rates[700:])) and rates[-1] == 0
+
+
+def test_every_weight_has_one_optimizer(data):
+    network = VideoDiT(configured(data, "").network)
+    groups = [group for one in optimizers(TrainConfig(), network) for group in one.param_groups]
+    held = [id(weight) for group in groups for weight in group["params"]]
+    assert sorted(held) == sorted(map(id, network.parameters()))
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (8, 40), (40, 8)])
+def test_orthogonalising_brings_all_singular_values_near_1(shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonal(x, rounds=5))
+    assert values.min() > 0.5 and values.max() < 1.3
+    torch.testing.assert_close(orthogonal(x, 5), orthogonal(100 * x, 5))
+
+
+def test_muon_goes_downhill():
+    goal = torch.randn(8, 12, generator=torch.Generator().manual_seed(0))
+    weight = torch.nn.Parameter(torch.zeros(8, 12))
+    optimizer = Muon([weight], lr=0.05)
+    losses = []
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss = (weight - goal).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]

@@ -1,0 +1,233 @@
+"""Small things that several tests share: schedules, a network that keeps what it was given, a film, a data folder."""
+
+import json
+from dataclasses import asdict, dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+
+from arvdm_cli.checkpoint import Model
+from arvdm_cli.diffusion import FlowMatching
+from arvdm_cli.mazes import World
+from arvdm_cli.memory import Memory
+from arvdm_cli.models.codec import Codec, CodecConfig
+from arvdm_cli.models.dit import DiTConfig, VideoDiT
+from arvdm_cli.sampler import Noise, Sampling, State, start, stream
+from arvdm_cli.schedules import fifo, next_frame, outpainting, pyramid, rolling, shift
+
+SCHEDULES = {
+    "outpainting": outpainting(),
+    "outpainting 3 2": outpainting(3, 2),
+    "outpainting 1 1": outpainting(1, 1),
+    "next-frame": next_frame(),
+    "next-frame 1": next_frame(1),
+    "fifo": fifo(),
+    "fifo 1": fifo(1),
+    "fifo 3": fifo(3),
+    "rolling": rolling(),
+    "rolling 3 1 4": rolling(3, 1, 4),
+    "rolling 2 3 2": rolling(2, 3, 2),
+    "rolling 9/4 3": rolling(total=9, lag=4, chunk=3),
+    "rolling 5/5 2": rolling(total=5, lag=5, chunk=2),
+    "rolling, shifted": shift(rolling(), 3.0),
+    "pyramid": pyramid(),
+    "pyramid 3 2 2": pyramid(3, 2, 2),
+    "pyramid 3 2 0": pyramid(3, 2, 0),
+}
+
+MOVES = ((0.0, 0.0), (0.125, 0.0), (-0.125, 0.0), (0.0, 11.25), (0.0, -11.25))  # stay, forward, backward, left, right
+
+
+# A network that knows the video
+
+
+class Film:
+    """A video with a prompt: its true latents (b, f, 2, 2, 2), and actions (b, f, 3) that say which frame they lead to.
+
+    Action t is (t + 1, clip + 1, 1), counted from the first frame of the prompt.
+    """
+
+    def __init__(self, prompt=0, length=120, batch=1):
+        self.prompt, self.batch = prompt, batch
+        self.latents = torch.randn(batch, prompt + length, 2, 2, 2, generator=torch.Generator().manual_seed(7))
+        number = torch.arange(1.0, 1 + prompt + length).expand(batch, -1)
+        clip = torch.arange(1.0, 1 + batch).unsqueeze(1).expand_as(number)
+        self.actions = torch.stack((number, clip, torch.ones_like(number)), -1)
+
+    def new(self, first, count):
+        """True latents of new frames, which are counted from the end of the prompt."""
+        return self.latents[:, self.prompt + first :][:, :count]
+
+    def drive(self, first, count):
+        """Actions that lead into new frames."""
+        return self.actions[:, self.prompt + first :][:, :count]
+
+    def noise(self, seed=5):
+        return Noise(seed, self.batch, (2, 2, 2))
+
+
+@dataclass
+class Seen:
+    """The past as it was shown to a Recorder."""
+
+    context: torch.Tensor
+    levels: torch.Tensor
+    actions: torch.Tensor
+    origin: torch.Tensor
+    memory: Memory
+
+
+@dataclass
+class Call:
+    """What a Recorder was given to predict from."""
+
+    window: torch.Tensor
+    levels: torch.Tensor
+    actions: torch.Tensor
+    past: Seen
+
+
+class Recorder:
+    """A network that keeps what it was given and answers as one that knows the film.
+
+    A group is compressed to the numbers of its frames; a place is how many frames have led to it.
+    """
+
+    def __init__(self, film, prediction="x0"):
+        self.film, self.prediction = film, prediction
+        self.calls, self.looks, self.remembered, self.compressed = [], [], [], []
+
+    def locate(self, actions, origin):
+        return origin.unsqueeze(1) + torch.arange(1, 1 + actions.shape[1]).view(1, -1, 1)
+
+    def compress(self, latents, actions, places):
+        self.compressed.append((latents, actions, places))
+        return actions[..., 0].unsqueeze(1)  # (b, 1, g)
+
+    def remember(self, memory):
+        self.remembered.append(memory)
+        return memory
+
+    def look_back(self, context, levels, actions, origin, remembered):
+        self.looks.append(Seen(context, levels, actions, origin, remembered))
+        return self.looks[-1]
+
+    def __call__(self, window, levels, actions, past):
+        self.calls.append(Call(window, levels, actions, past))
+        first = int(actions[0, 0, 0]) - 1
+        clean = self.film.latents[:, first : first + window.shape[1]]
+        if self.prediction == "x0":
+            return clean
+        return (window - clean) / levels.clamp_min(1e-6)[..., None, None, None]  # noise - clean
+
+
+def begin(network, sampling, film):
+    """Show a Recorder the prompt of its film."""
+    memory = Memory.empty(film.batch, 1, sampling.group, 3)
+    return start(network, sampling, film.latents[:, : film.prompt], film.actions[:, : film.prompt], memory)
+
+
+def play(schedule, sampling, film, network, state=None, diffusion=None):
+    """Stream a film's new frames through a Recorder."""
+    state = state or begin(network, sampling, film)
+    return stream(network, diffusion or FlowMatching(), schedule, sampling, state, film.noise(), film.drive)
+
+
+def take(chunks, frames):
+    """The first frames of a stream."""
+    taken: list[torch.Tensor] = []
+    while sum(chunk.shape[1] for chunk in taken) < frames:
+        taken += islice(chunks, 1)
+    return torch.cat(taken, 1)[:, :frames]
+
+
+# A network with weights
+
+
+def network(seed=0, **config):
+    """A VideoDiT all of whose weights are at work."""
+    shape = {"channels": 2, "height": 4, "width": 4, "dim": 64, "depth": 2, "condition": 16, "memory_tokens": 4}
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        made = VideoDiT(DiTConfig(**(shape | {"moves": MOVES} | config)))
+        for weight in made.parameters():
+            weight.add_(0.15 * torch.randn_like(weight))
+    return made.eval()
+
+
+def model(seed=0, sampling=None, **config):
+    """A whole checkpoint: 32x32 frames, latents (2, 4, 4)."""
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        codec = Codec(CodecConfig(channels=2, height=32, width=32, fine=8, coarse=8, decoder_blocks=1)).eval()
+        codec.normalise.get_buffer("running_mean").uniform_(-0.1, 0.1)
+        codec.normalise.get_buffer("running_var").uniform_(0.01, 0.1)
+    card = {"name": "tiny", "actions": ["stay", "forward", "backward", "left", "right"], "fps": 12.5}
+    sampling = sampling or Sampling(context=3, slots=3, group=2)
+    return Model(network(seed, **config), codec, FlowMatching(), sampling, card)
+
+
+def track(frames, seed=0, batch=1):
+    """Random one-hot actions (b, f, 5)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.eye(5)[torch.randint(5, (batch, frames), generator=generator)]
+
+
+def latents(frames, seed=0, batch=1):
+    """Random latents (b, f, 2, 4, 4)."""
+    return torch.randn(batch, frames, 2, 4, 4, generator=torch.Generator().manual_seed(seed))
+
+
+def remember(net, groups, seed=0, batch=1, group=4):
+    """Memory of random groups of frames, one after the other."""
+    config = net.config
+    memory, origin = Memory.empty(batch, config.memory_tokens, config.dim, config.actions), torch.zeros(batch, 3)
+    for number in range(groups):
+        actions = track(group, seed + number, batch)
+        places = net.locate(actions, origin)
+        tokens = net.compress(latents(group, seed + number, batch), actions, places)
+        memory, origin = memory.append(tokens, actions, places), places[:, -1]
+    return memory, origin
+
+
+# Files
+
+
+def store(state, path):
+    """Save a state as plain tensors and numbers."""
+    torch.save(asdict(state), path)
+
+
+def restore(path):
+    """Read back what `store` wrote."""
+    kept = torch.load(path, weights_only=True)
+    return State(**(kept | {"memory": Memory(**kept["memory"])}))
+
+
+def render(folder, episodes=4, frames=128, size=32, seed=0):
+    """Write a data folder by hand: moving gradients, and actions at random on the lattice of a world without walls."""
+    folder.mkdir(parents=True)
+    world = World(size=size, frames=frames)
+    draw = np.random.default_rng(seed)
+    actions = draw.integers(0, 5, (episodes, frames)).astype(np.uint8)
+    actions[:, 0] = 0
+    turned, moved = np.array([0, 0, 0, 1, -1])[actions], np.array([0, 1, -1, 0, 0])[actions]
+    heading = turned.cumsum(1) % 4  # so few poses that many come back
+    poses = np.stack((100 + moved.cumsum(1), np.full_like(heading, 100), heading), -1).astype(np.int16)
+    ramp = np.add.outer(np.arange(size), 2 * np.arange(size))[..., None] * np.array([1, 2, 3])
+    shift = 8 * poses[..., 0] + 40 * poses[..., 2] + 16 * np.arange(episodes)[:, None]
+    pictures = ((ramp + shift[..., None, None, None]) % 256).astype(np.uint8)
+    arrays = {
+        "frames": pictures,
+        "actions": actions,
+        "poses": poses,
+        "kinds": np.zeros(episodes, np.uint8),
+        "seeds": np.arange(episodes),
+        "done": np.ones(episodes, np.uint8),
+    }
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    settings = {"format": 1, "world": asdict(world), "seed": seed, "episodes": episodes}
+    (folder / "world.json").write_text(json.dumps(settings))
+    return folder
