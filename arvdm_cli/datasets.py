@@ -46,6 +46,12 @@ class Episodes:
         # where each pose was seen, one number a pose: a frame that comes back has an equal
         poses = np.asarray(self.data.poses, dtype=np.int64)
         self.poses = (poses[..., 0] * 4096 + poses[..., 1]) * 4096 + poses[..., 2]
+        # frames (n, 2), as (episode, time), that come back to a pose left a few frames ago
+        own = self.poses[: len(self.train)]
+        back = np.zeros(own.shape, bool)
+        for lag in range(2, 9):
+            back[:, lag:] |= (own[:, lag:] == own[:, :-lag]) & (own[:, lag:] != own[:, lag - 1 : -1])
+        self.turns = np.argwhere(back)
 
     def random_frames(self, count: int, draw: np.random.Generator) -> Tensor:
         """Frames (count, 1, 3, h, w) in [-1, 1] for training a codec."""
@@ -73,20 +79,26 @@ class Episodes:
         groups: int,
         group: int,
         revisit: float,
+        turn: float = 0.0,
     ) -> Batch:
         """Cut `count` clips of `context` + `own` + `window` frames, each after `groups` groups of its own past.
 
         own: frames for the network to make itself; as the context slides past them, so does what counts as the past
         revisit: share of clips whose window comes back to what left the context, and whose memory holds it
+        turn: share of clips whose window comes back to what the context holds
         """
         assert self.latents is not None
         earliest, latest = max(0, groups * group - own), self.data.frames.shape[1] - context - own - window
         episodes = draw.integers(0, len(self.train), count)
         firsts, frames = np.empty(count, np.int64), np.empty((count, groups, group), np.int64)
-        for i, episode in enumerate(episodes):
+        for i in range(count):
+            episode = episodes[i]
             returning = groups > 0 and draw.random() < revisit
             for _ in range(8 if returning else 1):
                 first = int(draw.integers(earliest, latest + 1))
+                if draw.random() < turn and len(self.turns):
+                    episode, time = self.turns[draw.integers(len(self.turns))]
+                    first = int(np.clip(time - context - own - draw.integers(window), earliest, latest))
                 reach = first + own  # frames before this have left the context
                 slots = reach // group
                 seen = np.isin(self.poses[episode, :reach], self.poses[episode, reach + context :][:window])
@@ -103,7 +115,7 @@ class Episodes:
                 spacing = 2 ** int(draw.integers(0, 1 + int(np.log2(max(1, slots // max(1, groups))))))
                 ranks = np.arange(groups) * spacing
             ranks = np.sort(ranks)[::-1]  # oldest first
-            firsts[i] = first
+            episodes[i], firsts[i] = episode, first
             frames[i] = (reach - (ranks[:, None] + 1) * group) + np.arange(group)
         times = firsts[:, None] + np.arange(context + own + window)
         return Batch(

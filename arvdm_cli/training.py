@@ -50,6 +50,7 @@ class TrainConfig:
     windows: tuple[int, ...] = (1, 1, 2, 4, 8)  # lengths of a window, drawn evenly; a clip holds as many as fit
     groups: tuple[int, ...] = (0, 4, 8)  # groups in memory, drawn evenly
     revisit: float = 0.5  # share of clips with memory that come back to something in it
+    turn: float = 0.3  # share of clips that come back to something in their context
     drop_actions: float = 0.1  # share of clips whose actions are unknown
     context_noise: float = 0.15  # most noise on the context of half of the clips
     own_frames: float = 0.3  # share of steps whose context the network made itself
@@ -293,7 +294,9 @@ def step_loss(network: VideoDiT, config: TrainConfig, episodes: Episodes, step: 
             context, own = config.sampling.context, int(draw.choice((4, 8)))
     windows = max(1, (config.clip_frames - context) // window)
     count = max(1, config.frames // (context + windows * window))
-    batch = episodes.draw(draw, count, context, own, windows * window, groups, config.network.group, config.revisit)
+    batch = episodes.draw(
+        draw, count, context, own, windows * window, groups, config.network.group, config.revisit, config.turn
+    )
     batch = Batch(*(getattr(batch, f.name).to(device) for f in fields(Batch)))
 
     diffusion = config.diffusion
