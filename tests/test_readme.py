@@ -1,0 +1,39 @@
+"""The commands of README.md, run as they are written."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LONG = ("arvdm data", "arvdm train", "arvdm eval")  # they take minutes to hours, and have tests of their own
+
+
+def commands():
+    """Every arvdm command of the README's code blocks, comments and pipes into a player left out."""
+    blocks = re.findall(r"```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("arvdm ") and "|" not in line and not line.startswith(LONG)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the README's examples, and a clip of the user's own."""
+    made = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "examples", made / "examples")
+    shutil.copy(ROOT / "examples" / "maze.mp4", made / "clip.mp4")
+    return made
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_of_the_readme_works_as_written(folder, command):
+    words = [sys.executable, "-m", "arvdm_cli", *shlex.split(command)[1:]]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(os.cpu_count())}
+    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
