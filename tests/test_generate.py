@@ -217,5 +217,3 @@ def test_memory_does_not_grow_with_length(tiny, clip, tmp_path):
         done = subprocess.run([*command, "-n", str(length)], capture_output=True, text=True, timeout=120)
         peaks.append(int(done.stdout.split()[-1]))
     assert peaks[1] < 1.05 * peaks[0]
-
-

@@ -64,7 +64,7 @@ def test_dropping_a_slot_forgets_that_group_alone():
 @pytest.mark.parametrize("evict", EVICTIONS.values(), ids=EVICTIONS)
 @pytest.mark.parametrize("slots", SLOTS)
 def test_memory_fills_its_slots_and_never_exceeds_them(slots, evict):
-    for number, memory in enumerate(history(slots, 150, evict)):
+    for number, memory in enumerate(history(slots, 100, evict)):
         assert len(memory) == min(number + 1, slots)
         assert memory.count == number + 1
         assert memory.tokens.shape[1] == memory.actions.shape[1] == memory.places.shape[1] == len(memory.numbers)
@@ -73,7 +73,7 @@ def test_memory_fills_its_slots_and_never_exceeds_them(slots, evict):
 @pytest.mark.parametrize("evict", EVICTIONS.values(), ids=EVICTIONS)
 @pytest.mark.parametrize("slots", SLOTS)
 def test_eviction_keeps_the_other_groups_in_order_and_as_they_were(slots, evict):
-    for memory in history(slots, 150, evict):
+    for memory in history(slots, 100, evict):
         numbers = memory.numbers.tolist()
         assert numbers == sorted(set(numbers))
         assert torch.equal(memory.tokens, memory.numbers.view(1, -1, 1, 1).expand_as(memory.tokens).float())
@@ -84,7 +84,7 @@ def test_eviction_keeps_the_other_groups_in_order_and_as_they_were(slots, evict)
 @pytest.mark.parametrize("evict", EVICTIONS.values(), ids=EVICTIONS)
 @pytest.mark.parametrize("slots", SLOTS)
 def test_what_is_forgotten_never_comes_back(slots, evict):
-    for before, after in pairwise(history(slots, 150, evict)):
+    for before, after in pairwise(history(slots, 100, evict)):
         newest = after.numbers.max()
         assert set(after.numbers.tolist()) <= {*before.numbers.tolist(), int(newest)}
 
@@ -94,7 +94,7 @@ def test_what_is_forgotten_never_comes_back(slots, evict):
 
 @pytest.mark.parametrize("slots", SLOTS)
 def test_under_stride_no_gap_is_wider_than_the_grid_and_the_first_group_stays(slots):
-    for number, memory in enumerate(history(slots, 400)):
+    for number, memory in enumerate(history(slots, 200)):
         numbers = memory.numbers.tolist()
         assert numbers[0] == 0
         assert all(later - earlier <= memory.stride for earlier, later in pairwise(numbers))
@@ -103,7 +103,7 @@ def test_under_stride_no_gap_is_wider_than_the_grid_and_the_first_group_stays(sl
 
 @pytest.mark.parametrize("slots", SLOTS)
 def test_under_stride_the_grid_is_a_power_of_two_no_coarser_than_the_slots_ask_for(slots):
-    for number, memory in enumerate(history(slots, 400)):
+    for number, memory in enumerate(history(slots, 200)):
         grid = memory.stride
         assert grid & (grid - 1) == 0
         assert -(-(number + 1) // grid) <= slots  # as many groups stand on it
@@ -112,13 +112,13 @@ def test_under_stride_the_grid_is_a_power_of_two_no_coarser_than_the_slots_ask_f
 
 @pytest.mark.parametrize("slots", SLOTS)
 def test_under_stride_every_group_on_the_grid_is_kept(slots):
-    for number, memory in enumerate(history(slots, 400)):
+    for number, memory in enumerate(history(slots, 200)):
         assert set(range(0, number + 1, memory.stride)) <= set(memory.numbers.tolist())
 
 
 @pytest.mark.parametrize("slots", SLOTS)
 def test_under_stride_what_is_kept_beside_the_grid_is_newer_than_what_was_thinned(slots):
-    for number, memory in enumerate(history(slots, 400)):
+    for number, memory in enumerate(history(slots, 200)):
         kept = set(memory.numbers.tolist())
         half = range(0, number + 1, max(1, memory.stride // 2))
         forgotten = [n for n in half if n not in kept]

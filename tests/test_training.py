@@ -256,9 +256,9 @@ def episodes(data):
     return made
 
 
-def drawn(episodes, seed=0, count=50, context=5, own=0, window=4, groups=3, group=4, revisit=0.5):
+def drawn(episodes, seed=0, count=50, context=5, own=0, window=4, groups=3, group=4, revisit=0.5, turn=0.3):
     draw = np.random.default_rng(seed)
-    return episodes.draw(draw, count, context, own, window, groups, group, revisit)
+    return episodes.draw(draw, count, context, own, window, groups, group, revisit, turn)
 
 
 def test_held_out_episodes_are_the_last_and_are_never_drawn(episodes):
@@ -299,8 +299,8 @@ def test_groups_are_whole_lie_on_the_grid_that_ends_where_the_context_will_begin
 
 
 def test_a_clip_that_comes_back_has_what_it_comes_back_to_in_memory(episodes):
-    batch = drawn(episodes, revisit=1.0, count=200)
-    found = []
+    batch = drawn(episodes, revisit=1.0, turn=0.0, count=200)
+    found: list[bool] = []
     for b in range(200):
         poses = episodes.poses[int(batch.clip[b, 0, 0])]
         window = batch.first[b].item() + 5 + np.arange(4)
@@ -310,6 +310,16 @@ def test_a_clip_that_comes_back_has_what_it_comes_back_to_in_memory(episodes):
         if np.isin(poses[reachable], poses[window]).any():
             found.append(np.isin(poses[batch.frames[b].flatten()], poses[window]).any())
     assert len(found) > 50 and all(found)
+
+
+@pytest.mark.parametrize("own", [0, 4])
+def test_a_clip_that_turns_back_comes_to_a_pose_it_left_a_few_frames_ago(episodes, own):
+    batch = drawn(episodes, context=8, own=own, groups=0, turn=1.0, count=200)
+    for b in range(200):
+        episode, first = int(batch.clip[b, 0, 0]), batch.first[b].item()
+        if 0 < first < FRAMES - 8 - own - 4:  # not moved to fit into the episode
+            poses = episodes.poses[episode, first:][: 8 + own + 4].tolist()
+            assert any(pose in poses[:i] and pose != poses[i - 1] for i, pose in enumerate(poses) if i >= 8 + own)
 
 
 def test_without_memory_a_clip_can_begin_with_its_episode(episodes):
@@ -340,7 +350,7 @@ def test_training_shows_the_network_the_past_as_sampling_does(run, data, moves):
     model.network = VideoDiT(replace(config.network, moves=moves))
     episodes = Episodes(data, HELD_OUT)
     episodes.latents = np.load(run[0] / "latents.npy")
-    batch = only(episodes.draw(np.random.default_rng(0), 400, 6, 0, 8, 3, 4, 0.0), first=12)
+    batch = only(drawn(episodes, count=400, context=6, window=8, revisit=0.0, turn=0.0), first=12)
     assert torch.equal(batch.frames[0], torch.arange(12).view(3, 4))
     cut = Cut(model.network, config, batch, 6, torch.Generator().manual_seed(0))
     memory = cut.memory()
