@@ -34,6 +34,6 @@ def folder(tmp_path_factory):
 def test_a_command_of_the_readme_works_as_written(folder, command):
     words = [sys.executable, "-m", "arvdm_cli", *shlex.split(command)[1:]]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(os.cpu_count())}
-    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr

@@ -308,7 +308,7 @@ def test_a_clip_that_comes_back_has_what_it_comes_back_to_in_memory(episodes):
         reach = batch.reach[b].item()
         reachable = np.arange(reach % 4, reach)
         if np.isin(poses[reachable], poses[window]).any():
-            found.append(np.isin(poses[batch.frames[b].flatten()], poses[window]).any())
+            found.append(bool(np.isin(poses[batch.frames[b].flatten()], poses[window]).any()))
     assert len(found) > 50 and all(found)
 
 
