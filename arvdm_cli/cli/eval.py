@@ -89,7 +89,7 @@ def tables(card: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
         "made": "",
         "repeat_last": "repeat-last",
         "mean_context": "mean of context",
-        "mean_history": "of history",
+        "mean_history": "mean of history",
     }
     for kind, title in titles.items():
         figures = card[kind]
