@@ -111,6 +111,13 @@ def test_actions_come_from_a_phrase_a_file_and_stdin_alike(arvdm, tiny, clip, tm
         assert np.array_equal(frames_of(tmp_path / f"{name}.y4m"), frames_of(tmp_path / "a.y4m"))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_dtype_makes_a_video(arvdm, tiny, clip, tmp_path, dtype):
+    done = arvdm("generate", "-m", tiny, "-p", clip, "-n", 9, "--dtype", dtype, "-o", tmp_path / "out.y4m")
+    assert done.exit_code == 0, done.stderr
+    assert len(frames_of(tmp_path / "out.y4m")) == 9
+
+
 def test_a_dry_run_prints_the_plan_and_makes_nothing(arvdm, tiny, clip, tmp_path):
     done = arvdm("generate", "-m", tiny, "-p", clip, "-n", 600, "-o", tmp_path / "out.mp4", "--dry-run", "--json")
     plan = json.loads(done.stdout)

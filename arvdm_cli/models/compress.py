@@ -31,11 +31,13 @@ class Joint(nn.Module):
         """Tokens (b, k, d) of one group: latents (b, g, c, h, w), actions (b, g, a), places (b, g, 3)."""
         config = self.config
         b, g = latents.shape[:2]
-        frames = self.frame(config.patchify(latents))  # (b, g, n, d)
+        frames = self.frame(config.patchify(latents).to(self.frame.weight))  # (b, g, n, d)
         side = round(config.memory_tokens**0.5)
         coarse = frames.mean(1).transpose(1, 2).unflatten(2, config.grid)  # (b, d, rows, columns)
         coarse = nn.functional.adaptive_avg_pool2d(coarse, side).flatten(2).transpose(1, 2) + self.grid  # (b, k, d)
-        tokens = torch.cat((frames.flatten(1, 2), self.action(actions), coarse), dim=1)  # (b, g * n + g + k, d)
+        tokens = torch.cat(
+            (frames.flatten(1, 2), self.action(actions.to(self.action.weight)), coarse), dim=1
+        )  # (b, g * n + g + k, d)
 
         times = torch.arange(g, device=latents.device, dtype=torch.float32).expand(b, g) - (g - 1) / 2
         middle = places.mean(1, keepdim=True)

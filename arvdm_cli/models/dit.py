@@ -137,7 +137,7 @@ class VideoDiT(nn.Module):
         """What drives the norms of each frame: levels (b, f), actions (b, f, a); an action of zeros is unknown."""
         unknown = (actions == 0).all(-1, keepdim=True).to(self.no_action)
         level = self.level(sinusoids(1000 * levels, 128).to(self.no_action))
-        return level + self.action(actions) + unknown * self.no_action  # (b, f, condition)
+        return level + self.action(actions.to(self.no_action)) + unknown * self.no_action  # (b, f, condition)
 
     def compress(self, latents: Tensor, actions: Tensor, places: Tensor) -> Tensor:
         """Memory tokens (b, k, d) of a group: latents (b, g, c, h, w), actions (b, g, a), places (b, g, 3)."""
@@ -180,7 +180,7 @@ class VideoDiT(nn.Module):
         """
         f, k = latents.shape[1], last.shape[1]
         before = torch.cat((last.unsqueeze(2), latents.unflatten(1, (k, f // k))[:, :, :-1]), 2).flatten(1, 2)
-        tokens = self.embed(self.config.patchify(torch.cat((latents, before), 2)))
+        tokens = self.embed(self.config.patchify(torch.cat((latents, before), 2)).to(self.embed.weight))
         times = torch.arange(time, time + f, device=latents.device, dtype=torch.float32).expand(latents.shape[0], f)
         return tokens, rotary_angles(self.config.positions(times, places, self.config.grid))
 
@@ -203,7 +203,7 @@ class VideoDiT(nn.Module):
         for i, block in enumerate(self.blocks):
             x, _ = block(x, condition, angles, keys[i] if keys else None, mask)
         shift, scale = self.drive(condition).chunk(2, -1)
-        return self.config.unpatchify(self.head(modulate(self.norm(x), shift, scale)))
+        return self.config.unpatchify(self.head(modulate(self.norm(x), shift, scale))).float()
 
     def rehearse(
         self,

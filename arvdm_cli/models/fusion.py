@@ -40,7 +40,7 @@ def prepend(network: VideoDiT, memory: Memory) -> Keys:
     angles = rotary_angles(positions)
     condition = network.condition(torch.zeros(b, s, device=memory.tokens.device), memory.actions)  # (b, s, condition)
 
-    x, condition = memory.tokens.reshape(b * s, 1, k, d), condition.reshape(b * s, 1, -1)
+    x, condition = memory.tokens.reshape(b * s, 1, k, d).to(condition), condition.reshape(b * s, 1, -1)
     keys: Keys = []
     for block in network.blocks:
         x, (key, value) = block(x, condition, angles)
