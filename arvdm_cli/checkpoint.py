@@ -14,11 +14,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from .diffusion import FlowMatching
+from .diffusion import DIFFUSIONS, Diffusion
 from .errors import CheckpointError, ConfigError, IntegrityError, NumericError, OutputError, UsageError
-from .models import MODELS
-from .models.codec import Codec, CodecConfig
+from .models import MODELS, Kind
+from .models.codec import Codec
 from .models.dit import VideoDiT
+from .models.oasis import OasisCodec, OasisDiT
 from .registry import CONFIG, MANIFEST, WEIGHTS, read_config
 from .sampler import Sampling
 
@@ -27,9 +28,9 @@ from .sampler import Sampling
 class Model:
     """A checkpoint in memory: networks, how to sample them, and what the card says."""
 
-    network: VideoDiT
-    codec: Codec
-    diffusion: FlowMatching
+    network: VideoDiT | OasisDiT
+    codec: Codec | OasisCodec
+    diffusion: Diffusion
     sampling: Sampling
     card: dict[str, Any] = field(default_factory=dict)  # name, actions, fps, licence, data, training, ...
     sha256: str = ""
@@ -104,10 +105,10 @@ def save(model: Model, folder: Path) -> None:
     config = {
         "format": 1,
         **model.card,
-        "model": next(name for name, (_, kind) in MODELS.items() if isinstance(model.network, kind)),
+        "model": next(name for name, kind in MODELS.items() if isinstance(model.network, kind.network)),
         "network": asdict(model.network.config),
         "codec": asdict(model.codec.config),
-        "diffusion": asdict(model.diffusion),
+        "diffusion": {"family": model.diffusion.family, **asdict(model.diffusion)},
         "sampling": asdict(model.sampling),
     }
     tensors = {
@@ -136,6 +137,32 @@ def load(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = 
     the manifest's, NumericError where a weight is NaN
     """
     config = read_config(folder)
+    hashes = {} if "weights" in config else verify(folder)  # the makers of foreign files leave no manifest
+    sections = {"network", "codec", "diffusion", "sampling", "model", "format", "weights"}
+    try:
+        kind, where = MODELS[config["model"]], str(folder / CONFIG)
+        family = dict(config["diffusion"])
+        with torch.device("meta"):  # shapes only: the weights come from the file
+            network = kind.network(fill(kind.network_config, config["network"], where))
+            codec = kind.codec(fill(kind.codec_config, config["codec"], where))
+        diffusion = fill(DIFFUSIONS[family.pop("family", "flow")], family, where)
+        sampling = fill(Sampling, config["sampling"], where)
+    except (KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(f"{folder / CONFIG} does not describe a model arvdm knows: {error}.") from error
+    parts = {"network": (network, dtype), "codec": (codec, dtype if kind.half_codec else torch.float32)}
+    files = {part: config.get("weights", {}).get(part, WEIGHTS) for part in parts}
+    for part, (module, numbers) in parts.items():
+        if Path(files[part]).name != files[part]:
+            raise IntegrityError(f"{where} names a file outside its folder: {files[part]!r}.")
+        prefix = f"{part}." if files[part] == WEIGHTS else ""  # in a file of its own a part's names stand bare
+        read_weights(folder / files[part], prefix, module, kind, numbers)
+        module.to(device).eval().requires_grad_(False)
+    card = {key: value for key, value in config.items() if key not in sections}
+    return Model(network, codec, diffusion, sampling, card, hashes.get(WEIGHTS) or digest(folder / files["network"]))
+
+
+def verify(folder: Path) -> dict[str, str]:
+    """Compare a checkpoint's files with its manifest; returns the sha256 of each."""
     try:
         hashes = json.loads((folder / MANIFEST).read_text())
         for name, promised in hashes.items():
@@ -145,41 +172,32 @@ def load(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = 
                 raise IntegrityError(f"{folder / name} is not the file that was saved: its sha256 differs.")
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder / MANIFEST} cannot be used: {error}.") from error
-    sections = {"network", "codec", "diffusion", "sampling", "model", "format"}
-    try:
-        kind, network_class = MODELS[config["model"]]
-        where = str(folder / CONFIG)
-        network = network_class(fill(kind, config["network"], where))
-        codec = Codec(fill(CodecConfig, config["codec"], where))
-        diffusion = fill(FlowMatching, config["diffusion"], where)
-        sampling = fill(Sampling, config["sampling"], where)
-    except (KeyError, TypeError, ConfigError) as error:
-        raise CheckpointError(f"{folder / CONFIG} does not describe a model arvdm knows: {error}.") from error
-    for part, module in (("network", network), ("codec", codec)):
-        read_weights(folder / WEIGHTS, part, module)
-    network.to(device, dtype).eval().requires_grad_(False)
-    codec.to(device).eval().requires_grad_(False)
-    card = {key: value for key, value in config.items() if key not in sections}
-    return Model(network, codec, diffusion, sampling, card, hashes.get(WEIGHTS, ""))
+    return hashes
 
 
-def read_weights(path: Path, part: str, module: nn.Module) -> None:
-    """Fill one part of a model from a safetensors file."""
-    wanted = {f"{part}.{name}": tensor for name, tensor in module.state_dict().items()}
+def read_weights(path: Path, prefix: str, module: nn.Module, kind: Kind, dtype: torch.dtype) -> None:
+    """Fill one part of a model from a safetensors file, in which its tensors' names begin with `prefix`.
+
+    Parameters already of `dtype` stay where they are, mapped from the file; buffers keep the dtype they are made in.
+    """
+    wanted = module.state_dict()
     try:
         with safe_open(path, framework="pt") as file:
-            names = {name for name in list(file.keys()) if name.startswith(f"{part}.")}
-            wrong = sorted(names ^ wanted.keys())
-            wrong += [n for n in names & wanted.keys() if list(file.get_slice(n).get_shape()) != list(wanted[n].shape)]
+            names = {kind.own_name(n.removeprefix(prefix)): n for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
+            wrong = sorted(name for name in names.keys() ^ wanted.keys() if not kind.may_lack(name))
+            held = {name: file.get_slice(n).get_shape() for name, n in names.items() if name in wanted}
+            wrong += [name for name, shape in held.items() if list(shape) != list(wanted[name].shape)]
             if wrong:
                 raise CheckpointError(
                     f"{path} does not fit its config: {len(wrong)} tensors are missing, extra or of another shape, "
-                    f"first {', '.join(wrong[:3])}."
+                    f"first {', '.join(prefix + name for name in wrong[:3])}."
                 )
-            for name, tensor in wanted.items():
-                read = file.get_tensor(name)
-                if not torch.isfinite(read).all():
-                    raise NumericError(f"{path} holds NaN or infinity in {name}.")
-                tensor.copy_(read)
+            read, parameters = {}, dict(module.named_parameters())
+            for name in held:
+                tensor = file.get_tensor(names[name])
+                if not torch.isfinite(tensor).all():
+                    raise NumericError(f"{path} holds NaN or infinity in {prefix}{name}.")
+                read[name] = tensor.to(dtype if name in parameters else wanted[name].dtype)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is no safetensors file that can be read: {error}.") from error
+    module.load_state_dict(read, strict=False, assign=True)

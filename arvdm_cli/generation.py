@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import schedules
 from .checkpoint import Model
-from .memory import Memory
+from .errors import ConfigError
 from .sampler import Actions, Noise, Sampling, State, start, stream
 from .schedules import Schedule
 
@@ -29,19 +29,18 @@ def choose(sampling: Sampling, **chosen: Any) -> tuple[Schedule, Sampling]:
     return schedules.choose(sampling.schedule, **sampling.options), sampling
 
 
-def empty_memory(model: Model, batch: int, device: torch.device) -> Memory:
-    """Memory before anything was seen."""
-    config = model.network.config
-    return Memory.empty(batch, config.memory_tokens, config.dim, config.actions, device)
-
-
 @torch.no_grad()
 def begin(model: Model, sampling: Sampling, prompt: Tensor, actions: Tensor) -> State:
-    """Show the model a prompt: frames (b, f, 3, h, w) in [-1, 1], actions (b, f, a)."""
+    """Show the model a prompt: frames (b, f, 3, h, w) in [-1, 1], actions (b, f, a).
+
+    Raises: ConfigError where memory is asked for and the network has none
+    """
+    if sampling.slots and model.network.compression is None:
+        raise ConfigError(f"This network has no memory to hold {sampling.slots} groups in.", hint="--memory-slots 0")
     device = next(model.network.parameters()).device
     # frame by frame through the codec, so that a long prompt takes no more memory than a short one
     latents = [model.codec.encode(part.to(device)) for part in prompt.split(16, dim=1)]
-    memory = empty_memory(model, prompt.shape[0], device)
+    memory = model.network.forget(prompt.shape[0], device)
     return start(model.network, sampling, torch.cat(latents, 1), actions.to(device), memory)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from .diffusion import SOLVERS, FlowMatching
+from .diffusion import SOLVERS, Diffusion
 from .errors import ConfigError, NumericError
 from .memory import EVICTIONS, Memory
 from .schedules import Schedule
@@ -26,7 +27,9 @@ class Network(Protocol):
     def locate(self, actions: Tensor, origin: Tensor) -> Tensor: ...
     def compress(self, latents: Tensor, actions: Tensor, places: Tensor) -> Tensor: ...
     def remember(self, memory: Memory) -> Any: ...
-    def look_back(self, context: Tensor, levels: Tensor, actions: Tensor, origin: Tensor, remembered: Any) -> Any: ...
+    def look_back(
+        self, context: Tensor, levels: Tensor, actions: Tensor, origin: Tensor, remembered: Any, kept: Any = None
+    ) -> Any: ...
     def __call__(self, window: Tensor, levels: Tensor, actions: Tensor, past: Any) -> Tensor: ...
 
 
@@ -37,21 +40,25 @@ class Sampling:
     schedule: str = "outpainting"  # preset
     options: dict[str, Any] = field(default_factory=dict)  # of the preset; steps, chunk, ...
     solver: str = "euler"
+    eta: float = 0.0  # share of the noise that `ddim` renews at every step
     init_steps: int = 8  # denoising steps of the initialization stage
     context: int = 8  # clean frames before the window
     stabilization: float = 0.02  # level reported for clean frames
     slots: int = 16  # groups in memory, 0 for none
     group: int = 4  # frames compressed together
     eviction: str = "stride"
-    cache: str = "exact"  # exact: the past is encoded once per AR step; off: before every denoising step
+    cache: str = "exact"  # off: the past is encoded before every denoising step; exact: once per AR step, to the same
+    # end; keep: once and for all, so that a frame still holds what it saw of frames that are gone
 
     def __post_init__(self) -> None:
-        tables: dict[str, Collection[str]] = {"solver": SOLVERS, "eviction": EVICTIONS, "cache": ("exact", "off")}
+        tables: dict[str, Collection[str]] = {"solver": SOLVERS, "eviction": EVICTIONS, "cache": ("exact", "keep", "off")}
         for name, table in tables.items():
             if getattr(self, name) not in table:
                 raise ConfigError(
                     f"No {name} is called {getattr(self, name)!r}.", hint=f"Choose from: {', '.join(table)}."
                 )
+        if not 0 <= self.eta <= 1:
+            raise ConfigError(f"eta is {self.eta}; it lies between 0 and 1.")
         if self.context < 0 or self.slots < 0 or self.init_steps < 1 or self.group < 1:
             raise ConfigError("context and slots are at least 0, init_steps and group at least 1.")
 
@@ -66,6 +73,7 @@ class State:
     memory: Memory
     window: Tensor | None = None  # (b, w, c, h, w) at `levels[0]`; None before the initialization stage
     frame: int = 0  # new frame at the window's start
+    kept: Any = None  # under `keep`: the past as it was encoded
 
 
 class Noise:
@@ -77,12 +85,13 @@ class Noise:
     def __init__(self, seed: int, batch: int, shape: tuple[int, ...], device: torch.device | str = "cpu"):
         self.seed, self.batch, self.shape, self.device = seed, batch, shape, device
 
-    def __call__(self, use: str, first: int, count: int, step: int = 0) -> Tensor:
-        """Noise (b, count, c, h, w) for new frames from `first` on, after `step` denoising steps."""
+    def __call__(self, use: str, first: int, count: int, step: int | Sequence[int] = 0) -> Tensor:
+        """Noise (b, count, c, h, w) for new frames from `first` on, after `step` denoising steps, or so many of each."""
         drawn = torch.empty(self.batch, count, *self.shape)
         for clip in range(self.batch):
             for i in range(count):
-                key = hashlib.sha256(f"{self.seed + clip}/{first + i}/{use}/{step}".encode()).digest()
+                had = step if isinstance(step, int) else step[i]
+                key = hashlib.sha256(f"{self.seed + clip}/{first + i}/{use}/{had}".encode()).digest()
                 generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little", signed=True))
                 torch.randn(self.shape, generator=generator, out=drawn[clip, i])
         return drawn.to(self.device)
@@ -99,7 +108,7 @@ def start(network: Network, sampling: Sampling, prompt: Tensor, actions: Tensor,
 @torch.no_grad()
 def stream(
     network: Network,
-    diffusion: FlowMatching,
+    diffusion: Diffusion,
     schedule: Schedule,
     sampling: Sampling,
     state: State,
@@ -116,12 +125,14 @@ def stream(
     """
     w, chunk, last = schedule.window, schedule.chunk, schedule.levels[-1]
     look = Lookback(network, sampling)
+    turns = [(w - 1 - i) // chunk for i in range(w)]  # AR steps that each frame has been in the window for
     if state.window is None:
         state.window = initialise(network, diffusion, schedule, sampling, state, noise, actions, look)
     while True:
         window, driven = state.window, actions(state.frame, w)
         for step, (before, after) in enumerate(pairwise(schedule.levels)):
-            window = denoise(network, diffusion, sampling, window, before, after, driven, look(state))
+            draw = partial(noise, "solver", state.frame, w, [step + schedule.steps * turn for turn in turns])
+            window = denoise(network, diffusion, sampling, window, before, after, driven, look(state), draw)
             check(window, f"AR step {state.frame // chunk}, denoising step {step}")
         assert all(level == 0 for level in last[:chunk])  # 0-T boundary: the chunk leaves clean
         clean = window[:, :chunk]
@@ -134,7 +145,7 @@ def stream(
 
 def initialise(
     network: Network,
-    diffusion: FlowMatching,
+    diffusion: Diffusion,
     schedule: Schedule,
     sampling: Sampling,
     state: State,
@@ -151,7 +162,8 @@ def initialise(
     first, driven = window[:, :made], actions(state.frame, made)
     flat = [(1 - m / sampling.init_steps,) * made for m in range(sampling.init_steps + 1)]
     for step, (before, after) in enumerate(pairwise(flat)):
-        first = denoise(network, diffusion, sampling, first, before, after, driven, look(state))
+        draw = partial(noise, "init-solver", state.frame, made, step)
+        first = denoise(network, diffusion, sampling, first, before, after, driven, look(state), draw)
         check(first, f"the initialization stage, denoising step {step}")
     # fresh noise: the noise that made these frames would inflate their variance
     levels = torch.tensor(schedule.levels[0][:made], device=first.device)
@@ -161,18 +173,20 @@ def initialise(
 
 def denoise(
     network: Network,
-    diffusion: FlowMatching,
+    diffusion: Diffusion,
     sampling: Sampling,
     window: Tensor,
     before: Levels,
     after: Levels,
     actions: Tensor,
     past: Any,
+    draw: Callable[[], Tensor],
 ) -> Tensor:
     """Take one denoising step: every frame of the window from its level `before` to its level `after`."""
     b = window.shape[0]
     now, then = (torch.tensor(row, device=window.device).expand(b, -1) for row in (before, after))
-    return SOLVERS[sampling.solver](diffusion, network(window, now, actions, past), window, now, then)
+    prediction = network(window, now, actions, past)
+    return SOLVERS[sampling.solver](diffusion, prediction, window, now, then, sampling.eta, draw)
 
 
 def append(network: Network, sampling: Sampling, state: State, clean: Tensor, actions: Tensor) -> None:
@@ -192,10 +206,11 @@ def append(network: Network, sampling: Sampling, state: State, clean: Tensor, ac
                 state.memory = EVICTIONS[sampling.eviction](state.memory)
         state.context, state.actions = state.context[:, leaving:], state.actions[:, leaving:]
         state.origin = places[:, -1]
+        state.kept = state.kept and state.kept.drop(leaving)
 
 
 class Lookback:
-    """The past as the network encodes it, once per AR step (`exact`) or before every denoising step (`off`)."""
+    """The past as the network encodes it: before every denoising step, once per AR step, or once and for all."""
 
     def __init__(self, network: Network, sampling: Sampling):
         self.network, self.sampling = network, sampling
@@ -211,8 +226,13 @@ class Lookback:
             self.context = None
         if always or state.context is not self.context:
             self.context = state.context
-            levels = torch.full(state.context.shape[:2], self.sampling.stabilization, device=state.context.device)
-            self.past = self.network.look_back(state.context, levels, state.actions, state.origin, self.remembered)
+            kept = state.kept if self.sampling.cache == "keep" else None
+            known = kept.frames if kept else 0
+            new, driven = state.context[:, known:], state.actions[:, known:]
+            levels = torch.full(new.shape[:2], self.sampling.stabilization, device=new.device)
+            self.past = self.network.look_back(new, levels, driven, state.origin, self.remembered, kept)
+            if self.sampling.cache == "keep":
+                state.kept = self.past
         return self.past
 
 

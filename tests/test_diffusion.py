@@ -5,23 +5,40 @@ from itertools import pairwise
 import pytest
 import torch
 
-from arvdm_cli.diffusion import PREDICTIONS, SOLVERS, FlowMatching, euler, logit_normal, per_frame
+from arvdm_cli.diffusion import (
+    BETAS,
+    DDPM,
+    PREDICTIONS,
+    SOLVERS,
+    FlowMatching,
+    additions,
+    ddim,
+    euler,
+    logit_normal,
+    per_frame,
+    remaining,
+)
 from arvdm_cli.errors import ConfigError
 
-every_prediction = pytest.mark.parametrize("prediction", PREDICTIONS)
+DIFFUSIONS = {f"flow, {prediction}": FlowMatching(prediction) for prediction in PREDICTIONS if prediction != "epsilon"}
+DIFFUSIONS |= {f"{betas} betas, {prediction}": DDPM(prediction, betas=betas) for prediction in PREDICTIONS for betas in BETAS}
+every_diffusion = pytest.mark.parametrize("diffusion", DIFFUSIONS.values(), ids=DIFFUSIONS)
+every_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 
 GENERATOR = torch.Generator().manual_seed(0)
 CLEAN, NOISE = torch.randn(2, 2, 5, 3, 4, 4, generator=GENERATOR)  # (b, f, c, h, w)
 LEVELS = torch.tensor([[0.0, 0.02, 0.5, 0.9, 1.0], [1.0, 0.7, 0.3, 0.1, 0.0]])
 
 
-def perfect(prediction, clean=CLEAN, noise=NOISE):
+def perfect(diffusion, levels=LEVELS, clean=CLEAN, noise=NOISE):
     """What a network without error would answer."""
-    return {"x0": clean, "velocity": noise - clean}[prediction]
+    alpha, sigma = diffusion.spread(levels, clean)
+    answers = {"x0": clean, "velocity": noise - clean, "v": alpha * noise - sigma * clean, "epsilon": noise}
+    return answers[diffusion.prediction]
 
 
-def close(one, other):
-    torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+def close(one, other, atol=1e-5):
+    torch.testing.assert_close(one, other, rtol=0, atol=atol)
 
 
 def test_level_0_is_clean_level_1_is_pure_noise_and_between_is_a_straight_line():
@@ -46,65 +63,92 @@ def test_levels_of_frames_alone_hold_for_every_clip():
     assert per_frame(LEVELS, CLEAN).shape == (2, 5, 1, 1, 1)
 
 
-@every_prediction
-def test_the_clean_frame_is_read_off_a_perfect_prediction(prediction):
-    flow = FlowMatching(prediction)
-    noisy = flow.add_noise(CLEAN, NOISE, LEVELS)
-    close(flow.to_clean(perfect(prediction), noisy, LEVELS), CLEAN)
+@every_diffusion
+def test_the_clean_frame_is_read_off_a_perfect_prediction(diffusion):
+    noisy = diffusion.add_noise(CLEAN, NOISE, LEVELS)
+    # at the largest levels hardly anything is left of the clean frame: what rounding leaves is blown up
+    atol = 1e-2 if diffusion.prediction == "epsilon" else 1e-5
+    close(diffusion.to_clean(perfect(diffusion), noisy, LEVELS), CLEAN, atol)
 
 
-@every_prediction
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_a_step_with_a_perfect_prediction_lands_on_the_straight_path(prediction, solver):
-    flow = FlowMatching(prediction)
-    noisy = flow.add_noise(CLEAN, NOISE, LEVELS)
+@every_diffusion
+@every_solver
+def test_a_step_with_a_perfect_prediction_lands_on_the_path_of_its_noise(diffusion, solver):
+    noisy = diffusion.add_noise(CLEAN, NOISE, LEVELS)
     for factor in (0.0, 0.3, 1.0):
         after = LEVELS * factor
-        stepped = SOLVERS[solver](flow, perfect(prediction), noisy, LEVELS, after)
-        close(stepped, flow.add_noise(CLEAN, NOISE, after))
+        stepped = solver(diffusion, perfect(diffusion), noisy, LEVELS, after)
+        close(stepped, diffusion.add_noise(CLEAN, NOISE, after), 1e-2 if diffusion.prediction == "epsilon" else 1e-5)
 
 
-@every_prediction
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_steps_from_pure_noise_end_at_the_clean_frame_however_many_there_are(prediction, solver):
-    flow = FlowMatching(prediction)
+@every_diffusion
+@every_solver
+def test_steps_from_pure_noise_end_at_the_clean_frame_however_many_there_are(diffusion, solver):
     for steps in (1, 3, 50):
-        x = NOISE
+        x = diffusion.add_noise(CLEAN, NOISE, torch.ones(5))
         for before, after in pairwise(1 - m / steps for m in range(steps + 1)):
-            now, then = torch.full((5,), before), torch.full((5,), after)
-            x = SOLVERS[solver](flow, perfect(prediction), x, now, then)
-        torch.testing.assert_close(x, CLEAN, rtol=0, atol=1e-4)
+            now, then = torch.full((2, 5), before), torch.full((2, 5), after)
+            x = solver(diffusion, perfect(diffusion, now), x, now, then)
+        close(x, CLEAN, 1e-2 if diffusion.prediction == "epsilon" else 1e-4)
 
 
-@every_prediction
-def test_a_step_to_level_0_ends_at_the_clean_estimate(prediction):
-    flow, answer = FlowMatching(prediction), torch.randn(CLEAN.shape, generator=GENERATOR)
-    noisy = flow.add_noise(CLEAN, NOISE, LEVELS)
-    close(euler(flow, answer, noisy, LEVELS, torch.zeros(2, 5)), flow.to_clean(answer, noisy, LEVELS))
+@every_diffusion
+def test_a_step_to_level_0_ends_at_the_clean_estimate(diffusion):
+    answer, levels = torch.randn(CLEAN.shape, generator=GENERATOR), LEVELS.clamp_min(0.01)
+    noisy = diffusion.add_noise(CLEAN, NOISE, levels)
+    close(euler(diffusion, answer, noisy, levels, torch.zeros(2, 5)), diffusion.to_clean(answer, noisy, levels))
 
 
-def test_a_frame_whose_level_does_not_change_stays_whatever_the_network_says():
+@every_diffusion
+@every_solver
+def test_a_frame_whose_level_does_not_change_stays_whatever_the_network_says(diffusion, solver):
     answer = torch.randn(CLEAN.shape, generator=GENERATOR)
-    for prediction in PREDICTIONS:
-        flow = FlowMatching(prediction)
-        for level in (0.01, 0.5, 1.0):
-            levels = torch.full((2, 5), level)
-            noisy = flow.add_noise(CLEAN, NOISE, levels)
-            close(euler(flow, answer, noisy, levels, levels), noisy)
+    for level in (0.01, 0.5, 1.0):
+        levels = torch.full((2, 5), level)
+        noisy = diffusion.add_noise(CLEAN, NOISE, levels)
+        close(solver(diffusion, answer, noisy, levels, levels), noisy, 1e-4)
 
 
-def test_a_clean_frame_stays_whatever_velocity_the_network_says():
+@every_diffusion
+@every_solver
+def test_a_clean_frame_stays_whatever_the_network_says(diffusion, solver):
     answer, levels = torch.randn(CLEAN.shape, generator=GENERATOR), torch.zeros(2, 5)
-    assert torch.equal(euler(FlowMatching("velocity"), answer, CLEAN, levels, levels), CLEAN)
+    close(solver(diffusion, answer, CLEAN, levels, levels), CLEAN)
+    assert torch.isfinite(ddim(diffusion, answer, CLEAN, levels, levels, 1.0, lambda: NOISE)).all()
 
 
-@every_prediction
-def test_the_loss_of_a_perfect_prediction_is_zero_and_of_another_is_not(prediction):
-    flow = FlowMatching(prediction)
-    levels = LEVELS.clamp_min(0.05)
-    noisy = flow.add_noise(CLEAN, NOISE, levels)
-    close(flow.loss(perfect(prediction), noisy, CLEAN, levels), torch.zeros(2, 5))
-    assert (flow.loss(perfect(prediction) + 1, noisy, CLEAN, levels) > 0.1).all()
+@pytest.mark.parametrize("diffusion", [FlowMatching("v"), DDPM("v"), DDPM("v", betas="linear")])
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_noise_renewed_on_the_way_leaves_frames_as_noisy_as_their_level(diffusion, eta):
+    clean, generator = torch.zeros(1, 4000, 1, 1, 1), torch.Generator().manual_seed(1)
+    noise, fresh = torch.randn(2, *clean.shape, generator=generator)
+    for before, after in ((1.0, 0.6), (0.6, 0.3), (0.5, 0.0)):
+        now, then = torch.full((1, 4000), before), torch.full((1, 4000), after)
+        noisy = diffusion.add_noise(clean, noise, now)
+        stepped = ddim(diffusion, perfect(diffusion, now, clean, noise), noisy, now, then, eta, lambda: fresh)
+        sigma = diffusion.scales(then)[1][0, 0]
+        assert stepped.std() == pytest.approx(sigma.item(), rel=0.05, abs=1e-6)
+        if after:  # with eta it is other noise, by as much
+            share = (stepped * fresh).mean() / sigma
+            assert (share > 0.2 * eta) if eta else share.abs() < 0.05
+
+
+def test_the_full_share_of_renewed_noise_samples_the_posterior_of_the_chain():
+    diffusion, before, after = DDPM("x0", betas="linear"), torch.tensor([0.5]), torch.tensor([0.499])
+    alpha, sigma = diffusion.scales(before)
+    alpha_then, sigma_then = diffusion.scales(after)
+    zeros, ones = torch.zeros(1, 1, 1, 1, 1), torch.ones(1, 1, 1, 1, 1)
+    stepped = ddim(diffusion, zeros, zeros, before, after, 1.0, lambda: ones)
+    beta = 1 - (alpha / alpha_then).square()
+    close(stepped.flatten(), sigma_then / sigma * beta.sqrt())
+
+
+@every_diffusion
+def test_the_loss_of_a_perfect_prediction_is_zero_and_of_another_is_not(diffusion):
+    levels = LEVELS.clamp(0.05, 0.9)
+    noisy = diffusion.add_noise(CLEAN, NOISE, levels)
+    close(diffusion.loss(perfect(diffusion, levels), noisy, CLEAN, levels), torch.zeros(2, 5))
+    assert (diffusion.loss(perfect(diffusion, levels) + 1, noisy, CLEAN, levels) > 0.01).all()
 
 
 def test_the_loss_is_the_squared_error_of_the_velocity_whatever_the_network_predicts():
@@ -129,6 +173,31 @@ def test_logit_normal_levels_lie_between_0_and_1_around_their_mean():
     assert levels.min() > 0 and levels.max() < 1
     assert levels.logit().mean() == pytest.approx(0.5, abs=0.1) and levels.logit().std() == pytest.approx(1.2, abs=0.1)
     assert torch.equal(levels, logit_normal((4000,), 0.5, 1.2, torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize("betas", BETAS)
+def test_a_chain_starts_clean_loses_something_at_every_addition_and_ends_as_nearly_pure_noise(betas):
+    left = remaining(betas, 1000)
+    assert left[0] == 1 and (left.diff() < 0).all() and 0 < left[-1] < 1e-3
+    alpha, sigma = DDPM("v", betas=betas).scales(torch.linspace(0, 1, 101))
+    close(alpha.square() + sigma.square(), torch.ones(101))
+
+
+@pytest.mark.parametrize("count", [1, 7, 10, 250, 1000])
+def test_levels_of_any_number_of_steps_have_had_the_additions_they_stand_for(count):
+    levels = torch.tensor([m / count for m in range(count + 1)])
+    assert additions(levels, 1000).tolist() == [1000 * m // count for m in range(count + 1)]
+
+
+def test_straight_paths_refuse_a_network_that_predicts_noise():
+    with pytest.raises(ConfigError, match="level 1"):
+        FlowMatching("epsilon")
+
+
+def test_unknown_betas_are_named_and_the_known_ones_are_listed():
+    with pytest.raises(ConfigError, match="'square'") as caught:
+        DDPM(betas="square")
+    assert all(name in str(caught.value.hint) for name in BETAS)
 
 
 def test_an_unknown_prediction_is_named_and_the_known_ones_are_listed():

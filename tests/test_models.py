@@ -366,9 +366,8 @@ def test_gradients_reach_every_weight_also_through_memory(moves):
 
 def test_a_new_network_predicts_zeros_and_its_blocks_pass_tokens_through():
     config = replace(network().config)
-    kind, build = MODELS["dit"]
-    assert isinstance(config, kind)
-    scene = Scene(build(config))
+    assert isinstance(config, MODELS["dit"].network_config)
+    scene = Scene(MODELS["dit"].network(config))
     assert not scene.answer().any()
 
 

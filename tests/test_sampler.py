@@ -20,7 +20,7 @@ from tiny import (
     track,
 )
 
-from arvdm_cli.diffusion import PREDICTIONS, FlowMatching
+from arvdm_cli.diffusion import DDPM, FlowMatching
 from arvdm_cli.errors import ConfigError, NumericError
 from arvdm_cli.generation import given
 from arvdm_cli.memory import Memory
@@ -34,6 +34,8 @@ PASTS = {
     for c, s, g in product((0, 1, 3), (0, 3), (1, 4))
 }
 every_past = pytest.mark.parametrize("sampling", PASTS.values(), ids=PASTS)
+FLOWS = {prediction: FlowMatching(prediction) for prediction in ("x0", "velocity", "v")}
+DIFFUSIONS = [*FLOWS.values(), DDPM("v"), DDPM("epsilon", betas="linear")]
 ODD = {name: SCHEDULES[name] for name in ("outpainting", "next-frame 1", "fifo 3", "rolling 2 3 2", "pyramid 3 2 2")}
 
 
@@ -65,12 +67,12 @@ def test_every_frame_is_shown_to_the_network_at_the_levels_and_with_the_actions_
         assert torch.equal(call.actions, film.drive(first, len(row)))
 
 
-@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("diffusion", FLOWS.values(), ids=FLOWS)
 @every_schedule
-def test_every_frame_is_shown_as_its_truth_at_its_level_with_noise_of_its_own(schedule, prediction):
+def test_every_frame_is_shown_as_its_truth_at_its_level_with_noise_of_its_own(schedule, diffusion):
     film, made = Film(prompt=4), schedule.window - schedule.chunk
-    shown, noise = Recorder(film, prediction), film.noise()
-    take(play(schedule, SHORT, film, shown, diffusion=FlowMatching(prediction)), 40)
+    shown, noise = Recorder(film, diffusion), film.noise()
+    take(play(schedule, SHORT, film, shown), 40)
     own = {"init stage": noise("init", 0, 60)}
     # what the initialization stage made is noised again, with noise that did not make it
     own["AR stage"] = torch.cat((noise("renoise", 0, made), own["init stage"][:, made:]), 1)
@@ -81,22 +83,61 @@ def test_every_frame_is_shown_as_its_truth_at_its_level_with_noise_of_its_own(sc
 
 @every_schedule
 def test_a_network_that_knows_the_video_gives_it_back(schedule):
-    for prediction, prompt in product(PREDICTIONS, (0, 1, 11)):
+    for diffusion, prompt in product(DIFFUSIONS, (0, 1, 11)):
         film = Film(prompt=prompt, batch=2)
-        video = take(play(schedule, SHORT, film, Recorder(film, prediction), diffusion=FlowMatching(prediction)), 40)
+        video = take(play(schedule, SHORT, film, Recorder(film, diffusion)), 40)
         close(video, film.new(0, 40), atol=1e-4)
+
+
+@pytest.mark.parametrize("diffusion", [FlowMatching(), DDPM("v")])
+@every_schedule
+def test_a_network_that_knows_the_video_gives_it_back_through_a_solver_that_renews_noise(schedule, diffusion):
+    film, sampling = Film(prompt=3, batch=2), replace(SHORT, solver="ddim", eta=0.7)
+    close(take(play(schedule, sampling, film, Recorder(film, diffusion)), 40), film.new(0, 40), atol=1e-4)
+
+
+@every_schedule
+def test_the_noise_a_solver_renews_belongs_to_a_frame_and_to_how_often_it_was_denoised(schedule):
+    film, asked = Film(), []
+
+    def noise(use, first, count, step=0):
+        if "solver" in use:
+            had = [step] * count if isinstance(step, int) else step
+            asked.extend((use, first + i, had[i]) for i in range(count))
+        return film.noise()(use, first, count, step)
+
+    sampling = replace(SHORT, solver="ddim", eta=1.0)
+    shown = Recorder(film)
+    chunks = stream(shown, shown.diffusion, schedule, sampling, begin(shown, sampling, film), noise, film.drive)
+    list(islice(chunks, 6))
+    assert len(set(asked)) == len(asked)
+    entered = schedule.window - schedule.chunk  # frames from here on begin as noise in the AR stage
+    for frame in range(entered, 6 * schedule.chunk):
+        had = [number for use, first, number in asked if first == frame]
+        assert had == list(range(len(had))) and len(had) == schedule.steps * -(-schedule.window // schedule.chunk)
 
 
 @every_schedule
 def test_the_network_is_called_once_per_denoising_step_and_the_past_is_encoded_once_per_ar_step(schedule):
     film, turns = Film(prompt=5), 12
     made = schedule.window > schedule.chunk
-    for cache in ("exact", "off"):
+    for cache in ("exact", "keep", "off"):
         shown = Recorder(film)
         list(islice(play(schedule, replace(SHORT, cache=cache), film, shown), turns))
         assert len(shown.calls) == made * SHORT.init_steps + turns * schedule.steps
         # the initialization stage and the first AR step look back on the same frames
-        assert len(shown.looks) == (turns if cache == "exact" else len(shown.calls))
+        assert len(shown.looks) == (len(shown.calls) if cache == "off" else turns)
+
+
+@every_schedule
+def test_a_cache_that_is_kept_encodes_every_frame_once_in_order(schedule):
+    film, sampling = Film(prompt=5), replace(SHORT, context=6, cache="keep")
+    shown = Recorder(film)
+    frames = len(list(islice(play(schedule, sampling, film, shown), 12))) * schedule.chunk
+    encoded = torch.cat([look.context for look in shown.looks], 1)
+    assert encoded.shape[1] == 5 + frames - schedule.chunk  # the last chunk was not looked back on
+    close(encoded, film.latents[:, : encoded.shape[1]], atol=1e-4)
+    assert all(look.frames <= sampling.context + sampling.group - 1 for look in shown.looks)
 
 
 def test_memory_is_read_again_only_when_a_group_has_joined_it():
@@ -194,8 +235,9 @@ def same(one, other, atol=0.0):
     assert (one.frame, one.memory.count, one.memory.stride) == (other.frame, other.memory.count, other.memory.stride)
 
 
-def test_over_200_ar_steps_the_state_does_not_grow():
-    schedule, sampling = rolling(2, 3, 1), Sampling(context=2, slots=3, group=2, init_steps=1)
+@pytest.mark.parametrize("cache", ["exact", "keep"])
+def test_over_200_ar_steps_the_state_does_not_grow(cache):
+    schedule, sampling = rolling(2, 3, 1), Sampling(context=2, slots=3, group=2, init_steps=1, cache=cache)
     net = network(depth=1)
     memory = Memory.empty(1, net.config.memory_tokens, net.config.dim, 5)
     state = start(net, sampling, latents(1), track(1), memory)
@@ -204,6 +246,7 @@ def test_over_200_ar_steps_the_state_does_not_grow():
     shapes = []
     for _ in islice(chunks, 200):
         tensors = [*vars(state).values(), *vars(state.memory).values()]
+        tensors += [part for layer in state.kept.keys for part in layer] if state.kept else []
         shapes.append([tuple(held.shape) for held in tensors if isinstance(held, torch.Tensor)])
     # chunks and groups of different length keep different time: after this many AR steps they meet
     period = lcm(schedule.chunk, sampling.group) // schedule.chunk
@@ -255,22 +298,38 @@ def test_encoding_the_past_once_per_ar_step_gives_the_same_frames_as_encoding_it
 
 
 @pytest.mark.parametrize("schedule", FEW.values(), ids=FEW)
-def test_a_video_is_the_same_however_it_is_split_into_streams(schedule):
-    whole = take(dream(schedule, SHORT)[1], 12)
-    state, chunks = dream(schedule, SHORT)
+def test_a_cache_that_is_kept_is_exact_until_a_frame_has_left_the_context(schedule):
+    sampling = Sampling(context=12, slots=3, group=2, init_steps=2)
+    videos = []
+    for cache in ("exact", "keep"):
+        state, chunks = dream(schedule, replace(sampling, cache=cache), prompt=4)
+        videos.append(take(chunks, 30))
+    stayed = 10  # of 12 frames of context 4 are the prompt's; those right after them saw no frame leave
+    close(videos[1][:, :stayed], videos[0][:, :stayed], atol=1e-4)
+    assert (videos[1] - videos[0])[:, -6:].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("cache", ["exact", "keep", "off"])
+@pytest.mark.parametrize("schedule", FEW.values(), ids=FEW)
+def test_a_video_is_the_same_however_it_is_split_into_streams(schedule, cache):
+    sampling = replace(SHORT, cache=cache)
+    whole = take(dream(schedule, sampling)[1], 12)
+    state, chunks = dream(schedule, sampling)
     parts = [*islice(chunks, 1)]
     for turns in (2, 1, 8):
-        parts += islice(wake(schedule, SHORT, state), turns)
+        parts += islice(wake(schedule, sampling, state), turns)
     assert torch.equal(torch.cat(parts, 1)[:, :12], whole)
 
 
+@pytest.mark.parametrize("cache", ["exact", "keep"])
 @pytest.mark.parametrize("schedule", FEW.values(), ids=FEW)
-def test_a_saved_state_goes_on_as_if_it_had_not_been_saved(schedule, tmp_path):
-    state, chunks = dream(schedule, SHORT)
+def test_a_saved_state_goes_on_as_if_it_had_not_been_saved(schedule, cache, tmp_path):
+    sampling = replace(SHORT, cache=cache)
+    state, chunks = dream(schedule, sampling)
     list(islice(chunks, 5))
     store(state, tmp_path / "state.pt")
     went_on = list(islice(chunks, 4))
-    resumed = list(islice(wake(schedule, SHORT, restore(tmp_path / "state.pt")), 4))
+    resumed = list(islice(wake(schedule, sampling, restore(tmp_path / "state.pt")), 4))
     assert all(torch.equal(one, other) for one, other in zip(went_on, resumed, strict=True))
 
 

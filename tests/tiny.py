@@ -12,7 +12,7 @@ from arvdm_cli.diffusion import FlowMatching
 from arvdm_cli.mazes import World
 from arvdm_cli.memory import Memory
 from arvdm_cli.models.codec import Codec, CodecConfig
-from arvdm_cli.models.dit import DiTConfig, VideoDiT
+from arvdm_cli.models.dit import DiTConfig, Past, VideoDiT
 from arvdm_cli.sampler import Noise, Sampling, State, start, stream
 from arvdm_cli.schedules import fifo, next_frame, outpainting, pyramid, rolling, shift
 
@@ -76,6 +76,20 @@ class Seen:
     actions: torch.Tensor
     origin: torch.Tensor
     memory: Memory
+    kept: "Seen | None" = None  # frames right before the context, shown earlier
+
+    @property
+    def shown(self):
+        """All frames that are held, whenever they were shown."""
+        return torch.cat((self.kept.shown, self.context), 1) if self.kept else self.context
+
+    @property
+    def frames(self):
+        return self.shown.shape[1]
+
+    def drop(self, frames):
+        left = self.shown[:, frames:]
+        return Seen(left, self.levels, self.actions, self.origin, self.memory) if left.shape[1] else None
 
 
 @dataclass
@@ -94,8 +108,8 @@ class Recorder:
     A group is compressed to the numbers of its frames; a place is how many frames have led to it.
     """
 
-    def __init__(self, film, prediction="x0"):
-        self.film, self.prediction = film, prediction
+    def __init__(self, film, diffusion=None):
+        self.film, self.diffusion = film, diffusion or FlowMatching()
         self.calls, self.looks, self.remembered, self.compressed = [], [], [], []
 
     def locate(self, actions, origin):
@@ -109,17 +123,18 @@ class Recorder:
         self.remembered.append(memory)
         return memory
 
-    def look_back(self, context, levels, actions, origin, remembered):
-        self.looks.append(Seen(context, levels, actions, origin, remembered))
+    def look_back(self, context, levels, actions, origin, remembered, kept=None):
+        self.looks.append(Seen(context, levels, actions, origin, remembered, kept))
         return self.looks[-1]
 
     def __call__(self, window, levels, actions, past):
         self.calls.append(Call(window, levels, actions, past))
         first = int(actions[0, 0, 0]) - 1
         clean = self.film.latents[:, first : first + window.shape[1]]
-        if self.prediction == "x0":
-            return clean
-        return (window - clean) / levels.clamp_min(1e-6)[..., None, None, None]  # noise - clean
+        alpha, sigma = self.diffusion.spread(levels, window)
+        noise = (window - alpha * clean) / sigma.clamp_min(1e-6)
+        answers = {"x0": clean, "velocity": noise - clean, "v": alpha * noise - sigma * clean, "epsilon": noise}
+        return answers[self.diffusion.prediction]
 
 
 def begin(network, sampling, film):
@@ -128,10 +143,10 @@ def begin(network, sampling, film):
     return start(network, sampling, film.latents[:, : film.prompt], film.actions[:, : film.prompt], memory)
 
 
-def play(schedule, sampling, film, network, state=None, diffusion=None):
+def play(schedule, sampling, film, network, state=None):
     """Stream a film's new frames through a Recorder."""
     state = state or begin(network, sampling, film)
-    return stream(network, diffusion or FlowMatching(), schedule, sampling, state, film.noise(), film.drive)
+    return stream(network, network.diffusion, schedule, sampling, state, film.noise(), film.drive)
 
 
 def take(chunks, frames):
@@ -202,7 +217,8 @@ def store(state, path):
 def restore(path):
     """Read back what `store` wrote."""
     kept = torch.load(path, weights_only=True)
-    return State(**(kept | {"memory": Memory(**kept["memory"])}))
+    past = kept["kept"] and Past(**kept["kept"])
+    return State(**(kept | {"memory": Memory(**kept["memory"]), "kept": past}))
 
 
 def render(folder, episodes=4, frames=128, size=32, seed=0):

@@ -45,11 +45,12 @@ def generate(
     steps: Annotated[int | None, Option(min=1, help="Denoising steps; what they count, `arvdm schedule` says.")] = None,
     chunk: Annotated[int | None, Option(min=1, help="Frames that become clean in one AR step.")] = None,
     init_steps: Annotated[int | None, Option(min=1, help="Denoising steps of the initialization stage.")] = None,
-    solver: Annotated[str | None, Option(help="euler.")] = None,
+    solver: Annotated[str | None, Option(help="euler or ddim.")] = None,
+    eta: Annotated[float | None, Option(help="Share of the noise that ddim renews at every step, 0 to 1.")] = None,
     shift: Annotated[float | None, Option(help="Above 1, frames stay noisy for longer.")] = None,
     context: Annotated[int | None, Option(min=0, help="Clean frames before the window.")] = None,
     memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
-    cache: Annotated[str | None, Option(help="exact: encode the past once per AR step; off: at every step.")] = None,
+    cache: Annotated[str | None, Option(help="exact, off or keep: encode the past once per AR step, at every step, or once for all.")] = None,
     seed: Annotated[int | None, Option(help="Same seed, same frames; drawn and printed if not given.")] = None,
     output: Annotated[
         str | None, Option("--output", "-o", help=".mp4, .mkv, .webm, .gif, .y4m, frames/%06d.png, or - for stdout.")
@@ -88,6 +89,7 @@ def generate(
         chunk=chunk,
         init_steps=init_steps,
         solver=solver,
+        eta=eta,
         shift=shift,
         context=context,
         slots=memory_slots,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from ..memory import Memory
 from .compress import COMPRESSIONS
 from .fusion import FUSIONS, Keys
-from .layers import HEAD, Block, modulate, rotary_angles, sinusoids
+from .layers import AXES, HEAD, Block, modulate, rotary_angles, rotate, sinusoids
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,22 @@ class Past:
     last: Tensor  # (b, 1, c, h, w), the latent before the window
     place: Tensor  # (b, 3), where it was seen from
     frames: int  # of context
+    context: Keys = field(default_factory=list)  # per block, of context alone
+
+    def drop(self, frames: int) -> Past | None:
+        """Forget the oldest frames of the context; what the others saw of them stays in them."""
+        if frames >= self.frames:
+            return None
+        tokens = self.context[0][0].shape[2] // self.frames
+        moved = torch.tensor([[[-frames if axis == "time" else 0 for axis in AXES]]], device=self.place.device)
+        earlier = rotary_angles(moved.float())
+        context = [(rotate(k[:, :, frames * tokens :], earlier), v[:, :, frames * tokens :]) for k, v in self.context]
+        return Past([], self.last, self.place, self.frames - frames, context)
+
+
+def join(before: tuple[Tensor, Tensor] | None, own: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Keys and values (b, heads, n, HEAD) one after the other."""
+    return own if before is None else (torch.cat((before[0], own[0]), 2), torch.cat((before[1], own[1]), 2))
 
 
 class VideoDiT(nn.Module):
@@ -144,34 +160,47 @@ class VideoDiT(nn.Module):
         assert self.compression is not None, "a network without memory compresses nothing"
         return self.compression(latents, actions, places)
 
+    def forget(self, batch: int, device: torch.device | str) -> Memory:
+        """Memory before anything was seen."""
+        return Memory.empty(batch, self.config.memory_tokens, self.config.dim, self.config.actions, device)
+
     def remember(self, memory: Memory) -> Keys:
         """Keys and values of memory; they change only when memory does."""
         return FUSIONS[self.config.fusion](self, memory)
 
-    def look_back(self, context: Tensor, levels: Tensor, actions: Tensor, origin: Tensor, remembered: Keys) -> Past:
+    def look_back(
+        self,
+        context: Tensor,
+        levels: Tensor,
+        actions: Tensor,
+        origin: Tensor,
+        remembered: Keys,
+        kept: Past | None = None,
+    ) -> Past:
         """Encode the context, clean frames (b, f, c, h, w) at reported `levels` (b, f), on top of memory.
 
         actions: (b, f, a), origin: (b, 3), the place before the first of them
+        kept: frames right before them, taken as they were encoded; their place counts, not `origin`
         """
         f = context.shape[1]
-        if f == 0:
-            return Past(remembered, torch.zeros_like(context[:, :1].sum(1, keepdim=True)), origin, 0)
-        places = self.locate(actions, origin)
-        tokens, angles = self.enter(context, torch.zeros_like(context[:, :1]), 0, places)
-        n = tokens.shape[2]
-        number = torch.arange(f, device=context.device).repeat_interleave(n)
-        mask = number.unsqueeze(1) >= number  # a context frame sees the frames up to itself
-        condition = self.condition(levels, actions)
-        keys: Keys = []
-        for block in self.blocks:
-            tokens, (key, value) = block(tokens, condition, angles, None, mask)
-            keys.append((key, value))
-        if remembered:
-            keys = [
-                (torch.cat((mk, k), 2), torch.cat((mv, v), 2))
-                for (mk, mv), (k, v) in zip(remembered, keys, strict=True)
-            ]
-        return Past(keys, context[:, -1:], places[:, -1], f)
+        past = kept or Past([], torch.zeros_like(context[:, :1].sum(1, keepdim=True)), origin, 0)
+        if f:
+            places = self.locate(actions, past.place)
+            tokens, angles = self.enter(context, past.last, past.frames, places)
+            n = tokens.shape[2]
+            number = torch.arange(past.frames + f, device=context.device).repeat_interleave(n)
+            mask = number[past.frames * n :].unsqueeze(1) >= number  # a context frame sees the frames up to itself
+            condition = self.condition(levels, actions)
+            keys: Keys = []
+            for i, block in enumerate(self.blocks):
+                before = past.context[i] if past.context else None
+                tokens, own = block(tokens, condition, angles, before, mask)
+                keys.append(join(before, own))
+            past = Past([], context[:, -1:], places[:, -1], past.frames + f, keys)
+        keys = remembered or past.context
+        if remembered and past.context:
+            keys = [join(*pair) for pair in zip(remembered, past.context, strict=True)]
+        return replace(past, keys=keys)
 
     def enter(self, latents: Tensor, last: Tensor, time: int, places: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Tokens (b, f, n, d) of latents, each beside the frame before it, and their rotary angles.
