@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from .diffusion import DIFFUSIONS, Diffusion
 from .errors import CheckpointError, ConfigError, IntegrityError, NumericError, OutputError, UsageError
@@ -20,7 +20,7 @@ from .models import MODELS, Kind
 from .models.codec import Codec
 from .models.dit import VideoDiT
 from .models.oasis import OasisCodec, OasisDiT
-from .registry import CONFIG, MANIFEST, WEIGHTS, read_config
+from .registry import CONFIG, FOREIGN, MANIFEST, WEIGHTS, foreign_config, read_config
 from .sampler import Sampling
 
 
@@ -100,8 +100,11 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def save(model: Model, folder: Path) -> None:
-    """Write a checkpoint in half precision; each file is replaced whole, the manifest last."""
+def save(model: Model, folder: Path, dtype: torch.dtype | None = torch.float16) -> None:
+    """Write a checkpoint; each file is replaced whole, the manifest last.
+
+    dtype: of the parameters; None leaves each in its own
+    """
     config = {
         "format": 1,
         **model.card,
@@ -111,11 +114,12 @@ def save(model: Model, folder: Path) -> None:
         "diffusion": {"family": model.diffusion.family, **asdict(model.diffusion)},
         "sampling": asdict(model.sampling),
     }
-    tensors = {
-        f"{part}.{name}": (tensor.half() if tensor.is_floating_point() else tensor).cpu().contiguous()
-        for part, module in (("network", model.network), ("codec", model.codec))
-        for name, tensor in module.state_dict().items()
-    }
+    tensors = {}
+    for part, module in (("network", model.network), ("codec", model.codec)):
+        parameters = dict(module.named_parameters())
+        for name, tensor in module.state_dict().items():
+            tensor = tensor.to(dtype or tensor.dtype) if name in parameters else tensor
+            tensors[f"{part}.{name}"] = tensor.cpu().contiguous()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         parts = {name: folder / f"{name}.part" for name in (CONFIG, WEIGHTS, MANIFEST)}
@@ -138,27 +142,47 @@ def load(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = 
     """
     config = read_config(folder)
     hashes = {} if "weights" in config else verify(folder)  # the makers of foreign files leave no manifest
-    sections = {"network", "codec", "diffusion", "sampling", "model", "format", "weights"}
-    try:
-        kind, where = MODELS[config["model"]], str(folder / CONFIG)
-        family = dict(config["diffusion"])
-        with torch.device("meta"):  # shapes only: the weights come from the file
-            network = kind.network(fill(kind.network_config, config["network"], where))
-            codec = kind.codec(fill(kind.codec_config, config["codec"], where))
-        diffusion = fill(DIFFUSIONS[family.pop("family", "flow")], family, where)
-        sampling = fill(Sampling, config["sampling"], where)
-    except (KeyError, TypeError, ConfigError) as error:
-        raise CheckpointError(f"{folder / CONFIG} does not describe a model arvdm knows: {error}.") from error
-    parts = {"network": (network, dtype), "codec": (codec, dtype if kind.half_codec else torch.float32)}
+    where = str(folder / CONFIG)
+    with torch.device("meta"):  # shapes only: the weights come from the file
+        model = build(config, where)
+    kind = MODELS[config["model"]]
+    parts = {"network": (model.network, dtype), "codec": (model.codec, dtype if kind.half_codec else torch.float32)}
     files = {part: config.get("weights", {}).get(part, WEIGHTS) for part in parts}
     for part, (module, numbers) in parts.items():
         if Path(files[part]).name != files[part]:
             raise IntegrityError(f"{where} names a file outside its folder: {files[part]!r}.")
-        prefix = f"{part}." if files[part] == WEIGHTS else ""  # in a file of its own a part's names stand bare
-        read_weights(folder / files[part], prefix, module, kind, numbers)
+        path = folder / files[part]
+        tensors = read_tensors(path)
+        if files[part] == WEIGHTS:  # in a file of its own a part's names stand bare
+            tensors = {n.removeprefix(f"{part}."): tensor for n, tensor in tensors.items() if n.startswith(f"{part}.")}
+        fit(tensors, module, kind, numbers, path)
         module.to(device).eval().requires_grad_(False)
-    card = {key: value for key, value in config.items() if key not in sections}
-    return Model(network, codec, diffusion, sampling, card, hashes.get(WEIGHTS) or digest(folder / files["network"]))
+    model.sha256 = hashes.get(WEIGHTS) or digest(folder / files["network"])
+    return model
+
+
+SECTIONS = ("network", "codec", "diffusion", "sampling", "model", "format", "weights")
+
+
+def build(config: dict[str, Any], where: str) -> Model:
+    """A model with new weights, as a checkpoint's config describes it; `where` it stands, for messages."""
+    try:
+        kind, family = MODELS[config["model"]], dict(config["diffusion"])
+        return Model(
+            network=kind.network(fill(kind.network_config, config["network"], where)),
+            codec=kind.codec(fill(kind.codec_config, config["codec"], where)),
+            diffusion=fill(DIFFUSIONS[family.pop("family", "flow")], family, where),
+            sampling=fill(Sampling, config["sampling"], where),
+            card={key: value for key, value in config.items() if key not in SECTIONS},
+        )
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise CheckpointError(f"{where} does not describe a model arvdm knows: {error}.") from error
+
+
+def invent(config: dict[str, Any], folder: Path, dtype: torch.dtype) -> None:
+    """Write a checkpoint of a config with weights drawn at random, for measuring speed."""
+    torch.manual_seed(0)
+    save(build(config, "the config"), folder, dtype)
 
 
 def verify(folder: Path) -> dict[str, str]:
@@ -175,29 +199,87 @@ def verify(folder: Path) -> dict[str, str]:
     return hashes
 
 
-def read_weights(path: Path, prefix: str, module: nn.Module, kind: Kind, dtype: torch.dtype) -> None:
-    """Fill one part of a model from a safetensors file, in which its tensors' names begin with `prefix`.
-
-    Parameters already of `dtype` stay where they are, mapped from the file; buffers keep the dtype they are made in.
-    """
-    wanted = module.state_dict()
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, mapped into memory and not yet read."""
     try:
         with safe_open(path, framework="pt") as file:
-            names = {kind.own_name(n.removeprefix(prefix)): n for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
-            wrong = sorted(name for name in names.keys() ^ wanted.keys() if not kind.may_lack(name))
-            held = {name: file.get_slice(n).get_shape() for name, n in names.items() if name in wanted}
-            wrong += [name for name, shape in held.items() if list(shape) != list(wanted[name].shape)]
-            if wrong:
-                raise CheckpointError(
-                    f"{path} does not fit its config: {len(wrong)} tensors are missing, extra or of another shape, "
-                    f"first {', '.join(prefix + name for name in wrong[:3])}."
-                )
-            read, parameters = {}, dict(module.named_parameters())
-            for name in held:
-                tensor = file.get_tensor(names[name])
-                if not torch.isfinite(tensor).all():
-                    raise NumericError(f"{path} holds NaN or infinity in {prefix}{name}.")
-                read[name] = tensor.to(dtype if name in parameters else wanted[name].dtype)
+            return {name: file.get_tensor(name) for name in list(file.keys())}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is no safetensors file that can be read: {error}.") from error
-    module.load_state_dict(read, strict=False, assign=True)
+
+
+def unpickle(path: Path) -> dict[str, Tensor]:
+    """Tensors of a PyTorch file, read without running any code in it."""
+    try:
+        kept = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch.load raises many kinds
+        raise CheckpointError(
+            f"{path} holds no tensors that can be read without running code: {str(error).splitlines()[0]}"
+        ) from error
+    for key in ("state_dict", "model", "module"):  # some files hold more than the weights
+        if isinstance(kept, dict) and isinstance(kept.get(key), dict):
+            kept = kept[key]
+    if not isinstance(kept, dict) or not all(isinstance(value, Tensor) for value in kept.values()):
+        raise CheckpointError(f"{path} is no table of tensors by name.")
+    return {str(name): tensor for name, tensor in kept.items()}
+
+
+def fit(tensors: dict[str, Tensor], module: nn.Module, kind: Kind, dtype: torch.dtype | None, path: Path) -> None:
+    """Put tensors read from a file into one part of a model.
+
+    dtype: of the parameters; None leaves each in its own. What needs no change stays mapped from the file; buffers
+        take the dtype they are made in
+    """
+    wanted, parameters = module.state_dict(), dict(module.named_parameters())
+    held = {kind.own_name(name): tensor for name, tensor in tensors.items()}
+    wrong = sorted(name for name in held.keys() ^ wanted.keys() if not kind.may_lack(name))
+    held = {name: tensor for name, tensor in held.items() if name in wanted}
+    wrong += [name for name, tensor in held.items() if tensor.shape != wanted[name].shape]
+    wrong += [name for name, tensor in held.items() if tensor.is_floating_point() != wanted[name].is_floating_point()]
+    if wrong:
+        raise CheckpointError(
+            f"{path} does not fit its config: {len(wrong)} tensors are missing, extra or of another shape or kind, "
+            f"first {', '.join(wrong[:3])}."
+        )
+    for name, tensor in held.items():
+        if not torch.isfinite(tensor).all():
+            raise NumericError(f"{path} holds NaN or infinity in {name}.")
+        held[name] = tensor.to((dtype or tensor.dtype) if name in parameters else wanted[name].dtype)
+    module.load_state_dict(held, strict=False, assign=True)
+
+
+PICKLED = (".pt", ".pth", ".ckpt", ".bin")
+
+
+def find_weights(path: Path) -> Path | None:
+    """A file of weights, or the pickled one that stands in its place."""
+    return next((file for suffix in (path.suffix, *PICKLED) if (file := path.with_suffix(suffix)).is_file()), None)
+
+
+def convert(source: Path, target: Path) -> Model:
+    """Write a checkpoint of foreign weights, safetensors or pickled, each tensor in its own dtype.
+
+    source: a folder that holds the makers' files, by the names their safetensors have
+    Raises: CheckpointError where a file is missing, holds something else, or would run code
+    """
+    own = (source / CONFIG).is_file()
+    known = [read_config(source)] if own else [foreign_config(name) for name in FOREIGN.values()]
+    names = [name for config in known for name in config.get("weights", {}).values()]
+    for config in known:
+        files = {part: find_weights(source / name) for part, name in config.get("weights", {}).items()}
+        if files and all(files.values()):
+            break
+    else:
+        raise CheckpointError(
+            f"{source} holds no weights that arvdm knows how to convert.",
+            hint=f"It should hold {' and '.join(names)}, or these with {', '.join(PICKLED)}." if names else None,
+        )
+    with torch.device("meta"):
+        model = build(config, str(source))
+    for part, module in (("network", model.network), ("codec", model.codec)):
+        path = files[part]
+        assert path is not None
+        tensors = unpickle(path) if path.suffix in PICKLED else read_tensors(path)
+        fit(tensors, module, MODELS[config["model"]], None, path)
+    save(model, target, None)
+    return model

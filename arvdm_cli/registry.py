@@ -80,12 +80,17 @@ def _cached(name: str) -> Path:
 def read_config(folder: Path) -> dict[str, Any]:
     """The plain values of a checkpoint's config.json; foreign checkpoints, which have none, are described here."""
     own = next((own for mark, own in FOREIGN.items() if (folder / mark).is_file()), None)
+    if own and not (folder / CONFIG).is_file():
+        return foreign_config(own)
     try:
-        if own and not (folder / CONFIG).is_file():
-            return json.loads(files(__package__).joinpath("models", own).read_text())
         config = json.loads((folder / CONFIG).read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / CONFIG} cannot be read: {error}.") from error
     if not isinstance(config, dict) or config.get("format") != 1:
         raise CheckpointError(f"{folder / CONFIG} is not a checkpoint config of format 1.")
     return config
+
+
+def foreign_config(own: str) -> dict[str, Any]:
+    """What the config.json of a foreign checkpoint would say."""
+    return json.loads(files(__package__).joinpath("models", own).read_text())

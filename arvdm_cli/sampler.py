@@ -19,6 +19,7 @@ from .schedules import Schedule
 
 Actions = Callable[[int, int], Tensor]  # (first, count) -> actions (b, count, a) that lead into those new frames
 Levels = tuple[float, ...]
+CACHES = ("exact", "keep", "off")
 
 
 class Network(Protocol):
@@ -51,7 +52,7 @@ class Sampling:
     # end; keep: once and for all, so that a frame still holds what it saw of frames that are gone
 
     def __post_init__(self) -> None:
-        tables: dict[str, Collection[str]] = {"solver": SOLVERS, "eviction": EVICTIONS, "cache": ("exact", "keep", "off")}
+        tables: dict[str, Collection[str]] = {"solver": SOLVERS, "eviction": EVICTIONS, "cache": CACHES}
         for name, table in tables.items():
             if getattr(self, name) not in table:
                 raise ConfigError(
@@ -86,7 +87,7 @@ class Noise:
         self.seed, self.batch, self.shape, self.device = seed, batch, shape, device
 
     def __call__(self, use: str, first: int, count: int, step: int | Sequence[int] = 0) -> Tensor:
-        """Noise (b, count, c, h, w) for new frames from `first` on, after `step` denoising steps, or so many of each."""
+        """Noise (b, count, c, h, w) for new frames from `first` on, after `step` denoising steps, of all or of each."""
         drawn = torch.empty(self.batch, count, *self.shape)
         for clip in range(self.batch):
             for i in range(count):

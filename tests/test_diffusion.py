@@ -21,7 +21,9 @@ from arvdm_cli.diffusion import (
 from arvdm_cli.errors import ConfigError
 
 DIFFUSIONS = {f"flow, {prediction}": FlowMatching(prediction) for prediction in PREDICTIONS if prediction != "epsilon"}
-DIFFUSIONS |= {f"{betas} betas, {prediction}": DDPM(prediction, betas=betas) for prediction in PREDICTIONS for betas in BETAS}
+DIFFUSIONS |= {
+    f"{betas} betas, {prediction}": DDPM(prediction, betas=betas) for prediction in PREDICTIONS for betas in BETAS
+}
 every_diffusion = pytest.mark.parametrize("diffusion", DIFFUSIONS.values(), ids=DIFFUSIONS)
 every_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from oasis import CLIPS, CODEC, GOLDEN, NETWORK, Recorded, deviation, index_to_level, publish, weights
+from safetensors.torch import load_file
 
-from arvdm_cli.checkpoint import load
+from arvdm_cli.checkpoint import convert, load
 from arvdm_cli.diffusion import DDPM, additions, remaining
 from arvdm_cli.errors import CheckpointError, ConfigError, IntegrityError, NumericError
 from arvdm_cli.generation import begin, choose, given
 from arvdm_cli.models.oasis import OasisCodec, OasisCodecConfig, OasisConfig, OasisDiT, own_name
 from arvdm_cli.sampler import Noise, Sampling, start, stream
 from arvdm_cli.schedules import PRESETS, next_frame
-from oasis import CLIPS, CODEC, GOLDEN, NETWORK, Recorded, deviation, index_to_level, publish, weights
 
 every_clip = pytest.mark.parametrize("clip", CLIPS)
 
@@ -267,8 +268,47 @@ def test_a_config_cannot_name_weights_outside_its_folder(tmp_path):
         load(folder)
 
 
+@pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".bin"])
+def test_pickled_weights_are_converted_to_a_checkpoint_that_predicts_the_same(tmp_path, suffix):
+    source = publish(tmp_path / "source")
+    for part, name in (("network", "oasis500m"), ("codec", "vit-l-20")):
+        (source / f"{name}.safetensors").unlink()
+        torch.save(weights(part) if part == "network" else {"state_dict": weights(part)}, source / (name + suffix))
+    convert(source, tmp_path / "target")
+    network = load(tmp_path / "target").network
+    assert deviation(predict(network, "a", GOLDEN["dit.a.actions"]), GOLDEN["dit.a.out"]) < 2e-5
+
+
+def test_conversion_leaves_every_tensor_in_its_own_dtype(tmp_path):
+    halves = {name: t if "freqs" in name else t.bfloat16() for name, t in weights("network").items()}
+    convert(publish(tmp_path / "source", network=halves), tmp_path / "target")
+    read = load_file(tmp_path / "target" / "model.safetensors")
+    assert read["network.external_cond.weight"].dtype == torch.bfloat16
+    assert read["network.temporal_rotary_emb.freqs"].dtype == torch.float32
+    assert read["codec.predictor.weight"].dtype == torch.float32
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_runs_none(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "canary",))
+
+    source = publish(tmp_path / "source")
+    (source / "oasis500m.safetensors").unlink()
+    torch.save({"x_embedder.proj.weight": Trap()}, source / "oasis500m.pt")
+    with pytest.raises(CheckpointError, match=r"oasis500m\.pt"):
+        convert(source, tmp_path / "target")
+    assert not (tmp_path / "canary").exists() and not (tmp_path / "target").exists()
+
+
+def test_a_folder_without_known_weights_cannot_be_converted(tmp_path):
+    with pytest.raises(CheckpointError, match="knows") as caught:
+        convert(tmp_path, tmp_path / "target")
+    assert "oasis500m.safetensors" in caught.value.hint
+
+
 def test_sizes_that_cannot_work_are_refused():
     with pytest.raises(ConfigError, match="does not fit"):
         OasisConfig(dim=1000)
     assert OasisCodecConfig(**CODEC).grid == (6, 8)
-    assert Sampling(**{"solver": "ddim"}).eta == 0 and DDPM("v").count == 1000
+    assert Sampling(solver="ddim").eta == 0 and DDPM("v").count == 1000

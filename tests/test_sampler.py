@@ -302,8 +302,7 @@ def test_a_cache_that_is_kept_is_exact_until_a_frame_has_left_the_context(schedu
     sampling = Sampling(context=12, slots=3, group=2, init_steps=2)
     videos = []
     for cache in ("exact", "keep"):
-        state, chunks = dream(schedule, replace(sampling, cache=cache), prompt=4)
-        videos.append(take(chunks, 30))
+        videos.append(take(dream(schedule, replace(sampling, cache=cache), prompt=4)[1], 30))
     stayed = 10  # of 12 frames of context 4 are the prompt's; those right after them saw no frame leave
     close(videos[1][:, :stayed], videos[0][:, :stayed], atol=1e-4)
     assert (videos[1] - videos[0])[:, -6:].abs().max() > 1e-3

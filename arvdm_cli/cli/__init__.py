@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import ArvdmError, MemoryLimitError, OutputError, UsageError
-from . import checkpoints, data, eval, generate, schedule, train
+from . import bench, checkpoints, data, eval, generate, schedule, train
 from .console import Color, ProgressKind, Settings, configure, settings, show_error
 
 
@@ -70,6 +70,7 @@ app.command()(checkpoints.info)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(data.app, name="data")
 app.add_typer(eval.app, name="eval")
+app.command()(bench.bench)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train.train)
 
 

@@ -50,7 +50,9 @@ def generate(
     shift: Annotated[float | None, Option(help="Above 1, frames stay noisy for longer.")] = None,
     context: Annotated[int | None, Option(min=0, help="Clean frames before the window.")] = None,
     memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
-    cache: Annotated[str | None, Option(help="exact, off or keep: encode the past once per AR step, at every step, or once for all.")] = None,
+    cache: Annotated[
+        str | None, Option(help="exact, off or keep: encode the past once per AR step, at every step, or once for all.")
+    ] = None,
     seed: Annotated[int | None, Option(help="Same seed, same frames; drawn and printed if not given.")] = None,
     output: Annotated[
         str | None, Option("--output", "-o", help=".mp4, .mkv, .webm, .gif, .y4m, frames/%06d.png, or - for stdout.")

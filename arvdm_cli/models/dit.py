@@ -37,10 +37,10 @@ class DiTConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "moves", tuple(tuple(move) for move in self.moves))
-        for field, table in (("fusion", FUSIONS), ("compression", COMPRESSIONS)):
-            if getattr(self, field) not in table:
+        for choice, table in (("fusion", FUSIONS), ("compression", COMPRESSIONS)):
+            if getattr(self, choice) not in table:
                 raise ConfigError(
-                    f"No {field} is called {getattr(self, field)!r}.", hint=f"Choose from: {', '.join(table)}."
+                    f"No {choice} is called {getattr(self, choice)!r}.", hint=f"Choose from: {', '.join(table)}."
                 )
         if self.dim % HEAD or self.height % self.patch or self.width % self.patch:
             raise ConfigError(

@@ -397,6 +397,7 @@ class OasisCodec(nn.Module):
 
 # The makers' files
 
+
 def own_name(name: str) -> str:
     """The one name of a tensor that the makers' files may hold under many: rotary frequencies stand in every block."""
     name = re.sub(r"^blocks\.\d+\.s_attn\.rotary_emb\.", "spatial_rotary_emb.", name)
