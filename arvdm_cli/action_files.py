@@ -11,8 +11,8 @@ things to ask of a file:
 
     read       actions to take from now on, for new frames: the first row leads into the first new frame, whichever way
                the format counts. For lead 1 that is because its row 0 was done after the prompt's last frame.
-    read_clip  what led into each frame of a clip that the file belongs to: rows are shifted by the format's lead, so
-               row t of the result leads into frame t, and for lead 1 row 0 is null.
+    read_clip  what led into each frame of a clip that the file belongs to, with a row for every frame of it: rows are
+               shifted by the format's lead, so row t of the result leads into frame t, and for lead 1 row 0 is null.
 
 So the reference script of Oasis puts a row of zeros before its sample actions: it belongs to the one prompt frame. Here
 a prompt's frames have rows of their own, null where nothing is known, and the sample is read as it stands.

@@ -1,8 +1,8 @@
 """Recordings of Minecraft play as VPT and BASALT 2022 publish them, mouse and keyboard, -> the actions of Oasis.
 
 A recording is a .jsonl beside an .mp4 of 20 frames a second, one object per frame. Only mouse, keyboard and the slot
-in hand are read. While an inventory is open the mouse moves its cursor; that stays in the camera's columns, as it does
-in the actions that Oasis was published with.
+in hand are read; a change of slot from one frame to the next presses its number. While an inventory is open the mouse
+moves its cursor, and that stays in the camera's columns, as in the actions that Oasis was published with.
 """
 
 import math
