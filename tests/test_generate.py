@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from arvdm_cli import checkpoint, video
+from arvdm_cli import action_files, actions, checkpoint, video
 from arvdm_cli.checkpoint import Model
 from arvdm_cli.diffusion import FlowMatching
 from arvdm_cli.models.codec import Codec, CodecConfig
@@ -109,6 +109,19 @@ def test_actions_come_from_a_phrase_a_file_and_stdin_alike(arvdm, tiny, clip, tm
     assert done.exit_code == 0, done.stderr
     for name in "bc":
         assert np.array_equal(frames_of(tmp_path / f"{name}.y4m"), frames_of(tmp_path / "a.y4m"))
+
+
+def test_actions_of_a_prompt_lead_into_the_same_frames_from_every_format(arvdm, tiny, clip, tmp_path):
+    walk = actions.parse("? forward*3 left*4", ACTIONS)  # into each frame of the clip
+    for suffix, form in action_files.FORMATS.items():
+        known = tmp_path / f"known{suffix}"
+        action_files.write(known, action_files.shift(walk, -form.lead), ACTIONS)
+        flags = ["-a", "left*3", "--prompt-actions", known, "--seed", 1, "-o", tmp_path / f"{suffix}.y4m"]
+        done = arvdm("generate", "-m", tiny, "-p", clip, *flags)
+        assert done.exit_code == 0 and str(form) in done.stderr, done.stderr
+        assert np.array_equal(frames_of(tmp_path / f"{suffix}.y4m"), frames_of(tmp_path / ".jsonl.y4m"))
+    arvdm("generate", "-m", tiny, "-p", clip, "-a", "left*3", "--seed", 1, "-o", tmp_path / "unknown.y4m")
+    assert not np.array_equal(frames_of(tmp_path / "unknown.y4m"), frames_of(tmp_path / ".jsonl.y4m"))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

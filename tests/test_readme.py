@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LONG = ("arvdm data", "arvdm train", "arvdm eval")  # they take minutes to hours, and have tests of their own
+# they take minutes to hours, and have tests of their own
+LONG = ("arvdm data make", "arvdm data inspect", "arvdm train", "arvdm eval")
 
 
 def commands():

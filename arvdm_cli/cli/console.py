@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 from rich.console import Console
 from rich.text import Text
+from typer import confirm
 
-from ..errors import ArvdmError
+from ..errors import ArvdmError, OutputExistsError
 
 Color = Literal["auto", "always", "never"]
 ProgressKind = Literal["auto", "bar", "plain", "json", "none"]
@@ -86,6 +87,15 @@ def show_error(error: ArvdmError):
 def write_json(result: dict[str, Any], stderr: bool = False):
     """Print a command's result for `--json`, in one line; on stderr when stdout carries the video."""
     print(json.dumps(result, default=str), file=sys.stderr if stderr else sys.stdout, flush=True)
+
+
+def confirm_replacing(target: str, yes: bool, never: bool):
+    """Ask before a file that exists is replaced, where there is somebody to ask."""
+    if yes:
+        return
+    if not never and sys.stdin and sys.stdin.isatty() and confirm(f"{printable(target)} exists. Replace it?", err=True):
+        return
+    raise OutputExistsError(f"{target} exists.", hint="-y replaces it, or choose another name.")
 
 
 def printable(text: str) -> str:

@@ -1,21 +1,21 @@
-"""`arvdm data`: render mazes to train on, and look at what is there."""
+"""`arvdm data`: render mazes to train on, look at what is there, and bring actions from one format to another."""
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rich.table import Table
 from rich.text import Text
 from typer import Argument, Option, Typer
 
-from ..errors import DataError, OutputError, OutputExistsError, UsageError
+from ..errors import ActionError, DataError, OutputError, OutputExistsError, UsageError
+from .console import confirm_replacing, printable, progress, say, settings, warn, write_json
 from .console import out as stdout
-from .console import printable, progress, settings, write_json
 
 if TYPE_CHECKING:
     from ..worlds import Dataset
 
-app = Typer(help="Render training data, and look at it.", no_args_is_help=True)
+app = Typer(help="Render training data, look at it, and convert actions.", no_args_is_help=True)
 
 
 @app.command()
@@ -83,6 +83,70 @@ def inspect(
     if broken:
         index, problem = next(iter(broken.items()))
         raise DataError(f"{folder}: episode {index} is broken ({len(broken)} of {len(data)} are): {problem}.")
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        str, Argument(metavar="SRC", help=".jsonl (also of VPT recordings), .csv, .npz, .npy, .pt, or a phrase.")
+    ],
+    target: Annotated[str, Argument(metavar="DST", help=".jsonl, .csv, .npz, .npy or .pt.")],
+    model: Annotated[str | None, Option("--model", "-m", help="The model whose actions they are.")] = None,
+    vocabulary: Annotated[
+        Literal["maze", "minecraft"] | None, Option(help="What they are called, without a model; maze if not given.")
+    ] = None,
+    clip: Annotated[
+        bool, Option("--clip", help="They belong to a clip: shift them where DST counts frames otherwise than SRC.")
+    ] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Replace DST.")] = False,
+    no_overwrite: Annotated[bool, Option("--no-overwrite", help="Never replace DST.")] = False,
+):
+    """Write actions in another format, with the same values.
+
+    The rows stay as they are, so that SRC and DST lead generate's --actions to the same video.
+    With --clip, SRC and DST say the same of a clip's own frames, as in generate's --prompt-actions.
+    """
+    from .. import action_files
+
+    if model and vocabulary:
+        raise UsageError("--model and --vocabulary both say what actions are called.", hint="Leave one out.")
+    names = names_of(model, vocabulary)
+    theirs, ours = action_files.recognise(source), action_files.writable(target)
+    try:
+        track = action_files.read(source, names)
+    except ActionError as error:
+        if not model and not vocabulary:
+            error.hint = f"{error.hint or ''} --vocabulary minecraft or --model chooses other actions.".strip()
+        raise
+    if os.path.exists(target):
+        confirm_replacing(target, yes, no_overwrite)
+
+    moved = theirs.lead - ours.lead if clip else 0
+    note = ", what led into frame 0 being unknown" if moved > 0 else ""
+    if theirs.lead != ours.lead and not clip:
+        note = "; --clip is for a clip's own frames"
+    say(f"{source}: {len(track)} rows of {theirs}")
+    say(f"{target}: {ours}; shifted by {moved}{note}")
+    if moved < 0 and track[:-moved].any():
+        warn(f"{target} has no place for what led into frame 0.")
+    action_files.write(target, action_files.shift(track, moved), names)
+    if settings.json:
+        facts = {"source": source, "format": theirs.title, "rows": len(track), "shift": moved}
+        return write_json(facts | {"output": target, "actions": names})
+    stdout.print(printable(target), soft_wrap=True)
+
+
+def names_of(model: str | None, vocabulary: str | None) -> list[str]:
+    """What a model calls its actions, or a vocabulary of its own."""
+    from ..actions import MINECRAFT
+    from ..registry import read_config, resolve
+
+    if vocabulary == "minecraft":
+        return [*MINECRAFT]
+    names = read_config(resolve(model or "maze")).get("actions")
+    if not names:
+        raise UsageError(f"{model} has no actions.", hint="--vocabulary maze or minecraft names some.")
+    return names
 
 
 def count(data: "Dataset") -> dict[str, Any]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.table import Table
 from rich.text import Text
-from typer import Option, confirm
+from typer import Option
 
-from ..errors import ActionError, OutputExistsError, UsageError
+from ..errors import ActionError, UsageError
+from .console import confirm_replacing, printable, progress, say, settings, warn, write_json
 from .console import out as stdout
-from .console import printable, progress, say, settings, warn, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,8 @@ def generate(
     prompt_actions: Annotated[str | None, Option(help="Actions that led into the prompt's frames, if known.")] = None,
     length: Annotated[int | None, Option("--length", "-n", min=0, help="New frames; 0 until stopped.")] = None,
     actions: Annotated[
-        str, Option("--actions", "-a", help='.jsonl, .csv, .npz, .npy, -, a phrase ("forward*20 left*4"), or random.')
+        str,
+        Option("--actions", "-a", help='.jsonl, .csv, .npz, .npy, .pt, -, a phrase ("forward*20 left*4"), or random.'),
     ] = "random",
     schedule: Annotated[str | None, Option("--schedule", "-s", help="Preset or file; see `arvdm schedule`.")] = None,
     steps: Annotated[int | None, Option(min=1, help="Denoising steps; what they count, `arvdm schedule` says.")] = None,
@@ -125,11 +126,8 @@ def allow(target: str, format: str | None, yes: bool, never: bool):
     """Ask before an output is replaced, where there is somebody to ask."""
     from ..video import occupied
 
-    if not occupied(target, format) or yes:
-        return
-    if not never and sys.stdin and sys.stdin.isatty() and confirm(f"{printable(target)} exists. Replace it?", err=True):
-        return
-    raise OutputExistsError(f"{target} exists.", hint="-y replaces it; -o chooses another name.")
+    if occupied(target, format):
+        confirm_replacing(target, yes, never)
 
 
 def beside(source: str | None) -> str | None:
@@ -171,8 +169,7 @@ class Maker:
         import numpy as np
         import torch
 
-        from .. import actions as tracks
-        from .. import video
+        from .. import action_files, video
 
         config, names = self.model.codec.config, self.model.actions
         height, width = config.height, config.width
@@ -190,8 +187,8 @@ class Maker:
         past = past or beside(source)
         led = torch.zeros(1, len(frames), len(names))  # a row of zeros is an unknown action
         if past is not None:
-            say(f"prompt: actions from {past}")
-            known = tracks.read(past, names, frames=len(frames))
+            say(f"prompt: actions from {past}, {action_files.recognise(past)}")
+            known = action_files.read_clip(past, names, frames=len(frames))
             start = first if first is not None else len(known) - len(frames)
             if len(known) < start + len(frames):
                 raise ActionError(f"{past!r} holds {len(known)} actions, none for frame {start + len(frames) - 1}.")
@@ -207,6 +204,7 @@ class Maker:
         """Actions for the new frames, and how many there are where that is known."""
         import torch
 
+        from .. import action_files
         from .. import actions as tracks
         from ..generation import given
 
@@ -218,7 +216,7 @@ class Maker:
             return endless(lambda frames: tracks.random(names, frames, seed, walk)), None
         if source == "-":
             return live(tracks.stream(sys.stdin.buffer, names), len(names), bool(length)), None
-        track = tracks.read(source, names, frames=length or None)
+        track = action_files.read(source, names, frames=length or None)
         if length and len(track) > length:
             say(f"actions: the first {length} of {len(track)} are used")
         return given(torch.from_numpy(track).unsqueeze(0)), len(track)
