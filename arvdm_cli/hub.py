@@ -230,12 +230,13 @@ class _Session:
         self.renew()
 
     def renew(self) -> None:
-        """Something new has come: wait again."""
-        self.until = time.monotonic() + self.patience
+        """Something new has come: the next request begins to wait again."""
+        self.since: float | None = None  # when the first request was made that has brought nothing yet
 
     def before(self, request: Any) -> None:
         """Refuse a request that comes too late, and bound the others; the client retries for minutes."""
-        if time.monotonic() > self.until:
+        self.since = self.since or time.monotonic()
+        if time.monotonic() - self.since > self.patience:
             raise NetworkError(
                 f"{self.endpoint} sent nothing new for {self.patience:g} seconds{self.said}.",
                 hint="Try again later; --timeout waits longer.",
