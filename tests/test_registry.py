@@ -6,8 +6,8 @@ import pytest
 from huggingface_hub import constants
 
 from arvdm_cli import registry
-from arvdm_cli.errors import CheckpointError, UnknownModelError
-from arvdm_cli.registry import CONFIG, Entry, entries, read_config, resolve
+from arvdm_cli.errors import CheckpointError, ConfigError, UnknownModelError
+from arvdm_cli.registry import CONFIG, FOREIGN, Entry, entries, find, is_checkpoint, place, read_config, resolve
 
 HERE, THERE = "a" * 40, "b" * 40  # commits
 
@@ -20,9 +20,10 @@ def checkpoint(folder):
 
 @pytest.fixture(autouse=True)
 def hub(tmp_path, monkeypatch):
-    """An empty Hub's cache, an empty working directory, and two short names, one of them not shipped."""
+    """An empty Hub's cache, an empty working directory, and four short names, one of them shipped, one on the Hub."""
     shipped = checkpoint(tmp_path / "package" / "maze")
     known = [Entry("maze", "Mazes", str(shipped)), Entry("mine", "Ores", None), Entry("own/er", "Odd", str(shipped))]
+    known += [Entry("far", "Away", repo="some/where", files={CONFIG: "", "model.safetensors": "a" * 64})]
     monkeypatch.setattr(registry, "entries", lambda: known)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -76,13 +77,13 @@ def test_a_repository_without_a_config_is_no_checkpoint(hub):
 def test_what_nobody_answers_to_is_named(name):
     with pytest.raises(UnknownModelError) as caught:
         resolve(name)
-    assert repr(name) in str(caught.value) and caught.value.hint and caught.value.code == 4
+    assert name in str(caught.value) and caught.value.hint and caught.value.code == 4
 
 
 def test_a_repository_that_was_not_fetched_says_how_to_fetch_it():
     with pytest.raises(UnknownModelError) as caught:
         resolve("some/body@v2")
-    assert "hf download some/body" in str(caught.value.hint)
+    assert "arvdm download some/body@v2" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(("name", "meant"), [("maz", "maze"), ("Maze", "maze"), ("maze2", "maze"), ("min", "mine")])
@@ -96,6 +97,36 @@ def test_a_name_unlike_any_is_answered_with_all_of_them():
     with pytest.raises(UnknownModelError) as caught:
         resolve("xyz")
     assert "maze, mine" in str(caught.value.hint)
+
+
+def test_a_short_name_of_the_hub_is_here_when_all_its_files_are(hub):
+    with pytest.raises(UnknownModelError, match="far is not on this machine") as caught:
+        resolve("far")
+    assert "`arvdm download far`" in str(caught.value.hint)
+    folder = fetched(hub, "some/where")
+    with pytest.raises(UnknownModelError):
+        resolve("far")
+    (folder / "model.safetensors").touch()
+    assert resolve("far") == resolve("some/where") == resolve("some/where@main") == folder
+
+
+def test_the_hashes_of_an_entry_hold_for_its_revision_only():
+    assert find("far").files == find("some/where").files == find("some/where@main").files
+    other = find("some/where@v2")
+    assert other.revision == "v2" and other.files == {CONFIG: "", "model.safetensors": ""} and other.summary == "Away"
+
+
+@pytest.mark.parametrize("marker", [CONFIG, *FOREIGN])
+def test_a_folder_is_a_checkpoint_by_a_file_of_it(tmp_path, marker):
+    assert not is_checkpoint(tmp_path)
+    (tmp_path / marker).touch()
+    assert is_checkpoint(tmp_path) and resolve(str(tmp_path)) == tmp_path
+
+
+@pytest.mark.parametrize("name", ["some/body@../../x", "../x", "some/..", "some/body@/x", "..../x"])
+def test_a_name_cannot_lead_out_of_the_cache(hub, name):
+    with pytest.raises(UnknownModelError, match="No model is called"):
+        find(name)
 
 
 def test_a_known_model_that_is_not_here_says_so():
@@ -114,7 +145,8 @@ def test_a_folder_or_file_that_is_no_checkpoint_says_so(tmp_path):
 def test_every_short_name_says_what_it_is_and_its_folder_if_there_is_one_is_a_checkpoint():
     assert entries()
     for entry in entries():
-        assert entry.name and entry.summary
+        assert entry.name and entry.summary and entry.licence
+        assert (entry.repo is None) == (entry.name == "maze")
         assert entry.folder is None or read_config(resolve(entry.folder))["format"] == 1
 
 
@@ -128,3 +160,59 @@ def test_a_config_that_cannot_be_read_or_is_of_another_format_is_named(tmp_path,
 def test_a_config_is_read_as_plain_values(tmp_path):
     (tmp_path / CONFIG).write_text(json.dumps({"format": 1, "fps": 15}))
     assert read_config(tmp_path) == {"format": 1, "fps": 15}
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Write a registry of the user's own and name it."""
+    monkeypatch.setattr(registry, "entries", ENTRIES)
+
+    def write(text):
+        (tmp_path / "own.toml").write_text(text)
+        monkeypatch.setenv("ARVDM_REGISTRY", str(tmp_path / "own.toml"))
+
+    return write
+
+
+ENTRIES = registry.entries
+
+
+def test_a_registry_of_ones_own_stands_before_the_packages(own, tmp_path):
+    package = entries()
+    checkpoint(tmp_path / "runs" / "mine")
+    own('[minecraft]\nsummary = "A"\nrepo = "me/too"\n[mine]\nsummary = "B"\nfolder = "runs/mine"\n')
+    first, second, *rest = registry.entries()
+    assert (first.name, first.repo, second.name) == ("minecraft", "me/too", "mine")
+    assert place(second) == resolve("mine") == tmp_path / "runs" / "mine"
+    assert rest == [entry for entry in package if entry.name != "minecraft"]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[a", "own.toml"),
+        ("a = 1", "a is 1"),
+        ('[a]\nrepo = "b/c"', "summary"),
+        ('[a]\nsummary = "b"', "folder or repo"),
+        ('[a]\nsummary = "b"\nrepo = "b/c"\nfolder = "d"', "folder or repo"),
+        ('[a]\nsummary = "b"\nrepo = "b/c"\nlicense = "MIT"', "'license'"),
+        ('[a]\nsummary = 7\nrepo = "b/c"', "summary"),
+        ('[a]\nsummary = "b"\nrepo = "../c"', "'../c'"),
+        ('[a]\nsummary = "b"\nrepo = "b/c"\nrevision = "../../d"', "revision"),
+        ('[a]\nsummary = "b"\nrepo = "b/c"\nfiles = ["d"]', "files"),
+        ('[a]\nsummary = "b"\nrepo = "b/c"\nfiles = {"d" = "0123"}', "'d' in files"),
+        ('[a]\nsummary = "b"\nrepo = "b/c"\nfiles = {"d" = 7}', "'d' in files"),
+    ],
+)
+def test_a_registry_that_cannot_be_names_the_key(own, text, named):
+    own(text)
+    with pytest.raises(ConfigError) as caught:
+        registry.entries()
+    assert named in str(caught.value) and caught.value.code == 2
+
+
+def test_a_registry_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(registry, "entries", ENTRIES)
+    monkeypatch.setenv("ARVDM_REGISTRY", "/nowhere.toml")
+    with pytest.raises(ConfigError, match="nowhere"):
+        registry.entries()

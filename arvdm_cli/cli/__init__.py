@@ -67,10 +67,13 @@ app = typer.Typer(cls=Arvdm, no_args_is_help=True, pretty_exceptions_enable=Fals
 app.command()(generate.generate)
 app.command("list")(checkpoints.list_)
 app.command()(checkpoints.info)
+app.command()(checkpoints.download)
+app.command()(checkpoints.remove)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(data.app, name="data")
 app.add_typer(eval.app, name="eval")
 app.command()(bench.bench)
+app.command()(checkpoints.convert)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train.train)
 
 
@@ -89,13 +92,18 @@ def begin(
         ProgressKind, Option(envvar="ARVDM_PROGRESS", help="How to show progress; json: one event per line.")
     ] = "auto",
     color: Annotated[Color, Option(envvar="ARVDM_COLOR", help="Colours; NO_COLOR turns them off too.")] = "auto",
+    offline: Annotated[
+        bool, Option("--offline", envvar="ARVDM_OFFLINE", help="Fetch nothing; HF_HUB_OFFLINE does the same.")
+    ] = False,
     debug: Annotated[bool, Option("--debug", envvar="ARVDM_DEBUG", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ):
     """Make long, action-conditioned video with auto-regressive video diffusion models."""
-    configure(Settings(quiet=quiet, verbose=verbose, debug=debug, color=color, json=json, progress=progress))
+    configure(
+        Settings(quiet=quiet, verbose=verbose, debug=debug, color=color, json=json, progress=progress, offline=offline)
+    )
 
 
 @contextmanager

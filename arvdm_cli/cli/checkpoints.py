@@ -1,45 +1,233 @@
-"""`arvdm list` and `arvdm info`: which checkpoints there are, and what one is."""
+"""`arvdm download`, `list`, `info` and `remove`: which checkpoints there are, and what one is."""
 
-from typing import Annotated, Any
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.table import Table
 from rich.text import Text
-from typer import Argument
+from typer import Argument, Option, confirm
 
+from ..errors import OutputExistsError, UnknownModelError, UsageError
 from .console import out as stdout
-from .console import printable, settings, write_json
+from .console import confirm_replacing, printable, progress, say, settings, warn, write_json
+
+if TYPE_CHECKING:
+    from ..hub import Plan
+    from ..registry import Entry
+
+Name = Annotated[str, Argument(help="A folder, a short name, or owner/name[@revision] on the Hub.")]
 
 
 def list_():
     """List the checkpoints that have a short name."""
-    from ..registry import entries
+    from ..hub import show_size
+    from ..registry import entries, place
 
-    found = entries()
+    rows, table = [], Table.grid(padding=(0, 2))
+    for entry in entries():
+        folder = place(entry)
+        size = size_of(entry, folder) if folder else None
+        rows.append(vars(entry) | {"folder": folder, "here": folder is not None, "bytes": size})
+        table.add_row(
+            Text(printable(entry.name), "bold"),
+            Text("here", "green") if folder else Text("not here", "dim"),
+            Text(entry.size if size is None else show_size(size), no_wrap=True),
+            printable(entry.summary),
+        )
     if settings.json:
-        return write_json({"checkpoints": [vars(entry) | {"here": entry.folder is not None} for entry in found]})
-    table = Table.grid(padding=(0, 2))
-    for entry in found:
-        here = "here" if entry.folder else "not here"
-        table.add_row(Text(entry.name, "bold"), Text(here, "green" if entry.folder else "dim"), entry.summary)
+        return write_json({"checkpoints": rows})
     stdout.print(table)
 
 
-def info(name: Annotated[str, Argument(help="A folder, a short name, or owner/name on the Hub.")]):
-    """Show what a checkpoint is: what it makes, how it is sampled, where it comes from."""
-    from ..registry import read_config, resolve
+def size_of(entry: Entry, folder: Path) -> int:
+    """Bytes of a checkpoint on this machine."""
+    files = [folder / name for name in entry.files] or [path for path in folder.iterdir() if path.is_file()]
+    return sum(path.stat().st_size for path in files)
 
+
+def info(name: Name):
+    """Show what a checkpoint is: what it makes, how it is sampled, where it comes from."""
+    from ..registry import find, missing, place, read_config, resolve
+
+    facts: dict[str, Any] = {}
+    if not Path(name).exists():
+        entry = find(name)
+        if not entry.summary:
+            resolve(name)  # nothing is known of it unless it is here
+        facts = {"name": entry.name, "what": entry.summary, "licence": entry.licence, "use": entry.use}
+        facts |= {"repository": f"{entry.repo}@{entry.revision}" if entry.repo else ""}
+        if place(entry) is None:
+            facts |= {"size": entry.size, "here": False, "fetch": missing(entry).hint}
+            return show_facts({key: fact for key, fact in facts.items() if fact != ""})
     folder = resolve(name)
-    config = read_config(folder)
-    facts: dict[str, Any] = {"folder": str(folder), **config}
+    facts |= {"folder": str(folder), **read_config(folder)}
+    show_facts({key: fact for key, fact in facts.items() if fact != ""})
+
+
+def show_facts(facts: dict[str, Any]):
+    """Print what is known, a line or more each."""
     if settings.json:
         return write_json(facts)
     table = Table.grid(padding=(0, 2))
     for key, value in facts.items():
         if key in ("format",):
             continue
-        if isinstance(value, dict):
+        if isinstance(value, bool):
+            value = "yes" if value else "no"
+        elif isinstance(value, dict):
             value = "\n".join(f"{k} {v}" for k, v in value.items())
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
-        table.add_row(Text(key, "dim"), "\n".join(map(printable, str(value).splitlines())))
+        lines = map(printable, str(value).splitlines())
+        table.add_row(Text(key, "dim"), Text("\n".join(lines), overflow="fold"))
     stdout.print(table)
+
+
+def download(
+    name: Annotated[str, Argument(help="A short name, or owner/name[@revision] on the Hub.")],
+    timeout: Annotated[float, Option(min=1, help="Give up when nothing new has come for so many seconds.")] = 30.0,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print what would be fetched, and fetch nothing.")] = False,
+):
+    """Fetch a checkpoint from the Hub into its cache, and verify every file."""
+    from .. import hub
+    from ..registry import find, hub_client, missing, place
+
+    entry = find(name)
+    here = place(entry)
+    offline = settings.offline or hub_client().constants.HF_HUB_OFFLINE
+    if here and (entry.repo is None or offline):
+        say(f"{name} is on this machine; nothing was asked of the Hub.")
+        return show_fetched(entry, here)
+    if entry.repo is None:
+        raise missing(entry)
+    if offline:
+        raise UnknownModelError(f"{name} is not on this machine.", hint=f"Online, `arvdm download {name}` fetches it.")
+    plan = hub.plan(entry, timeout)
+    if dry_run:
+        return show_plan(entry, plan)
+    for file in plan.files:
+        if not file.digest:
+            warn(f"{file.name} cannot be verified: the server names no hash of it.")
+    total = -(-plan.size // MB)
+    with progress("download", total=total, rate="MB_per_second") as report:
+        folder = hub.fetch(plan, lambda file, done: report(-(-done // MB) - 1, file=file), say, timeout)
+    verified = sum(bool(file.digest) for file in plan.files)
+    say(f"{name}: {len(plan.files)} files, {verified} verified by hash, {hub.show_size(plan.size)} fetched.")
+    show_fetched(entry, folder, plan)
+
+
+def convert(
+    source: Annotated[Path, Argument(help="Folder with the makers' files: .safetensors, .pt, .ckpt or .bin.")],
+    target: Annotated[Path, Argument(help="Folder to write.")],
+    yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing checkpoint.")] = False,
+):
+    """Write foreign weights as a checkpoint of ours: config.json and model.safetensors.
+
+    Pickled files are read without running any code in them. Known so far: Oasis-500M.
+    """
+    from .. import checkpoint
+    from ..registry import CONFIG
+
+    if (target / CONFIG).exists():
+        confirm_replacing(str(target), yes, False)
+    model = checkpoint.convert(source, target)
+    if settings.json:
+        return write_json({"source": source, "target": target, **model.card})
+    print(target)
+
+
+MB = 1_000_000  # bytes
+
+
+def show_plan(entry: Entry, plan: Plan):
+    """Print what a download would fetch, and where to."""
+    from ..hub import show_size
+
+    files = [vars(file) for file in plan.files]
+    if settings.json:
+        facts = {"name": entry.name, "repo": plan.repo, "revision": plan.revision, "commit": plan.commit}
+        return write_json(facts | {"folder": plan.folder, "files": files, "bytes": plan.size})
+    table = Table.grid(padding=(0, 2))
+    for file in plan.files:
+        check = {64: "sha256 known", 40: "git hash known"}.get(len(file.digest), "no hash known")
+        table.add_row(printable(file.name), show_size(file.size), check, "here" if file.here else "to fetch")
+    stdout.print(table)
+    stdout.print(f"{show_size(plan.size)} from {plan.repo} at {plan.commit}, to {plan.folder}", soft_wrap=True)
+
+
+def show_fetched(entry: Entry, folder: Path, plan: Plan | None = None):
+    """Print where a checkpoint lies, and say plainly what it is."""
+    from ..errors import CheckpointError
+    from ..registry import CONFIG, read_config
+
+    what, licence = entry.summary, entry.licence
+    if (folder / CONFIG).is_file():
+        try:
+            config = read_config(folder)
+            licence = licence or str(config.get("licence", ""))
+            what = what or f"{config.get('name', 'a checkpoint')}, as {entry.repo} describes itself; not ours"
+        except CheckpointError as error:
+            warn(f"{error} arvdm cannot run it.")
+    say(f"{entry.name} is {what or 'of a kind that arvdm does not know'}.")
+    say(f"Licence: {licence or 'not named; see its page'}.")
+    if entry.use:
+        say(entry.use)
+    if settings.json:
+        files = [vars(file) for file in plan.files] if plan else None
+        facts = {"name": entry.name, "repo": entry.repo, "commit": plan.commit if plan else None, "folder": folder}
+        return write_json(facts | {"what": what, "licence": licence, "use": entry.use, "files": files})
+    print(folder)
+
+
+def remove(
+    name: Annotated[str, Argument(help="A short name, or owner/name[@revision] in the Hub's cache.")],
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print what would be deleted, and delete nothing.")] = False,
+):
+    """Delete a checkpoint from the Hub's cache."""
+    from .. import hub
+
+    entry, folder = find_cached(name)
+    at = bool(name.partition("@")[2])  # one revision only
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and (at or not path.is_symlink()))
+    facts = {"name": name, "repo": entry.repo, "folder": folder, "bytes": size}
+    if not dry_run:
+        allow(f"{name} ({hub.show_size(size)} in {folder})", yes)
+        hub.remove(str(entry.repo), folder.name if at else None)
+    if settings.json:
+        return write_json(facts | {"removed": not dry_run})
+    done = "would be freed" if dry_run else "freed"
+    stdout.print(f"{hub.show_size(size)} {done}: {printable(str(folder))}", soft_wrap=True)
+
+
+def find_cached(name: str) -> tuple[Entry, Path]:
+    """What the Hub's cache keeps under a name, and where: of owner/name@revision that revision, else all of it."""
+    from ..registry import Entry, find, missing, snapshot, storage
+
+    try:
+        entry = find(name)
+    except UnknownModelError:
+        if not Path(name).exists():
+            raise
+        entry = Entry(name, "")  # a folder that can be nothing else
+    folder = None
+    if entry.repo:
+        folder = snapshot(entry.repo, entry.revision) if "@" in name else storage(entry.repo)
+    if folder and folder.exists():
+        return entry, folder
+    if entry.repo and not Path(name).exists():
+        raise missing(entry)
+    raise UsageError(
+        f"{name} is a folder or came with arvdm; remove deletes from the Hub's cache only.",
+        hint="Your shell deletes a folder of your own.",
+    )
+
+
+def allow(what: str, yes: bool):
+    """Ask before anything is deleted, where there is somebody to ask."""
+    if yes or (sys.stdin and sys.stdin.isatty() and confirm(f"Delete {printable(what)}?", err=True)):
+        return
+    raise OutputExistsError(f"{what} was not deleted.", hint="-y deletes it without asking.")

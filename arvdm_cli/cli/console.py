@@ -32,6 +32,7 @@ class Settings:
     color: Color = "auto"
     json: bool = False  # the result as one JSON object
     progress: ProgressKind = "auto"
+    offline: bool = False  # no request to any server
 
 
 settings = Settings()
