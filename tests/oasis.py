@@ -1,6 +1,6 @@
 """A tiny Oasis with random weights, and what the reference makes of it.
 
-`oasis-tiny/` was made by the reference's own classes and loop (open-oasis, MIT licence) on the CPU in float32.
+`fixtures/oasis-tiny/` was made by the reference's own classes and loop (open-oasis, MIT licence) on the CPU in float32.
 """
 
 import json
@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from arvdm_cli.registry import FOREIGN, read_config
 from arvdm_cli.sampler import Noise
 
-FOLDER = Path(__file__).parent / "oasis-tiny"
+FOLDER = Path(__file__).parent / "fixtures" / "oasis-tiny"
 GOLDEN = load_file(FOLDER / "golden.safetensors")
 NETWORK = {"channels": 4, "height": 6, "width": 8, "dim": 64, "depth": 2, "heads": 4}
 CODEC = {"channels": 4, "height": 60, "width": 80, "patch": 10, "encoder_dim": 48, "encoder_depth": 2}

@@ -8,7 +8,7 @@ import torch
 from tiny import model, track
 
 from arvdm_cli.errors import ScheduleError
-from arvdm_cli.generation import begin, choose, empty_memory, generate, given
+from arvdm_cli.generation import begin, choose, generate, given
 from arvdm_cli.sampler import Noise, Sampling, start, stream
 from arvdm_cli.schedules import fifo, next_frame, outpainting, rolling, shift, write
 
@@ -73,7 +73,7 @@ def make(tiny, length=0, seed=0, prompt=5, actions=None, **chosen):
 
 
 def test_memory_begins_empty_in_the_shape_of_the_network(tiny):
-    memory, config = empty_memory(tiny, 3, torch.device("cpu")), tiny.network.config
+    memory, config = tiny.network.forget(3, "cpu"), tiny.network.config
     assert memory.tokens.shape == (3, 0, config.memory_tokens, config.dim) and memory.count == 0
 
 
@@ -83,7 +83,7 @@ def test_a_prompt_is_encoded_alike_in_parts_and_at_once(tiny, frames):
     state = begin(tiny, sampling, picture(frames, 2), actions)
     with torch.no_grad():
         latents = tiny.codec.encode(picture(frames, 2))
-        whole = start(tiny.network, sampling, latents, actions, empty_memory(tiny, 2, latents.device))
+        whole = start(tiny.network, sampling, latents, actions, tiny.network.forget(2, latents.device))
     torch.testing.assert_close(state.context, whole.context, rtol=0, atol=1e-5)
     torch.testing.assert_close(state.memory.tokens, whole.memory.tokens, rtol=0, atol=1e-4)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ELSEWHERE = ("arvdm download", "arvdm remove")  # they need the Hub, and have tests of their own
+# they need the Hub or weights from it, and have tests of their own
+ELSEWHERE = ("arvdm download", "arvdm remove", "arvdm convert", "arvdm generate -m minecraft")
 # they take minutes to hours, and have tests of their own
 LONG = ("arvdm data make", "arvdm data inspect", "arvdm train", "arvdm eval", "arvdm bench")
 

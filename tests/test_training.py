@@ -16,7 +16,6 @@ from arvdm_cli import checkpoint
 from arvdm_cli.datasets import Episodes
 from arvdm_cli.diffusion import FlowMatching
 from arvdm_cli.errors import CheckpointError, ConfigError, DataError, NumericError
-from arvdm_cli.generation import empty_memory
 from arvdm_cli.models.codec import CodecConfig
 from arvdm_cli.models.dit import DiTConfig, VideoDiT
 from arvdm_cli.muon import Muon, orthogonal
@@ -361,7 +360,7 @@ def test_training_shows_the_network_the_past_as_sampling_does(run, data, moves):
     )
 
     seen = torch.cat((batch.groups.flatten(1, 2), batch.clip[:, :6]), 1)
-    empty = empty_memory(model, 1, torch.device("cpu"))
+    empty = model.network.forget(1, "cpu")
     state = start(model.network, config.sampling, seen, batch.actions[:, :18], empty)
     levels = torch.full((1, 6), config.sampling.stabilization)
     sampled = model.network.look_back(

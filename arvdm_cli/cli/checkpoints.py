@@ -11,8 +11,8 @@ from rich.text import Text
 from typer import Argument, Option, confirm
 
 from ..errors import OutputExistsError, UnknownModelError, UsageError
-from .console import out as stdout
 from .console import confirm_replacing, printable, progress, say, settings, warn, write_json
+from .console import out as stdout
 
 if TYPE_CHECKING:
     from ..hub import Plan
