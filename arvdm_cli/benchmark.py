@@ -8,20 +8,26 @@ import statistics
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from . import checkpoint
+from .errors import MemoryLimitError
 from .generation import choose, given
 from .sampler import Noise, start, stream
 
-# the fused attention of CPUs, which torch's counter does not know
-ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop}
+
+def attention_flop(query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any) -> int:
+    """Operations of the fused attention of CPUs, which torch's counter does not know."""
+    return sdpa_flop_count(query, key, value)
+
+
+ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flop}
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
@@ -38,12 +44,14 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 2048) -> f
 
 def wait(device: torch.device) -> None:
     """Let a device finish what it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most memory this process has held, in bytes; on a GPU, of the GPU's."""
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def peak_memory() -> int:
-    """The most memory this process has held, in bytes."""
+        return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
     if status.exists():  # getrusage tells of the process that started this one too
         return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024  # type: ignore[index]
@@ -74,23 +82,24 @@ def measure(
     chunks = stream(
         model.network, model.diffusion, schedule, sampling, state, Noise(seed, 1, shape, device), given(driven)
     )
-    counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
     sampled: list[float] = []
     decoded: list[float] = []
-    for turn in range(1 + -(-frames // schedule.chunk)):
+    for _ in range(1 + -(-frames // schedule.chunk)):
         begun = time.perf_counter()
-        with nullcontext() if turn else counter:
-            latents = next(chunks)
+        latents = next(chunks)
         wait(device)
         sampled.append(time.perf_counter() - begun)
         begun = time.perf_counter()
         model.codec.decode(latents)
         wait(device)
         decoded.append(time.perf_counter() - begun)
-    # the first AR step may encode what later ones have; an AR step like the others is counted where one is left
-    operations = counter.get_total_flops() if sampling.cache != "keep" else count(chunks)
+    counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
+    with counter:
+        next(chunks)
+    operations = counter.get_total_flops() / schedule.chunk
     rate = matrix_rate(device, dtype)
-    seconds = statistics.median(sampled[1:]) / schedule.chunk
+    # the first AR step also makes the first window and encodes what later ones keep
+    sample, decode = (statistics.median(times[1:]) / schedule.chunk for times in (sampled, decoded))
     return {
         "cache": sampling.cache,
         "schedule": schedule.name,
@@ -99,27 +108,35 @@ def measure(
         "device": str(device),
         "dtype": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
-        "frames": frames,
-        "load_seconds": round(loaded, 3),
-        "sample_seconds_per_frame": seconds,
-        "decode_seconds_per_frame": statistics.median(decoded[1:]) / schedule.chunk,
-        "tflop_per_frame": operations / schedule.chunk / 1e12,
-        "tflop_per_second": operations / schedule.chunk / seconds / 1e12,
+        "frames": (len(sampled) - 1) * schedule.chunk,
+        "load_seconds": loaded,
+        "first_frame_seconds": sampled[0] + decoded[0],
+        "sample_seconds_per_frame": sample,
+        "decode_seconds_per_frame": decode,
+        "frames_per_second": 1 / (sample + decode),
+        "tflop_per_frame": operations / 1e12,
+        "tflop_per_second": operations / sample / 1e12,
         "machine_tflop_per_second": rate / 1e12,
-        "share_of_machine": operations / schedule.chunk / seconds / rate,
-        "peak_memory_mb": round(peak_memory() / 2**20),
+        "share_of_machine": operations / sample / rate,
+        "peak_memory_mb": round(peak_memory(device) / 2**20),
     }
 
 
-def count(chunks: Any) -> int:
-    """Floating-point operations of one more AR step."""
-    counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
-    with counter:
-        next(chunks)
-    return counter.get_total_flops()
-
-
 def apart(*arguments: Any) -> dict[str, Any]:
-    """`measure` in a process of its own, so that its peak memory is its own too."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(measure, *arguments).result()
+    """`measure` in a process of its own, so that its peak memory is its own too.
+
+    Raises: MemoryLimitError where the system has killed it
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        running = pool.submit(measure, *arguments)
+        try:
+            return running.result()
+        except BrokenProcessPool as error:
+            raise MemoryLimitError(
+                "The process that measured was killed; it may have needed more memory than there is.",
+                hint="--dtype bfloat16 halves what weights take.",
+            ) from error
+        except BaseException:  # a signal, most likely: do not wait for minutes
+            for process in list(pool._processes.values()):
+                process.terminate()
+            raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -120,9 +121,9 @@ def save(model: Model, folder: Path, dtype: torch.dtype | None = torch.float16) 
         for name, tensor in module.state_dict().items():
             tensor = tensor.to(dtype or tensor.dtype) if name in parameters else tensor
             tensors[f"{part}.{name}"] = tensor.cpu().contiguous()
+    parts = {name: folder / f"{name}.part" for name in (CONFIG, WEIGHTS, MANIFEST)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        parts = {name: folder / f"{name}.part" for name in (CONFIG, WEIGHTS, MANIFEST)}
         save_file(tensors, parts[WEIGHTS], metadata={"format": "pt"})
         parts[CONFIG].write_text(json.dumps(config, indent=2) + "\n")
         hashes = {name: digest(parts[name]) for name in (CONFIG, WEIGHTS)}
@@ -130,7 +131,9 @@ def save(model: Model, folder: Path, dtype: torch.dtype | None = torch.float16) 
         for name, part in parts.items():
             part.chmod(0o644)
             os.replace(part, folder / name)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the latter where the disk is full
+        for part in parts.values():
+            part.unlink(missing_ok=True)
         raise OutputError(f"The checkpoint cannot be written to {folder}: {error}.") from error
 
 
@@ -141,21 +144,18 @@ def load(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = 
     the manifest's, NumericError where a weight is NaN
     """
     config = read_config(folder)
-    hashes = {} if "weights" in config else verify(folder)  # the makers of foreign files leave no manifest
+    # the makers of foreign files leave no manifest
+    hashes = {} if config.get("weights") and not (folder / MANIFEST).exists() else verify(folder)
     where = str(folder / CONFIG)
     with torch.device("meta"):  # shapes only: the weights come from the file
         model = build(config, where)
     kind = MODELS[config["model"]]
     parts = {"network": (model.network, dtype), "codec": (model.codec, dtype if kind.half_codec else torch.float32)}
-    files = {part: config.get("weights", {}).get(part, WEIGHTS) for part in parts}
+    files = {part: (config.get("weights") or {}).get(part, WEIGHTS) for part in parts}
     for part, (module, numbers) in parts.items():
-        if Path(files[part]).name != files[part]:
-            raise IntegrityError(f"{where} names a file outside its folder: {files[part]!r}.")
         path = folder / files[part]
-        tensors = read_tensors(path)
-        if files[part] == WEIGHTS:  # in a file of its own a part's names stand bare
-            tensors = {n.removeprefix(f"{part}."): tensor for n, tensor in tensors.items() if n.startswith(f"{part}.")}
-        fit(tensors, module, kind, numbers, path)
+        prefix = f"{part}." if files[part] == WEIGHTS else ""  # in a file of its own a part's names stand bare
+        fit(read_tensors(path, prefix), module, kind, numbers, path, prefix)
         module.to(device).eval().requires_grad_(False)
     model.sha256 = hashes.get(WEIGHTS) or digest(folder / files["network"])
     return model
@@ -168,6 +168,9 @@ def build(config: dict[str, Any], where: str) -> Model:
     """A model with new weights, as a checkpoint's config describes it; `where` it stands, for messages."""
     try:
         kind, family = MODELS[config["model"]], dict(config["diffusion"])
+        for name in dict(config.get("weights") or {}).values():
+            if not isinstance(name, str) or Path(name).name != name:
+                raise IntegrityError(f"{where} names a file outside its folder: {name!r}.")
         return Model(
             network=kind.network(fill(kind.network_config, config["network"], where)),
             codec=kind.codec(fill(kind.codec_config, config["codec"], where)),
@@ -175,7 +178,7 @@ def build(config: dict[str, Any], where: str) -> Model:
             sampling=fill(Sampling, config["sampling"], where),
             card={key: value for key, value in config.items() if key not in SECTIONS},
         )
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, ConfigError) as error:
         raise CheckpointError(f"{where} does not describe a model arvdm knows: {error}.") from error
 
 
@@ -199,11 +202,12 @@ def verify(folder: Path) -> dict[str, str]:
     return hashes
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, mapped into memory and not yet read."""
+def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """Tensors of a safetensors file, mapped into memory and not yet read; of names with a prefix, without it."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in list(file.keys())}
+            names = [name for name in list(file.keys()) if name.startswith(prefix)]
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is no safetensors file that can be read: {error}.") from error
 
@@ -211,11 +215,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def unpickle(path: Path) -> dict[str, Tensor]:
     """Tensors of a PyTorch file, read without running any code in it."""
     try:
-        kept = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        # files older than PyTorch 1.6 are no archives and cannot be mapped
+        kept = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # torch.load raises many kinds
-        raise CheckpointError(
-            f"{path} holds no tensors that can be read without running code: {str(error).splitlines()[0]}"
-        ) from error
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} holds no tensors that can be read without running code: {said}") from error
     for key in ("state_dict", "model", "module"):  # some files hold more than the weights
         if isinstance(kept, dict) and isinstance(kept.get(key), dict):
             kept = kept[key]
@@ -224,26 +228,30 @@ def unpickle(path: Path) -> dict[str, Tensor]:
     return {str(name): tensor for name, tensor in kept.items()}
 
 
-def fit(tensors: dict[str, Tensor], module: nn.Module, kind: Kind, dtype: torch.dtype | None, path: Path) -> None:
+def fit(
+    tensors: dict[str, Tensor], module: nn.Module, kind: Kind, dtype: torch.dtype | None, path: Path, prefix: str = ""
+) -> None:
     """Put tensors read from a file into one part of a model.
 
     dtype: of the parameters; None leaves each in its own. What needs no change stays mapped from the file; buffers
         take the dtype they are made in
+    prefix: of the names in the file, for messages
     """
     wanted, parameters = module.state_dict(), dict(module.named_parameters())
     held = {kind.own_name(name): tensor for name, tensor in tensors.items()}
     wrong = sorted(name for name in held.keys() ^ wanted.keys() if not kind.may_lack(name))
     held = {name: tensor for name, tensor in held.items() if name in wanted}
     wrong += [name for name, tensor in held.items() if tensor.shape != wanted[name].shape]
-    wrong += [name for name, tensor in held.items() if tensor.is_floating_point() != wanted[name].is_floating_point()]
+    numbers = (*DTYPES.values(), torch.float64)
+    wrong += [n for n, tensor in held.items() if wanted[n].is_floating_point() != (tensor.dtype in numbers)]
     if wrong:
         raise CheckpointError(
             f"{path} does not fit its config: {len(wrong)} tensors are missing, extra or of another shape or kind, "
-            f"first {', '.join(wrong[:3])}."
+            f"first {', '.join(prefix + name for name in wrong[:3])}."
         )
     for name, tensor in held.items():
         if not torch.isfinite(tensor).all():
-            raise NumericError(f"{path} holds NaN or infinity in {name}.")
+            raise NumericError(f"{path} holds NaN or infinity in {prefix}{name}.")
         held[name] = tensor.to((dtype or tensor.dtype) if name in parameters else wanted[name].dtype)
     module.load_state_dict(held, strict=False, assign=True)
 

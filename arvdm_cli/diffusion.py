@@ -148,7 +148,7 @@ class DDPM(Diffusion):
 def additions(levels: Tensor, count: int) -> Tensor:
     """How many of `count` additions of noise a level has had: 0 for a clean frame."""
     # a level such as 0.7 may lie a rounding below the whole number that is meant
-    return (count * levels.double() + 5e-4).floor().long().clamp(0, count)
+    return (count * levels.float() + 5e-4).floor().long().clamp(0, count)
 
 
 @cache
@@ -223,8 +223,8 @@ def ddim(
         return alpha_then * clean + kept * (noisy - alpha * clean)
     grown = (sigma.square() - (alpha / alpha_then * sigma_then).square()).nan_to_num(0.0).clamp_min(0)
     share = (eta * grown.sqrt() / sigma).nan_to_num(0.0)  # of the noise that stays, what is drawn anew
-    kept_old = (1 - share.square()).clamp_min(0).sqrt() * kept
-    return alpha_then * clean + kept_old * (noisy - alpha * clean) + share * sigma_then * draw()
+    kept = kept * (1 - share.square()).clamp_min(0).sqrt()
+    return alpha_then * clean + kept * (noisy - alpha * clean) + share * sigma_then * draw()
 
 
 SOLVERS: dict[str, Callable[..., Tensor]] = {"euler": euler, "ddim": ddim}

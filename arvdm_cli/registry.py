@@ -214,6 +214,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / CONFIG} cannot be read: {error}.") from error
     if not isinstance(config, dict) or config.get("format") != 1:
+        if own:  # a config of its makers', in a form of their own
+            return foreign_config(own)
         raise CheckpointError(f"{folder / CONFIG} is not a checkpoint config of format 1.")
     return config
 

@@ -60,6 +60,10 @@ class Sampling:
                 )
         if not 0 <= self.eta <= 1:
             raise ConfigError(f"eta is {self.eta}; it lies between 0 and 1.")
+        if self.eta and self.solver != "ddim":
+            raise ConfigError(
+                f"The solver {self.solver} renews no noise, so eta cannot be {self.eta}.", hint="--solver ddim"
+            )
         if self.context < 0 or self.slots < 0 or self.init_steps < 1 or self.group < 1:
             raise ConfigError("context and slots are at least 0, init_steps and group at least 1.")
 

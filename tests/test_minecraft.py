@@ -90,10 +90,11 @@ def test_converted_weights_make_the_same_video_without_the_makers_files(shell, e
 
 def test_a_bench_tells_time_operations_and_memory_of_every_cache(shell, tmp_path):
     folder = publish(tmp_path / "tiny")
-    told = shell("bench", folder, "--cache", "off", "--cache", "exact", "--cache", "keep", "--frames", 1, "--json")
+    caches = [word for cache in ("off", "exact", "keep") for word in ("--cache", cache)]
+    told = shell("bench", folder, "--random-weights", *caches, "--frames", 1, "--json", "--threads", 1)
     assert told.returncode == 0, told.stderr
     off, exact, keep = json.loads(told.stdout)["settings"]
     # a full window of 6 frames, 10 steps: recomputed 60 frames, then 5 + 10, then 1 + 10
     assert off["tflop_per_frame"] / exact["tflop_per_frame"] == pytest.approx(60 / 15, rel=0.1)
     assert off["tflop_per_frame"] / keep["tflop_per_frame"] == pytest.approx(60 / 11, rel=0.1)
-    assert all(0 < row["share_of_machine"] < 1.5 and row["peak_memory_mb"] > 50 for row in (off, exact, keep))
+    assert all(0 < row["share_of_machine"] < 2 and row["peak_memory_mb"] > 50 for row in (off, exact, keep))

@@ -1,20 +1,24 @@
 """Oasis: equal to the reference's recorded outputs, whatever form its files have, under our own sampler."""
 
+import json
+import re
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
-from oasis import CLIPS, CODEC, GOLDEN, NETWORK, Recorded, deviation, index_to_level, publish, weights
+from oasis import CLIPS, GOLDEN, NETWORK, Recorded, deviation, index_to_level, publish, weights
 from safetensors.torch import load_file
 
+from arvdm_cli.actions import MINECRAFT
 from arvdm_cli.checkpoint import convert, load
-from arvdm_cli.diffusion import DDPM, additions, remaining
-from arvdm_cli.errors import CheckpointError, ConfigError, IntegrityError, NumericError
+from arvdm_cli.diffusion import additions, remaining
+from arvdm_cli.errors import ArvdmError, CheckpointError, ConfigError, IntegrityError, NumericError
 from arvdm_cli.generation import begin, choose, given
 from arvdm_cli.models.oasis import OasisCodec, OasisCodecConfig, OasisConfig, OasisDiT, own_name
-from arvdm_cli.sampler import Noise, Sampling, start, stream
+from arvdm_cli.registry import read_config
+from arvdm_cli.sampler import Noise, start, stream
 from arvdm_cli.schedules import PRESETS, next_frame
 
 every_clip = pytest.mark.parametrize("clip", CLIPS)
@@ -246,10 +250,13 @@ def test_a_tensor_that_is_missing_extra_or_misshapen_is_named(tmp_path):
     for change in ("missing", "extra", "misshapen"):
         tensors = weights("network")
         name = "blocks.1.t_mlp.fc2.weight"
-        tensor = tensors.pop(name)
-        if change != "missing":
-            tensors[name + (".more" if change == "extra" else "")] = tensor if change == "extra" else tensor[1:]
-        with pytest.raises(CheckpointError, match=r"blocks\.1\.t_mlp\.fc2\.weight"):
+        if change == "missing":
+            del tensors[name]
+        elif change == "extra":
+            tensors[name + ".more"] = tensors[name]
+        else:
+            tensors[name] = tensors[name][1:]
+        with pytest.raises(CheckpointError, match=re.escape(name + (".more" if change == "extra" else ""))):
             load(publish(tmp_path / change, network=tensors))
 
 
@@ -307,8 +314,42 @@ def test_a_folder_without_known_weights_cannot_be_converted(tmp_path):
     assert "oasis500m.safetensors" in caught.value.hint
 
 
-def test_sizes_that_cannot_work_are_refused():
-    with pytest.raises(ConfigError, match="does not fit"):
-        OasisConfig(dim=1000)
-    assert OasisCodecConfig(**CODEC).grid == (6, 8)
-    assert Sampling(solver="ddim").eta == 0 and DDPM("v").count == 1000
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        (OasisConfig, {"dim": 1000}),
+        (OasisConfig, {"heads": 0}),
+        (OasisConfig, {"depth": -1}),
+        (OasisConfig, {"height": 17}),
+        (OasisCodecConfig, {"patch": 0}),
+        (OasisCodecConfig, {"width": 641}),
+        (OasisCodecConfig, {"decoder_heads": 3}),
+    ],
+)
+def test_sizes_that_cannot_work_are_refused(kind, sizes):
+    with pytest.raises(ConfigError, match=r"does not fit|above 0"):
+        kind(**sizes)
+
+
+@pytest.mark.parametrize("weights", [[], "x", {"network": 3}, {"network": "/etc/passwd"}])
+def test_a_config_that_names_no_files_for_its_weights_is_refused(tmp_path, weights):
+    folder = publish(tmp_path)
+    described = json.loads((folder / "config.json").read_text()) | {"weights": weights}
+    (folder / "config.json").write_text(json.dumps(described))
+    with pytest.raises(ArvdmError) as caught:
+        load(folder)
+    assert caught.value.code in (3, 6)
+
+
+def test_a_config_of_the_makers_own_does_not_hide_their_files(tmp_path):
+    folder = publish(tmp_path)
+    (folder / "config.json").write_text('{"architectures": ["Oasis"]}')
+    assert read_config(folder)["actions"] == list(MINECRAFT)
+
+
+def test_an_older_pickle_is_converted_too(tmp_path):
+    source = publish(tmp_path / "source")
+    (source / "oasis500m.safetensors").unlink()
+    torch.save(weights("network"), source / "oasis500m.pt", _use_new_zipfile_serialization=False)
+    convert(source, tmp_path / "target")
+    assert (tmp_path / "target" / "model.safetensors").is_file()

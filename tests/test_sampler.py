@@ -365,6 +365,17 @@ def test_memory_changes_what_is_made():
 # Noise
 
 
+def test_kept_keys_of_frames_that_see_no_other_frame_are_those_of_frames_encoded_anew():
+    net, frames, driven = network(depth=1, moves=()), latents(9), track(9)
+    levels, origin = torch.full((1, 9), 0.02), torch.zeros(1, 3)
+    kept = net.look_back(frames, levels, driven, origin, []).drop(4)
+    anew = net.look_back(frames[:, 4:], levels[:, 4:], driven[:, 4:], origin, [])
+    tokens = anew.context[0][0].shape[2] // 5
+    for one, other in zip(kept.context[0], anew.context[0], strict=True):  # the first of them saw no frame before it
+        close(one[:, :, tokens:], other[:, :, tokens:])
+        assert (one[:, :, :tokens] - other[:, :, :tokens]).abs().max() > 1e-3
+
+
 def test_noise_is_the_same_in_whatever_portions_it_is_asked_for():
     noise = Noise(9, 2, (2, 3, 4))
     whole = noise("init", 3, 6)
@@ -419,6 +430,11 @@ def test_a_number_that_is_none_in_the_initialization_stage_is_named_too():
 
     with pytest.raises(NumericError, match="initialization stage, denoising step 1"):
         next(play(fifo(3), SHORT, film, Broken(film)))
+
+
+def test_noise_cannot_be_renewed_by_a_solver_that_renews_none():
+    with pytest.raises(ConfigError, match="euler"):
+        Sampling(eta=0.5)
 
 
 @pytest.mark.parametrize("choice", [{"solver": "heum"}, {"eviction": "newest"}, {"cache": "on"}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
@@ -37,7 +38,7 @@ def bench(
     rows: list[dict[str, Any]] = []
     with TemporaryDirectory(prefix="arvdm-bench-") as folder, progress("setting", len(cache or [""])) as report:
         if random_weights:
-            checkpoint.invent(registry.describe(model), folder, checkpoint.choose_machine(*machine)[1])
+            checkpoint.invent(registry.describe(model), Path(folder), checkpoint.choose_machine(*machine)[1])
         else:
             folder = str(registry.resolve(model))
         for i, kind in enumerate(cache or [None]):
@@ -52,8 +53,10 @@ def table(rows: list[dict[str, Any]]) -> Table:
     """One row per setting."""
     columns = {
         "cache": "{cache}",
-        "s per frame": "{sample_seconds_per_frame:.3g}",
+        "frames/s": "{frames_per_second:.3g}",
+        "s to sample": "{sample_seconds_per_frame:.3g}",
         "to decode": "{decode_seconds_per_frame:.3g}",
+        "first frame": "{first_frame_seconds:.3g}",
         "TFLOP per frame": "{tflop_per_frame:.3g}",
         "TFLOP/s": "{tflop_per_second:.3g}",
         "of the machine's": "{share_of_machine:.0%}",

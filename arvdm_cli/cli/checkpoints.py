@@ -123,16 +123,17 @@ def convert(
     source: Annotated[Path, Argument(help="Folder with the makers' files: .safetensors, .pt, .ckpt or .bin.")],
     target: Annotated[Path, Argument(help="Folder to write.")],
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing checkpoint.")] = False,
+    no_overwrite: Annotated[bool, Option("--no-overwrite", help="Never replace an existing checkpoint.")] = False,
 ):
     """Write foreign weights as a checkpoint of ours: config.json and model.safetensors.
 
     Pickled files are read without running any code in them. Known so far: Oasis-500M.
     """
     from .. import checkpoint
-    from ..registry import CONFIG
+    from ..registry import CONFIG, MANIFEST, WEIGHTS
 
-    if (target / CONFIG).exists():
-        confirm_replacing(str(target), yes, False)
+    if any((target / name).exists() for name in (CONFIG, WEIGHTS, MANIFEST)):
+        confirm_replacing(str(target), yes, no_overwrite)
     model = checkpoint.convert(source, target)
     if settings.json:
         return write_json({"source": source, "target": target, **model.card})

@@ -139,11 +139,11 @@ def convert(
 def names_of(model: str | None, vocabulary: str | None) -> list[str]:
     """What a model calls its actions, or a vocabulary of its own."""
     from ..actions import MINECRAFT
-    from ..registry import read_config, resolve
+    from ..registry import describe
 
     if vocabulary == "minecraft":
         return [*MINECRAFT]
-    names = read_config(resolve(model or "maze")).get("actions")
+    names = describe(model or "maze").get("actions")
     if not names:
         raise UsageError(f"{model} has no actions.", hint="--vocabulary maze or minecraft names some.")
     return names

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,13 @@ from ..memory import Memory
 from .layers import sinusoids
 
 INDICES = 1000  # noise levels the network knows, counted from 0
+
+
+def require_positive(config: Any) -> None:
+    """Refuse sizes below 1."""
+    for size in fields(config):
+        if getattr(config, size.name) <= 0:
+            raise ConfigError(f"{size.name} is {getattr(config, size.name)}; it must be above 0.")
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,7 @@ class OasisConfig:
     actions: int = 25  # numbers in an action
 
     def __post_init__(self) -> None:
+        require_positive(self)
         if self.dim % (8 * self.heads) or self.height % self.patch or self.width % self.patch:
             raise ConfigError(
                 f"A network of width {self.dim} with {self.heads} heads and patch {self.patch} over "
@@ -65,6 +74,15 @@ class OasisCodecConfig:
     decoder_depth: int = 12
     decoder_heads: int = 16
     scale: float = 0.07843137255  # brings latents to about unit variance
+
+    def __post_init__(self) -> None:
+        require_positive(self)
+        dims = ((self.encoder_dim, self.encoder_heads), (self.decoder_dim, self.decoder_heads))
+        if any(dim % (8 * heads) for dim, heads in dims) or self.height % self.patch or self.width % self.patch:
+            raise ConfigError(
+                f"A codec of patch {self.patch} over {self.height}x{self.width} and its widths and heads does not fit.",
+                hint="A width is a multiple of 8 heads; patch divides the frame's sides.",
+            )
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -264,8 +282,10 @@ class OasisDiT(nn.Module):
         x = x.flatten(2).transpose(1, 2).unflatten(0, latents.shape[:2])  # (b, f, n, d)
         space = spatial_angles(self.spatial_rotary_emb.freqs, self.config.grid)
         begin = past.first + past.frames if past else 0
-        times = torch.arange(begin, begin + latents.shape[1], device=x.device, dtype=torch.float64)
-        time = turn(times.unsqueeze(1) * self.temporal_rotary_emb.freqs.double())
+        # in double precision, so that angles hold however long the video; the CPU always has it
+        times = torch.arange(begin, begin + latents.shape[1], dtype=torch.float64)
+        cos, sin = turn(times.unsqueeze(1) * self.temporal_rotary_emb.freqs.cpu().double())
+        time = cos.to(x.device), sin.to(x.device)
         keys = []
         for i, block in enumerate(self.blocks):
             last = looking_back and i == len(self.blocks) - 1
