@@ -33,7 +33,7 @@ ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attenti
 def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
     """Floating-point operations per second of a large matrix product: the most a network can reach."""
     a, b = torch.randn(2, size, size, device=device).to(dtype)
-    times = []
+    times: list[float] = []
     while sum(times) < 1:
         started = time.perf_counter()
         a @ b

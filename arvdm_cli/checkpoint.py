@@ -128,12 +128,12 @@ def save(model: Model, folder: Path, dtype: torch.dtype | None = torch.float16) 
         parts[CONFIG].write_text(json.dumps(config, indent=2) + "\n")
         hashes = {name: digest(parts[name]) for name in (CONFIG, WEIGHTS)}
         parts[MANIFEST].write_text(json.dumps(hashes, indent=2) + "\n")
-        for name, part in parts.items():
-            part.chmod(0o644)
-            os.replace(part, folder / name)
+        for name, file in parts.items():
+            file.chmod(0o644)
+            os.replace(file, folder / name)
     except (OSError, SafetensorError) as error:  # the latter where the disk is full
-        for part in parts.values():
-            part.unlink(missing_ok=True)
+        for file in parts.values():
+            file.unlink(missing_ok=True)
         raise OutputError(f"The checkpoint cannot be written to {folder}: {error}.") from error
 
 

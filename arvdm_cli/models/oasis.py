@@ -181,6 +181,12 @@ class Block(nn.Module):
         self.s_adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
         self.t_adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
 
+    def forward(
+        self, x: Tensor, condition: Tensor, space: Angles, time: Angles, past: KeysValues | None, last: bool
+    ) -> tuple[Tensor, KeysValues]:
+        """Advance tokens (b, f, n, d), driven by (b, f, d), on top of the past; see `within` and `across`."""
+        return self.across(self.within(x, condition, space), condition, time, past, last)
+
     def within(self, x: Tensor, condition: Tensor, angles: Angles) -> Tensor:
         """Advance tokens (b, f, n, d), each frame for itself, driven by (b, f, d)."""
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.s_adaLN_modulation(condition).chunk(6, -1)
@@ -239,19 +245,17 @@ class OasisDiT(nn.Module):
     def __init__(self, config: OasisConfig):
         super().__init__()
         self.config = config
-        dim, head = config.dim, config.dim // config.heads
-        self.x_embedder = nn.Module()
-        self.x_embedder.proj = nn.Conv2d(config.channels, dim, config.patch, config.patch)
-        self.t_embedder = nn.Module()
-        self.t_embedder.mlp = nn.Sequential(nn.Linear(256, dim), nn.SiLU(), nn.Linear(dim, dim))
+        dim, features = config.dim, config.dim // config.heads  # of a token, of a head
+        self.x_embedder = nn.ModuleDict({"proj": nn.Conv2d(config.channels, dim, config.patch, config.patch)})
+        level = nn.Sequential(nn.Linear(256, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.t_embedder = nn.ModuleDict({"mlp": level})
         self.external_cond = nn.Linear(config.actions, dim)
         # on the CPU even where the rest is shapes only, as a file may lack them
-        self.spatial_rotary_emb = Frequencies(torch.linspace(1, 128, head // 4, device="cpu") * math.pi)
-        self.temporal_rotary_emb = Frequencies(10_000 ** -(torch.arange(0, head, 2, device="cpu") / head))
+        self.spatial_rotary_emb = Frequencies(torch.linspace(1, 128, features // 4, device="cpu") * math.pi)
+        self.temporal_rotary_emb = Frequencies(10_000 ** -(torch.arange(0, features, 2, device="cpu") / features))
         self.blocks = nn.ModuleList(Block(dim, config.heads) for _ in range(config.depth))
-        self.final_layer = nn.Module()
-        self.final_layer.linear = nn.Linear(dim, config.channels * config.patch**2)
-        self.final_layer.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 2 * dim))
+        drive, head = nn.Linear(dim, 2 * dim), nn.Linear(dim, config.channels * config.patch**2)
+        self.final_layer = nn.ModuleDict({"adaLN_modulation": nn.Sequential(nn.SiLU(), drive), "linear": head})
 
     def locate(self, actions: Tensor, origin: Tensor) -> Tensor:
         """Places (b, f, 3): nothing is known of where an action leads."""
@@ -271,14 +275,14 @@ class OasisDiT(nn.Module):
         """What drives the norms of each frame, (b, f, d): levels (b, f), actions (b, f, a) or None where unknown."""
         index = (additions(levels, INDICES) - 1).clamp_min(0)
         weight = self.external_cond.weight
-        condition = self.t_embedder.mlp(sinusoids(index, 256).to(weight))
+        condition = self.t_embedder["mlp"](sinusoids(index, 256).to(weight))
         return condition if actions is None else condition + self.external_cond(actions.to(weight))
 
     def run(
         self, latents: Tensor, condition: Tensor, past: Past | None, looking_back: bool
     ) -> tuple[Tensor, list[KeysValues]]:
         """Tokens (b, f, n, d) of latents (b, f, c, h, w) after all blocks, and each block's keys and values."""
-        x = self.x_embedder.proj(latents.flatten(0, 1).to(condition))  # (b f, d, rows, columns)
+        x = self.x_embedder["proj"](latents.flatten(0, 1).to(condition))  # (b f, d, rows, columns)
         x = x.flatten(2).transpose(1, 2).unflatten(0, latents.shape[:2])  # (b, f, n, d)
         space = spatial_angles(self.spatial_rotary_emb.freqs, self.config.grid)
         begin = past.first + past.frames if past else 0
@@ -289,8 +293,7 @@ class OasisDiT(nn.Module):
         keys = []
         for i, block in enumerate(self.blocks):
             last = looking_back and i == len(self.blocks) - 1
-            x = block.within(x, condition, space)
-            x, seen = block.across(x, condition, time, past.keys[i] if past else None, last)
+            x, seen = block(x, condition, space, time, past.keys[i] if past else None, last)
             keys.append(seen)
         return x, keys
 
@@ -317,8 +320,8 @@ class OasisDiT(nn.Module):
         """Predict v for a noisy window (b, f, c, h, w) at `levels` (b, f) with actions (b, f, a)."""
         condition = self.condition(levels, actions)
         x, _ = self.run(window, condition, past, looking_back=False)
-        shift, scale = self.final_layer.adaLN_modulation(condition).chunk(2, -1)
-        x = self.final_layer.linear(modulated(x, shift, scale))  # (b, f, n, p * p * c)
+        shift, scale = self.final_layer["adaLN_modulation"](condition).chunk(2, -1)
+        x = self.final_layer["linear"](modulated(x, shift, scale))  # (b, f, n, p * p * c)
         p = self.config.patch
         x = x.unflatten(3, (p, p, -1)).unflatten(2, self.config.grid)  # (b, f, h/p, w/p, p, p, c)
         x = x.permute(0, 1, 6, 2, 4, 3, 5)  # (b, f, c, h/p, p, w/p, p)
@@ -362,8 +365,7 @@ class OasisCodec(nn.Module):
         super().__init__()
         self.config = config
         encoder, decoder = config.encoder_dim, config.decoder_dim
-        self.patch_embed = nn.Module()
-        self.patch_embed.proj = nn.Conv2d(3, encoder, config.patch, config.patch)
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, encoder, config.patch, config.patch)})
         self.encoder = nn.ModuleList(CodecBlock(encoder, config.encoder_heads) for _ in range(config.encoder_depth))
         self.enc_norm = nn.LayerNorm(encoder, eps=1e-6)
         self.quant_conv = nn.Linear(encoder, 2 * config.channels)
@@ -381,7 +383,7 @@ class OasisCodec(nn.Module):
 
     def look(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance (b, n, c) of the latent's tokens of pictures (b, 3, h, w)."""
-        x = self.patch_embed.proj(frames.to(self.predictor.weight)).flatten(2).transpose(1, 2)  # (b, n, d)
+        x = self.patch_embed["proj"](frames.to(self.predictor.weight)).flatten(2).transpose(1, 2)  # (b, n, d)
         angles = self.angles(self.config.encoder_dim // self.config.encoder_heads)
         for block in self.encoder:
             x = block(x, angles)
