@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import zipfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -132,8 +133,9 @@ def save(model: Model, folder: Path, dtype: torch.dtype | None = torch.float16) 
             file.chmod(0o644)
             os.replace(file, folder / name)
     except (OSError, SafetensorError) as error:  # the latter where the disk is full
-        for file in parts.values():
-            file.unlink(missing_ok=True)
+        with suppress(OSError):
+            for file in parts.values():
+                file.unlink(missing_ok=True)
         raise OutputError(f"The checkpoint cannot be written to {folder}: {error}.") from error
 
 

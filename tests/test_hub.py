@@ -371,7 +371,8 @@ def test_a_short_name_brings_the_files_of_its_entry(hub, run, minecraft):
     )
     for name in ("minecraft", "mirror/oasis"):
         facts = json.loads(run("info", name, "--json", ARVDM_REGISTRY=minecraft).stdout)
-        assert facts["bytes"] == {"oasis500m.safetensors": len(WEIGHTS), "vit-l-20.safetensors": 1000}
+        assert facts["folder"] == result.stdout.strip() and facts["model"] == "oasis"
+        assert facts["weights"] == {"network": "oasis500m.safetensors", "codec": "vit-l-20.safetensors"}
     listed = json.loads(run("list", "--json", ARVDM_REGISTRY=minecraft).stdout)["checkpoints"]
     assert [(entry["name"], entry["here"]) for entry in listed] == [("minecraft", True), ("maze", True)]
     os.unlink(f"{result.stdout.strip()}/vit-l-20.safetensors")
