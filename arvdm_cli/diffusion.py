@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -184,16 +184,8 @@ DIFFUSIONS: dict[str, type[Diffusion]] = {kind.family: kind for kind in (FlowMat
 # Solvers: (diffusion, prediction, noisy, before, after, eta, draw) -> latents at `after`
 
 
-def euler(
-    diffusion: Diffusion,
-    prediction: Tensor,
-    noisy: Tensor,
-    before: Tensor,
-    after: Tensor,
-    eta: float = 0.0,
-    draw: Callable[[], Tensor] | None = None,
-) -> Tensor:
-    """Step every frame from level `before` to level `after` on the probability-flow ODE.
+def euler(diffusion: Diffusion, prediction: Tensor, noisy: Tensor, before: Tensor, after: Tensor, *_: Any) -> Tensor:
+    """Step every frame from level `before` to level `after` on the probability-flow ODE, which renews no noise.
 
     The step follows the line through the clean estimate, which is Euler's in (noisy / alpha, sigma / alpha).
     """
