@@ -19,9 +19,6 @@ from torch import Tensor, nn
 from .diffusion import DIFFUSIONS, Diffusion
 from .errors import CheckpointError, ConfigError, IntegrityError, NumericError, OutputError, UsageError
 from .models import MODELS, Kind
-from .models.codec import Codec
-from .models.dit import VideoDiT
-from .models.oasis import OasisCodec, OasisDiT
 from .registry import CONFIG, FOREIGN, MANIFEST, WEIGHTS, foreign_config, read_config
 from .sampler import Sampling
 
@@ -30,8 +27,8 @@ from .sampler import Sampling
 class Model:
     """A checkpoint in memory: networks, how to sample them, and what the card says."""
 
-    network: VideoDiT | OasisDiT
-    codec: Codec | OasisCodec
+    network: Any  # a module that is a `sampler.Network`
+    codec: Any  # a module with `encode` and `decode`; see models.codec.Codec
     diffusion: Diffusion
     sampling: Sampling
     card: dict[str, Any] = field(default_factory=dict)  # name, actions, fps, licence, data, training, ...

@@ -181,20 +181,40 @@ BETAS: dict[str, Callable[[int], Tensor]] = {"linear": linear_betas, "cosine": c
 DIFFUSIONS: dict[str, type[Diffusion]] = {kind.family: kind for kind in (FlowMatching, DDPM)}
 
 
-# Solvers: (diffusion, prediction, noisy, before, after, eta, draw) -> latents at `after`
+# Solvers: (diffusion, predict, noisy, before, after, eta, draw) -> latents at `after`
+
+Predict = Callable[[Tensor, Tensor], Tensor]  # (noisy latents, their levels) -> the network's output
 
 
-def euler(diffusion: Diffusion, prediction: Tensor, noisy: Tensor, before: Tensor, after: Tensor, *_: Any) -> Tensor:
+def euler(diffusion: Diffusion, predict: Predict, noisy: Tensor, before: Tensor, after: Tensor, *_: Any) -> Tensor:
     """Step every frame from level `before` to level `after` on the probability-flow ODE, which renews no noise.
 
-    The step follows the line through the clean estimate, which is Euler's in (noisy / alpha, sigma / alpha).
+    The step follows the line through the clean estimate, which is Euler's in (noisy / sigma, alpha / sigma).
     """
-    return ddim(diffusion, prediction, noisy, before, after)
+    clean = diffusion.to_clean(predict(noisy, before), noisy, before)
+    return follow(diffusion, clean, noisy, before, after)
+
+
+def heun(diffusion: Diffusion, predict: Predict, noisy: Tensor, before: Tensor, after: Tensor, *_: Any) -> Tensor:
+    """Step on the probability-flow ODE along the mean of the clean estimates at both ends: second order, two calls.
+
+    Heun's method in (noisy / sigma, alpha / sigma), where the slope is the clean estimate; a step that ends at level 0
+    is Euler's, as there alpha / sigma has no end.
+
+    Source: Karras et al., arXiv 2206.00364, algorithm 1, in other variables.
+    """
+    clean = diffusion.to_clean(predict(noisy, before), noisy, before)
+    there = follow(diffusion, clean, noisy, before, after)
+    if not after.any():
+        return there
+    later = diffusion.to_clean(predict(there, after), there, after)
+    clean = torch.where(per_frame(after, clean) > 0, (clean + later) / 2, clean)
+    return follow(diffusion, clean, noisy, before, after)
 
 
 def ddim(
     diffusion: Diffusion,
-    prediction: Tensor,
+    predict: Predict,
     noisy: Tensor,
     before: Tensor,
     after: Tensor,
@@ -208,18 +228,25 @@ def ddim(
 
     Source: Song et al., arXiv 2010.02502, eq. 12 and 16, here for any alpha and sigma.
     """
-    clean = diffusion.to_clean(prediction, noisy, before)
-    (alpha, sigma), (alpha_then, sigma_then) = diffusion.spread(before, noisy), diffusion.spread(after, noisy)
-    kept = (sigma_then / sigma).nan_to_num(1.0)  # a clean frame stays as it is: 0 / 0 counts as 1
+    clean = diffusion.to_clean(predict(noisy, before), noisy, before)
     if not eta or draw is None:
-        return alpha_then * clean + kept * (noisy - alpha * clean)
+        return follow(diffusion, clean, noisy, before, after)
+    (alpha, sigma), (alpha_then, sigma_then) = diffusion.spread(before, noisy), diffusion.spread(after, noisy)
+    kept = (sigma_then / sigma).nan_to_num(1.0)
     grown = (sigma.square() - (alpha / alpha_then * sigma_then).square()).nan_to_num(0.0).clamp_min(0)
     share = (eta * grown.sqrt() / sigma).nan_to_num(0.0)  # of the noise that stays, what is drawn anew
     kept = kept * (1 - share.square()).clamp_min(0).sqrt()
     return alpha_then * clean + kept * (noisy - alpha * clean) + share * sigma_then * draw()
 
 
-SOLVERS: dict[str, Callable[..., Tensor]] = {"euler": euler, "ddim": ddim}
+def follow(diffusion: Diffusion, clean: Tensor, noisy: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Latents at level `after` on the line from the noisy ones at `before` to the clean ones."""
+    (alpha, sigma), (alpha_then, sigma_then) = diffusion.spread(before, noisy), diffusion.spread(after, noisy)
+    kept = (sigma_then / sigma).nan_to_num(1.0)  # a clean frame stays as it is: 0 / 0 counts as 1
+    return alpha_then * clean + kept * (noisy - alpha * clean)
+
+
+SOLVERS: dict[str, Callable[..., Tensor]] = {"euler": euler, "heun": heun, "ddim": ddim}
 
 
 def logit_normal(shape: tuple[int, ...], mean: float, std: float, generator: torch.Generator) -> Tensor:

@@ -37,6 +37,8 @@ def begin(model: Model, sampling: Sampling, prompt: Tensor, actions: Tensor) -> 
     """
     if sampling.slots and model.network.compression is None:
         raise ConfigError(f"This network has no memory to hold {sampling.slots} groups in.", hint="--memory-slots 0")
+    if sampling.slots and sampling.group != model.network.config.group:
+        raise ConfigError(f"group is {sampling.group}; this network compresses {model.network.config.group} together.")
     device = next(model.network.parameters()).device
     # frame by frame through the codec, so that a long prompt takes no more memory than a short one
     latents = [model.codec.encode(part.to(device)) for part in prompt.split(16, dim=1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,26 +11,31 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Memory:
-    """Compressed groups of past frames, oldest first; plain tensors that can be saved.
+    """Groups of past frames as they were compressed, oldest first; plain tensors that can be saved.
 
     A group's place is reckoned from all actions since the start of the video, so that evicting its neighbours
     loses no action: what it saw can still be located.
+    A group stands at m instants: 1 where its frames were melted together, as many as it has frames where not.
     """
 
-    tokens: Tensor  # (b, s, k, d)
-    actions: Tensor  # (b, s, a), mean over the group
-    places: Tensor  # (b, s, 3), mean over the group
+    tokens: Tensor  # (b, s, k, d), those of one instant after those of another
+    actions: Tensor  # (b, s * m, a), mean over an instant's frames
+    places: Tensor  # (b, s * m, 3), mean over an instant's frames
     numbers: Tensor  # (s,) or (b, s), which group of the video, counted from 0
+    instants: int = 1  # m
     count: int = 0  # groups that have ever entered
     stride: int = 1  # groups off this grid of numbers are the first to go
 
     @staticmethod
-    def empty(batch: int, tokens: int, dim: int, actions: int, device: torch.device | str = "cpu") -> Memory:
+    def empty(
+        batch: int, tokens: int, dim: int, actions: int, device: torch.device | str = "cpu", instants: int = 1
+    ) -> Memory:
         return Memory(
             tokens=torch.zeros(batch, 0, tokens, dim, device=device),
             actions=torch.zeros(batch, 0, actions, device=device),
             places=torch.zeros(batch, 0, 3, device=device),
             numbers=torch.zeros(0, dtype=torch.long),
+            instants=instants,
         )
 
     def __len__(self) -> int:
@@ -42,25 +48,31 @@ class Memory:
 
     def append(self, tokens: Tensor, actions: Tensor, places: Tensor) -> Memory:
         """Add one group: tokens (b, k, d), actions (b, g, a), places (b, g, 3)."""
-        return Memory(
+        return replace(
+            self,
             tokens=torch.cat((self.tokens, tokens.unsqueeze(1)), 1),
-            actions=torch.cat((self.actions, actions.mean(1, keepdim=True)), 1),
-            places=torch.cat((self.places, places.mean(1, keepdim=True)), 1),
+            actions=torch.cat((self.actions, melt(actions, self.instants)), 1),
+            places=torch.cat((self.places, melt(places, self.instants)), 1),
             numbers=torch.cat((self.numbers, torch.tensor([self.count]))),
             count=self.count + 1,
-            stride=self.stride,
         )
 
     def drop(self, slot: int) -> Memory:
         """Forget the group in one slot."""
         keep = [i for i in range(len(self)) if i != slot]
+        instants = [i * self.instants + j for i in keep for j in range(self.instants)]
         return replace(
             self,
             tokens=self.tokens[:, keep],
-            actions=self.actions[:, keep],
-            places=self.places[:, keep],
+            actions=self.actions[:, instants],
+            places=self.places[:, instants],
             numbers=self.numbers[keep],
         )
+
+
+def melt(frames: Tensor, instants: int) -> Tensor:
+    """The means (b, m, ...) of the frames (b, f, ...) of each of m instants."""
+    return frames.unflatten(1, (instants, -1)).mean(2)
 
 
 def stride(memory: Memory) -> Memory:
@@ -75,4 +87,17 @@ def stride(memory: Memory) -> Memory:
         memory = replace(memory, stride=2 * memory.stride)
 
 
-EVICTIONS = {"stride": stride}
+def oldest(memory: Memory) -> Memory:
+    """Drop the oldest group: the memory reaches back as far as it has slots, without a gap."""
+    return memory.drop(0)
+
+
+def sink(memory: Memory) -> Memory:
+    """Pin the first groups of the video, a quarter of the slots, and drop the oldest of the others.
+
+    Source of the idea: Xiao et al., Efficient streaming language models with attention sinks, arXiv 2309.17453.
+    """
+    return memory.drop(min(max(1, (len(memory) - 1) // 4), len(memory) - 2))
+
+
+EVICTIONS: dict[str, Callable[[Memory], Memory]] = {"stride": stride, "oldest": oldest, "sink": sink}

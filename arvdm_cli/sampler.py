@@ -12,25 +12,34 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from .denoiser import VIEWS, Denoiser
 from .diffusion import SOLVERS, Diffusion
 from .errors import ConfigError, NumericError
 from .memory import EVICTIONS, Memory
 from .schedules import Schedule
 
 Actions = Callable[[int, int], Tensor]  # (first, count) -> actions (b, count, a) that lead into those new frames
-Levels = tuple[float, ...]
 CACHES = ("exact", "keep", "off")
 
 
 class Network(Protocol):
-    """What the sampler asks of a network; `models.dit.VideoDiT` is one."""
+    """What sampling asks of a network; `models.dit.VideoDiT` is one.
+
+    config: its channels, height, width, number of actions, and frames in a group of memory
+    compression: None where it has no memory
+    """
+
+    config: Any
+    compression: Any
 
     def locate(self, actions: Tensor, origin: Tensor) -> Tensor: ...
     def compress(self, latents: Tensor, actions: Tensor, places: Tensor) -> Tensor: ...
+    def forget(self, batch: int, device: torch.device | str) -> Memory: ...
     def remember(self, memory: Memory) -> Any: ...
     def look_back(
         self, context: Tensor, levels: Tensor, actions: Tensor, origin: Tensor, remembered: Any, kept: Any = None
     ) -> Any: ...
+    def skip(self, past: Any, frames: Tensor, actions: Tensor) -> Any: ...
     def __call__(self, window: Tensor, levels: Tensor, actions: Tensor, past: Any) -> Tensor: ...
 
 
@@ -42,6 +51,10 @@ class Sampling:
     options: dict[str, Any] = field(default_factory=dict)  # of the preset; steps, chunk, ...
     solver: str = "euler"
     eta: float = 0.0  # share of the noise that `ddim` renews at every step
+    guidance: float = 1.0  # on actions: 1 takes the prediction as it is, more moves it away from that without actions
+    history_guidance: float = 1.0  # on memory, likewise
+    views: str = "whole"  # how the network is shown the window: whole, partition, lookahead
+    view: int = 8  # frames of a view, where the window is not shown whole
     init_steps: int = 8  # denoising steps of the initialization stage
     context: int = 8  # clean frames before the window
     stabilization: float = 0.02  # level reported for clean frames
@@ -52,7 +65,7 @@ class Sampling:
     # end; keep: once and for all, so that a frame still holds what it saw of frames that are gone
 
     def __post_init__(self) -> None:
-        tables: dict[str, Collection[str]] = {"solver": SOLVERS, "eviction": EVICTIONS, "cache": CACHES}
+        tables: dict[str, Collection[str]] = {"solver": SOLVERS, "eviction": EVICTIONS, "cache": CACHES, "views": VIEWS}
         for name, table in tables.items():
             if getattr(self, name) not in table:
                 raise ConfigError(
@@ -64,6 +77,13 @@ class Sampling:
             raise ConfigError(
                 f"The solver {self.solver} renews no noise, so eta cannot be {self.eta}.", hint="--solver ddim"
             )
+        if self.history_guidance != 1 and not self.slots:
+            raise ConfigError(
+                f"history_guidance is {self.history_guidance}, and there is no memory to guide by.",
+                hint="Give memory some slots, or leave it at 1.",
+            )
+        if self.view < 1:
+            raise ConfigError(f"view is {self.view}; a view has at least 1 frame.")
         if self.context < 0 or self.slots < 0 or self.init_steps < 1 or self.group < 1:
             raise ConfigError("context and slots are at least 0, init_steps and group at least 1.")
 
@@ -129,15 +149,15 @@ def stream(
     Source: Meta-ARVDM, arXiv 2503.10704v2, Sec. 4, initialization and auto-regressive generation stages.
     """
     w, chunk, last = schedule.window, schedule.chunk, schedule.levels[-1]
-    look = Lookback(network, sampling)
+    denoise = Denoiser(network, diffusion, sampling)
     turns = [(w - 1 - i) // chunk for i in range(w)]  # AR steps that each frame has been in the window for
     if state.window is None:
-        state.window = initialise(network, diffusion, schedule, sampling, state, noise, actions, look)
+        state.window = initialise(denoise, schedule, state, noise, actions)
     while True:
         window, driven = state.window, actions(state.frame, w)
         for step, (before, after) in enumerate(pairwise(schedule.levels)):
             draw = partial(noise, "solver", state.frame, w, [step + schedule.steps * turn for turn in turns])
-            window = denoise(network, diffusion, sampling, window, before, after, driven, look(state), draw)
+            window = denoise(state, window, before, after, driven, draw)
             check(window, f"AR step {state.frame // chunk}, denoising step {step}")
         assert all(level == 0 for level in last[:chunk])  # 0-T boundary: the chunk leaves clean
         clean = window[:, :chunk]
@@ -148,50 +168,23 @@ def stream(
         yield clean
 
 
-def initialise(
-    network: Network,
-    diffusion: Diffusion,
-    schedule: Schedule,
-    sampling: Sampling,
-    state: State,
-    noise: Noise,
-    actions: Actions,
-    look: Lookback,
-) -> Tensor:
+def initialise(denoise: Denoiser, schedule: Schedule, state: State, noise: Noise, actions: Actions) -> Tensor:
     """The first window (b, w, c, h, w) at `levels[0]`: made under flat levels, then noised again."""
-    w, chunk = schedule.window, schedule.chunk
+    w, chunk, steps = schedule.window, schedule.chunk, denoise.sampling.init_steps
     made = w - chunk
     window = noise("init", state.frame, w)
     if made == 0:
         return window
     first, driven = window[:, :made], actions(state.frame, made)
-    flat = [(1 - m / sampling.init_steps,) * made for m in range(sampling.init_steps + 1)]
+    flat = [(1 - m / steps,) * made for m in range(steps + 1)]
     for step, (before, after) in enumerate(pairwise(flat)):
         draw = partial(noise, "init-solver", state.frame, made, step)
-        first = denoise(network, diffusion, sampling, first, before, after, driven, look(state), draw)
+        first = denoise(state, first, before, after, driven, draw)
         check(first, f"the initialization stage, denoising step {step}")
     # fresh noise: the noise that made these frames would inflate their variance
     levels = torch.tensor(schedule.levels[0][:made], device=first.device)
-    first = diffusion.add_noise(first, noise("renoise", state.frame, made), levels)
+    first = denoise.diffusion.add_noise(first, noise("renoise", state.frame, made), levels)
     return torch.cat((first, window[:, made:]), 1)
-
-
-def denoise(
-    network: Network,
-    diffusion: Diffusion,
-    sampling: Sampling,
-    window: Tensor,
-    before: Levels,
-    after: Levels,
-    actions: Tensor,
-    past: Any,
-    draw: Callable[[], Tensor],
-) -> Tensor:
-    """Take one denoising step: every frame of the window from its level `before` to its level `after`."""
-    b = window.shape[0]
-    now, then = (torch.tensor(row, device=window.device).expand(b, -1) for row in (before, after))
-    prediction = network(window, now, actions, past)
-    return SOLVERS[sampling.solver](diffusion, prediction, window, now, then, sampling.eta, draw)
 
 
 def append(network: Network, sampling: Sampling, state: State, clean: Tensor, actions: Tensor) -> None:
@@ -212,33 +205,6 @@ def append(network: Network, sampling: Sampling, state: State, clean: Tensor, ac
         state.context, state.actions = state.context[:, leaving:], state.actions[:, leaving:]
         state.origin = places[:, -1]
         state.kept = state.kept and state.kept.drop(leaving)
-
-
-class Lookback:
-    """The past as the network encodes it: before every denoising step, once per AR step, or once and for all."""
-
-    def __init__(self, network: Network, sampling: Sampling):
-        self.network, self.sampling = network, sampling
-        self.memory: Memory | None = None
-        self.context: Tensor | None = None
-        self.remembered: Any = None
-        self.past: Any = None
-
-    def __call__(self, state: State) -> Any:
-        always = self.sampling.cache == "off"
-        if always or state.memory is not self.memory:
-            self.memory, self.remembered = state.memory, self.network.remember(state.memory)
-            self.context = None
-        if always or state.context is not self.context:
-            self.context = state.context
-            kept = state.kept if self.sampling.cache == "keep" else None
-            known = kept.frames if kept else 0
-            new, driven = state.context[:, known:], state.actions[:, known:]
-            levels = torch.full(new.shape[:2], self.sampling.stabilization, device=new.device)
-            self.past = self.network.look_back(new, levels, driven, state.origin, self.remembered, kept)
-            if self.sampling.cache == "keep":
-                state.kept = self.past
-        return self.past
 
 
 def check(window: Tensor, where: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import tomllib
 from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import Model, fast_half, fill, save
+from . import registry
+from .checkpoint import Model, fast_half, fill, load, save
 from .datasets import Batch, Episodes
 from .diffusion import FlowMatching, euler, logit_normal
 from .errors import CheckpointError, ConfigError, NumericError
 from .generation import begin, choose, generate, given
-from .memory import Memory
+from .memory import Memory, melt
 from .models.codec import Codec, CodecConfig
 from .models.dit import DiTConfig, VideoDiT
 from .muon import Muon
@@ -38,6 +40,7 @@ class TrainConfig:
     data: str = "data/maze"  # folder that `arvdm data make` rendered
     out: str = "runs/maze"  # folder of the run: checkpoint, saved state, metrics, sample sheets
     name: str = "maze"
+    start: str = ""  # checkpoint whose codec it takes and whose weights it begins with; "" for none
     seed: int = 0
     steps: int = 10_000  # optimisation steps of the network
     codec_steps: int = 2_000  # optimisation steps of the codec, before it
@@ -77,11 +80,25 @@ class TrainConfig:
 
 def configure(path: Path, **chosen: Any) -> TrainConfig:
     """Read a training file and put chosen values above it."""
+    return fill(TrainConfig, {**read_values(path), **chosen}, str(path))
+
+
+def read_values(path: Path, depth: int = 0) -> dict[str, Any]:
+    """A training file's values, above those of the file that its `base` names, if it names one."""
     try:
         values = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as TOML: {error}.") from error
-    return fill(TrainConfig, {**values, **chosen}, str(path))
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if not isinstance(base, str) or depth == 8:
+        raise ConfigError(f"{path} has the base {base!r}, which leads to no file.", hint="base names a file beside it.")
+    under = read_values(path.parent / base, depth + 1)
+    for name, value in values.items():
+        both = isinstance(value, dict) and isinstance(under.get(name), dict)
+        under[name] = {**under[name], **value} if both else value
+    return under
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -123,16 +140,36 @@ def train(config: TrainConfig, resume: bool, report: Report) -> Path:
             report(event)
 
         episodes = Episodes(Path(config.data), config.held_out)
-        codec = Codec(config.codec).to(device)
+        source = load(registry.resolve(config.start), device) if config.start else None
+        codec = source.codec if source else Codec(config.codec).to(device)
+        torch.manual_seed(config.seed)  # whatever codec there is, the same network
+        network = VideoDiT(config.network).to(device)
         if "codec" in state:
             codec.load_state_dict(state["codec"])
         else:
-            train_codec(config, codec, episodes, device, tell)
-            state = {"codec": codec.state_dict()}
+            if source:
+                adopt(network, source.network, config.start)
+                state = {"network": network.state_dict(), "step": 0, "seconds": 0.0}
+            else:
+                train_codec(config, codec, episodes, device, tell)
+            state["codec"] = codec.state_dict()
             save_state(out / "state.pt", state)
         codec.eval().requires_grad_(False)
-        episodes.latents = encode_all(codec, episodes, out / "latents.npy", device, tell)
-        return train_network(config, codec, episodes, device, state, out, tell)
+        episodes.latents = encode_all(codec, episodes, Path(config.data), device, tell)
+        return train_network(config, network, codec, episodes, device, state, out, tell)
+
+
+def adopt(network: VideoDiT, source: nn.Module, name: str) -> None:
+    """Take the weights that a network has in common with another; what is its own stays as it is."""
+    own = network.state_dict()
+    taken = {key: weight for key, weight in source.state_dict().items() if key in own}
+    for key, weight in taken.items():
+        if weight.shape != own[key].shape:
+            raise ConfigError(
+                f"{name} cannot be begun with: its {key} is {tuple(weight.shape)}, here it is {tuple(own[key].shape)}.",
+                hint="Give [network] the same shape, or leave out start.",
+            )
+    network.load_state_dict(taken, strict=False)
 
 
 def autocast(device: torch.device) -> Any:
@@ -174,10 +211,15 @@ def decibels(made: Tensor, truth: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def encode_all(codec: Codec, episodes: Episodes, path: Path, device: torch.device, tell: Report) -> np.ndarray:
-    """Latents (episodes, frames, c, h, w) of the whole data set in half precision, kept in a memory-mapped file."""
+def encode_all(codec: Codec, episodes: Episodes, folder: Path, device: torch.device, tell: Report) -> np.ndarray:
+    """Latents (episodes, frames, c, h, w) of the whole data set in half precision, memory-mapped.
+
+    They are kept beside the data, one file a codec, for every run that shares it.
+    """
     c = codec.config
     shape = (*episodes.data.frames.shape[:2], c.channels, c.height // 8, c.width // 8)
+    weights = hashlib.sha256(b"".join(part.cpu().numpy().tobytes() for part in codec.state_dict().values()))
+    path = folder / f"latents-{weights.hexdigest()[:12]}.npy"
     if path.exists():
         kept = np.load(path, mmap_mode="r")
         if kept.shape == shape:
@@ -244,17 +286,24 @@ class Cut:
 
     def memory(self) -> Memory:
         """Compress every group; gradients flow through it."""
-        network, config = self.network, self.network.config
+        network = self.network
         b, groups = self.frames.shape[:2]
-        memory = Memory.empty(b, config.memory_tokens, config.dim, config.actions, self.clip.device)
+        memory = network.forget(b, self.clip.device)
         if groups == 0:
             return memory
         row = torch.arange(b, device=self.clip.device).view(b, 1, 1)
         actions, places = self.all_actions[row, self.frames], self.places[row, self.frames]  # (b, G, g, .)
         tokens = network.compress(self.groups.flatten(0, 1), actions.flatten(0, 1), places.flatten(0, 1))
         # numbered backwards from the context: -1 is the group that left it last
-        numbers = (self.frames[..., 0] - self.reach) // config.group  # (b, G)
-        return Memory(tokens.unflatten(0, (b, groups)), actions.mean(2), places.mean(2), numbers)
+        numbers = (self.frames[..., 0] - self.reach) // network.config.group  # (b, G)
+        instants = groups * memory.instants
+        return replace(
+            memory,
+            tokens=tokens.unflatten(0, (b, groups)),
+            actions=melt(actions.flatten(1, 2), instants),
+            places=melt(places.flatten(1, 2), instants),
+            numbers=numbers,
+        )
 
     def show(self, diffusion: FlowMatching, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The clip as the past of its windows, slightly noised, and the levels (b, f) reported for it."""
@@ -270,9 +319,13 @@ class Cut:
         past = self.network.look_back(shown, reported, self.actions[:, :f], self.origin, remembered)
         window = torch.randn(self.clip[:, :frames].shape, generator=generator).to(self.clip.device)
         driven = self.actions[:, self.context : self.context + frames]
+
+        def predict(noisy: Tensor, levels: Tensor) -> Tensor:
+            return self.network(noisy, levels, driven, past).float()
+
         for m in range(steps):
             now = torch.full(window.shape[:2], 1 - m / steps, device=window.device)
-            window = euler(diffusion, self.network(window, now, driven, past).float(), window, now, now - 1 / steps)
+            window = euler(diffusion, predict, window, now, now - 1 / steps)
         end = self.context + frames
         self.clip = torch.cat((self.clip[:, frames : self.context], window, self.clip[:, end:]), 1)
         slid = self.network.locate(self.actions[:, :frames], self.origin)
@@ -316,6 +369,7 @@ def step_loss(network: VideoDiT, config: TrainConfig, episodes: Episodes, step: 
 
 def train_network(
     config: TrainConfig,
+    network: VideoDiT,
     codec: Codec,
     episodes: Episodes,
     device: torch.device,
@@ -324,17 +378,15 @@ def train_network(
     tell: Report,
 ) -> Path:
     """Fit the network to latents, keeping a moving average of its weights."""
-    torch.manual_seed(config.seed)
-    network = VideoDiT(config.network).to(device)
-    average = deepcopy(network).requires_grad_(False)
-    optimizers_ = optimizers(config, network)
-    begun, spent = 0, 0.0
     if "network" in state:
         network.load_state_dict(state["network"])
+    average = deepcopy(network).requires_grad_(False)
+    optimizers_ = optimizers(config, network)
+    begun, spent = state.get("step", 0), state.get("seconds", 0.0)
+    if begun:
         average.load_state_dict(state["average"])
         for optimizer, saved in zip(optimizers_, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        begun, spent = state["step"], state["seconds"]
     started, running = time.monotonic() - spent, []
     for step in range(begun + 1, config.steps + 1):
         for optimizer, lr in zip(optimizers_, (config.matrix_lr, config.lr), strict=True):
@@ -350,7 +402,8 @@ def train_network(
         for optimizer in optimizers_:
             optimizer.step()
         with torch.no_grad():
-            weight = min(config.ema, (1 + step) / (10 + step))
+            # weights taken from elsewhere are a good average already
+            weight = config.ema if config.start else min(config.ema, (1 + step) / (10 + step))
             torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - weight)
         running.append(loss.item())
         if step % 20 == 0:

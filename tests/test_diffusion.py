@@ -39,6 +39,11 @@ def perfect(diffusion, levels=LEVELS, clean=CLEAN, noise=NOISE):
     return answers[diffusion.prediction]
 
 
+def expert(diffusion, clean=CLEAN, noise=NOISE):
+    """A network without error, as solvers call it."""
+    return lambda noisy, levels: perfect(diffusion, levels, clean, noise)
+
+
 def close(one, other, atol=1e-5):
     torch.testing.assert_close(one, other, rtol=0, atol=atol)
 
@@ -79,7 +84,7 @@ def test_a_step_with_a_perfect_prediction_lands_on_the_path_of_its_noise(diffusi
     noisy = diffusion.add_noise(CLEAN, NOISE, LEVELS)
     for factor in (0.0, 0.3, 1.0):
         after = LEVELS * factor
-        stepped = solver(diffusion, perfect(diffusion), noisy, LEVELS, after)
+        stepped = solver(diffusion, expert(diffusion), noisy, LEVELS, after)
         close(stepped, diffusion.add_noise(CLEAN, NOISE, after), 1e-2 if diffusion.prediction == "epsilon" else 1e-5)
 
 
@@ -90,7 +95,7 @@ def test_steps_from_pure_noise_end_at_the_clean_frame_however_many_there_are(dif
         x = diffusion.add_noise(CLEAN, NOISE, torch.ones(5))
         for before, after in pairwise(1 - m / steps for m in range(steps + 1)):
             now, then = torch.full((2, 5), before), torch.full((2, 5), after)
-            x = solver(diffusion, perfect(diffusion, now), x, now, then)
+            x = solver(diffusion, expert(diffusion), x, now, then)
         close(x, CLEAN, 1e-2 if diffusion.prediction == "epsilon" else 1e-4)
 
 
@@ -98,7 +103,9 @@ def test_steps_from_pure_noise_end_at_the_clean_frame_however_many_there_are(dif
 def test_a_step_to_level_0_ends_at_the_clean_estimate(diffusion):
     answer, levels = torch.randn(CLEAN.shape, generator=GENERATOR), LEVELS.clamp_min(0.01)
     noisy = diffusion.add_noise(CLEAN, NOISE, levels)
-    close(euler(diffusion, answer, noisy, levels, torch.zeros(2, 5)), diffusion.to_clean(answer, noisy, levels))
+    close(
+        euler(diffusion, lambda *_: answer, noisy, levels, torch.zeros(2, 5)), diffusion.to_clean(answer, noisy, levels)
+    )
 
 
 @every_diffusion
@@ -108,15 +115,35 @@ def test_a_frame_whose_level_does_not_change_stays_whatever_the_network_says(dif
     for level in (0.01, 0.5, 1.0):
         levels = torch.full((2, 5), level)
         noisy = diffusion.add_noise(CLEAN, NOISE, levels)
-        close(solver(diffusion, answer, noisy, levels, levels), noisy, 1e-4)
+        close(solver(diffusion, lambda *_: answer, noisy, levels, levels), noisy, 1e-4)
 
 
 @every_diffusion
 @every_solver
 def test_a_clean_frame_stays_whatever_the_network_says(diffusion, solver):
     answer, levels = torch.randn(CLEAN.shape, generator=GENERATOR), torch.zeros(2, 5)
-    close(solver(diffusion, answer, CLEAN, levels, levels), CLEAN)
-    assert torch.isfinite(ddim(diffusion, answer, CLEAN, levels, levels, 1.0, lambda: NOISE)).all()
+    close(solver(diffusion, lambda *_: answer, CLEAN, levels, levels), CLEAN)
+    assert torch.isfinite(ddim(diffusion, lambda *_: answer, CLEAN, levels, levels, 1.0, lambda: NOISE)).all()
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("ddim", 1), ("heun", 2)])
+def test_the_error_of_a_solver_falls_with_its_order(solver, order):
+    flow, spread = FlowMatching("x0"), 0.5  # clean frames of this standard deviation, for which all is known
+
+    def size(levels):  # of a noisy frame
+        return ((1 - levels) ** 2 * spread**2 + levels**2).sqrt()
+
+    def best(noisy, levels):
+        return per_frame((1 - levels) * spread**2 / size(levels) ** 2, noisy) * noisy
+
+    errors = []
+    for steps in (16, 32):
+        x = torch.ones(1, 1, 1, 1, 1, dtype=torch.float64)
+        rows = torch.linspace(1, 0.2, steps + 1, dtype=torch.float64).view(-1, 1, 1)
+        for before, after in pairwise(rows):
+            x = SOLVERS[solver](flow, best, x, before, after)
+        errors.append((x.flatten() - size(rows[-1]).flatten()).abs().item())
+    assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.2)
 
 
 @pytest.mark.parametrize("diffusion", [FlowMatching("v"), DDPM("v"), DDPM("v", betas="linear")])
@@ -127,7 +154,7 @@ def test_noise_renewed_on_the_way_leaves_frames_as_noisy_as_their_level(diffusio
     for before, after in ((1.0, 0.6), (0.6, 0.3), (0.5, 0.0)):
         now, then = torch.full((1, 4000), before), torch.full((1, 4000), after)
         noisy = diffusion.add_noise(clean, noise, now)
-        stepped = ddim(diffusion, perfect(diffusion, now, clean, noise), noisy, now, then, eta, lambda: fresh)
+        stepped = ddim(diffusion, expert(diffusion, clean, noise), noisy, now, then, eta, lambda: fresh)
         sigma = diffusion.scales(then)[1][0, 0]
         assert stepped.std() == pytest.approx(sigma.item(), rel=0.05, abs=1e-6)
         if after:  # with eta it is other noise, by as much
@@ -140,7 +167,7 @@ def test_the_full_share_of_renewed_noise_samples_the_posterior_of_the_chain():
     alpha, sigma = diffusion.scales(before)
     alpha_then, sigma_then = diffusion.scales(after)
     zeros, ones = torch.zeros(1, 1, 1, 1, 1), torch.ones(1, 1, 1, 1, 1)
-    stepped = ddim(diffusion, zeros, zeros, before, after, 1.0, lambda: ones)
+    stepped = ddim(diffusion, lambda *_: zeros, zeros, before, after, 1.0, lambda: ones)
     beta = 1 - (alpha / alpha_then).square()
     close(stepped.flatten(), sigma_then / sigma * beta.sqrt())
 

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import MOVES, latents, model, network, remember, track
+from tiny import MOVES, WAYS, latents, model, network, remember, track
 
 from arvdm_cli.errors import ConfigError
-from arvdm_cli.memory import Memory
 from arvdm_cli.models import MODELS
 from arvdm_cli.models.codec import Codec
 from arvdm_cli.models.dit import DiTConfig
@@ -53,9 +52,9 @@ class Scene:
         return self.predict()
 
 
-@pytest.fixture(scope="module")
-def scene():
-    return Scene(network())
+@pytest.fixture(scope="module", params=WAYS.values(), ids=WAYS)
+def scene(request):
+    return Scene(network(slots=3, **request.param))
 
 
 def changed(x, *index):
@@ -97,9 +96,9 @@ def test_the_window_is_driven_by_levels_and_actions(scene, part):
 @torch.no_grad()
 def test_a_context_frame_sees_the_frames_up_to_itself_and_none_after(scene, frame):
     n = 4  # tokens of a frame
-    before = scene.replace(memory=scene.memory).past().keys
+    before = scene.past().keys
     after = scene.replace(context=changed(scene.context, 0, frame)).past().keys
-    memory = len(scene.memory) * n
+    memory = before[0][0].shape[2] - 4 * n
     for block, (one, other) in enumerate(zip(before, after, strict=True)):
         for was, now in zip(one, other, strict=True):
             unlike = (was - now).abs().amax((0, 1, 3)) > 1e-5  # (memory and context tokens,)
@@ -112,6 +111,14 @@ def test_a_context_frame_sees_the_frames_up_to_itself_and_none_after(scene, fram
 @pytest.mark.parametrize("slot", range(3))
 @torch.no_grad()
 def test_a_group_of_memory_sees_itself_alone(scene, slot):
+    if scene.net.config.fusion == "channel-concat":
+        before, after = (
+            scene.net.remember(memory)[0].unflatten(1, (3, -1))
+            for memory in (scene.memory, replace(scene.memory, tokens=changed(scene.memory.tokens, 0, slot)))
+        )
+        unlike = (before - after).abs().amax((0, 2, 4)) > 1e-5  # (groups, tokens)
+        assert unlike[slot].all() and not unlike[[s for s in range(3) if s != slot]].any()
+        return
     before = scene.net.remember(scene.memory)
     after = scene.net.remember(replace(scene.memory, tokens=changed(scene.memory.tokens, 0, slot)))
     for one, other in zip(before, after, strict=True):
@@ -140,8 +147,7 @@ def test_nothing_before_the_window_is_changed_by_a_prediction(scene):
 
 
 def empty(scene):
-    config = scene.net.config
-    return Memory.empty(1, config.memory_tokens, config.dim, config.actions)
+    return scene.net.forget(1, "cpu")
 
 
 def test_emptied_memory_equals_none(scene):
@@ -201,11 +207,11 @@ def test_where_memory_was_made_does_matter(scene, offset):
 
 
 def test_a_group_shrinks_to_the_same_tokens_wherever_it_was_seen(scene):
-    actions, frames = track(4, 1), latents(4, 1)
+    actions, frames = track(2, 1), latents(2, 1)
     places = scene.net.locate(actions, torch.zeros(1, 3))
     with torch.no_grad():
         here, there = (scene.net.compress(frames, actions, places + torch.tensor((dx, dx, 0.0))) for dx in (0.0, 9.5))
-    assert here.shape == (1, 4, 64)
+    assert here.shape == (1, *scene.net.config.memory_shape[1:])
     close(here, there, atol=1e-4)
 
 
@@ -335,9 +341,10 @@ def test_where_moves_are_unknown_every_frame_stands_at_the_origin():
 
 @pytest.mark.parametrize("groups", [0, 3])
 @pytest.mark.parametrize(("frames", "made", "size"), [(7, 6, 2), (6, 6, 3), (5, 3, 1), (4, 4, 4), (6, 4, 4)])
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @torch.no_grad()
-def test_many_windows_rehearsed_at_once_are_predicted_as_each_alone(frames, made, size, groups):
-    net, first = network(), frames - made
+def test_many_windows_rehearsed_at_once_are_predicted_as_each_alone(frames, made, size, groups, way):
+    net, first = network(**way), frames - made
     memory, origin = remember(net, groups, batch=2)
     clean, noisy, actions = latents(frames, 1, 2), latents(made, 2, 2), track(frames, 3, 2)
     generator = torch.Generator().manual_seed(4)
@@ -352,15 +359,16 @@ def test_many_windows_rehearsed_at_once_are_predicted_as_each_alone(frames, made
 
 
 @pytest.mark.parametrize("moves", [MOVES, ()], ids=["moves known", "moves unknown"])
-def test_gradients_reach_every_weight_also_through_memory(moves):
-    net = network(moves=moves)
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_gradients_reach_every_weight_also_through_memory(moves, way):
+    net = network(moves=moves, **way)
     memory, origin = remember(net, 2)
     unknown = track(3, 4) * torch.tensor([1.0, 0.0, 1.0]).view(1, 3, 1)
     past = net.look_back(latents(4, 3), torch.full((1, 4), 0.02), track(4, 3), origin, net.remember(memory))
     net(latents(3, 4), torch.rand(1, 3), unknown, past).square().mean().backward()
     for name, weight in net.named_parameters():
         # a group has no level: the norms that shrink it are driven by their biases alone
-        if not (name.startswith("compression.") and name.endswith(".drive.1.weight")):
+        if way["compression"] != "joint" or not name.startswith("compression.") or not name.endswith("drive.1.weight"):
             assert weight.grad is not None and weight.grad.abs().sum() > 0, name
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny import (
     SCHEDULES,
+    WAYS,
     Film,
     Recorder,
     begin,
@@ -23,7 +24,7 @@ from tiny import (
 from arvdm_cli.diffusion import DDPM, FlowMatching
 from arvdm_cli.errors import ConfigError, NumericError
 from arvdm_cli.generation import given
-from arvdm_cli.memory import Memory
+from arvdm_cli.memory import EVICTIONS, Memory
 from arvdm_cli.sampler import Noise, Sampling, append, start, stream
 from arvdm_cli.schedules import fifo, next_frame, outpainting, pyramid, rolling
 
@@ -239,7 +240,7 @@ def same(one, other, atol=0.0):
 def test_over_200_ar_steps_the_state_does_not_grow(cache):
     schedule, sampling = rolling(2, 3, 1), Sampling(context=2, slots=3, group=2, init_steps=1, cache=cache)
     net = network(depth=1)
-    memory = Memory.empty(1, net.config.memory_tokens, net.config.dim, 5)
+    memory = net.forget(1, "cpu")
     state = start(net, sampling, latents(1), track(1), memory)
     noise = Noise(0, 1, (2, 4, 4))
     chunks = stream(net, FlowMatching(), schedule, sampling, state, noise, lambda first, count: track(count, first))
@@ -277,7 +278,7 @@ def dream(schedule, sampling, seed=3, batch=1, prompt=9, net=None):
     clips = [seed + i for i in range(batch)]
     shown = torch.cat([latents(prompt, clip) for clip in clips])
     driven = torch.cat([track(prompt + 60, clip) for clip in clips])
-    memory = Memory.empty(batch, net.config.memory_tokens, net.config.dim, 5)
+    memory = net.forget(batch, "cpu")
     state = start(net, sampling, shown, driven[:, :prompt], memory)
     return state, wake(schedule, sampling, state, seed, batch, prompt, net)
 
@@ -295,6 +296,24 @@ def test_encoding_the_past_once_per_ar_step_gives_the_same_frames_as_encoding_it
     exact, off = (take(dream(schedule, replace(sampling, cache=cache))[1], 9) for cache in ("exact", "off"))
     assert torch.equal(exact, off)
     assert exact.std() > 0.1
+
+
+@pytest.mark.parametrize("eviction", EVICTIONS)
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_whatever_way_memory_takes_encoding_it_once_per_change_equals_encoding_it_every_time(way, eviction, tmp_path):
+    sampling = replace(SHORT, eviction=eviction)
+    net = network(slots=3, **way)
+    exact, off = (
+        take(dream(FEW["rolling"], replace(sampling, cache=cache), net=net)[1], 12) for cache in ("exact", "off")
+    )
+    assert torch.equal(exact, off)
+
+    state, chunks = dream(FEW["rolling"], sampling, net=net)
+    begun = take(chunks, 6)
+    store(state, tmp_path / "state.pt")
+    went_on = wake(FEW["rolling"], sampling, restore(tmp_path / "state.pt"), net=net)
+    assert torch.equal(torch.cat((begun, take(went_on, 6)), 1), exact)
+    assert len(state.memory) == 3 and state.memory.count > 3  # something was evicted
 
 
 @pytest.mark.parametrize("schedule", FEW.values(), ids=FEW)

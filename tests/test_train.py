@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tiny import render
 
 from arvdm_cli.cli.train import overrides
 from arvdm_cli.errors import UsageError
@@ -43,6 +44,28 @@ def test_a_run_is_never_overwritten_unasked(arvdm, tmp_path):
     (tmp_path / "state.pt").write_text("precious")
     assert arvdm("train", tmp_path / "run.toml").exit_code == 10
     assert (tmp_path / "state.pt").read_text() == "precious"
+
+
+def test_runs_are_made_in_turn_and_those_that_are_finished_are_left_as_they_are(arvdm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    render(tmp_path / "data")
+    small = {"depth": 1, "dim": 64, "condition": 16, "memory_tokens": 4, "channels": 2, "height": 4, "width": 4}
+    lines = [f"{key} = {value}" for key, value in small.items()]
+    base = ['data = "data"', "steps = 1", "codec_steps = 1", "held_out = 1", "frames = 24", "[network]", *lines]
+    codec = ["[codec]", "channels = 2", "height = 32", "width = 32", "fine = 8", "coarse = 8", "decoder_blocks = 1"]
+    (tmp_path / "base.toml").write_text("\n".join(base + codec))
+    for name in "ab":
+        (tmp_path / f"{name}.toml").write_text(f'base = "base.toml"\nname = "{name}"\nout = "runs/{name}"\n')
+    first = arvdm("train", "a.toml", "--steps", "1")
+    assert first.exit_code == 0, first.stderr
+    before = (tmp_path / "runs" / "a" / "state.pt").read_bytes()
+    assert arvdm("train", "a.toml", "b.toml").exit_code == 10
+    both = arvdm("train", "a.toml", "b.toml", "--resume", "--json")
+    assert both.exit_code == 0, both.stderr
+    assert [run["checkpoint"] for run in json.loads(both.stdout)["runs"]] == ["runs/a/checkpoint", "runs/b/checkpoint"]
+    assert (tmp_path / "runs" / "a" / "state.pt").read_bytes() == before
+    assert arvdm("train", "a.toml", "a.toml", "--resume").exit_code == 2
+    assert arvdm("train", "--steps", "1").exit_code == 2
 
 
 def test_the_shipped_model_is_listed_and_described(arvdm):

@@ -26,6 +26,7 @@ from arvdm_cli.training import (
     TrainConfig,
     configure,
     draw_levels,
+    encode_all,
     load_state,
     optimizers,
     speed,
@@ -109,7 +110,7 @@ def test_a_run_draws_a_sheet_of_held_out_frames_whenever_it_saves(run):
 def test_the_network_learns_from_the_codecs_own_latents(run, data):
     out, _ = run
     codec = checkpoint.load(out / "checkpoint").codec
-    kept = np.load(out / "latents.npy")
+    kept = encoded(run, data)
     assert kept.shape == (EPISODES, FRAMES, 2, 4, 4) and kept.dtype == np.float16
     frames = to_tensor(np.load(data / "frames.npy")[-1]).unsqueeze(0)
     with torch.no_grad():
@@ -121,6 +122,17 @@ def test_the_checkpoint_holds_the_moving_average_not_the_last_weights(run):
     for name, weight in network.state_dict().items():
         assert torch.equal(weight, state["average"][name].half().float())
     assert any(not torch.equal(weight, state["network"][name]) for name, weight in state["average"].items())
+
+
+def encoded(run, data):
+    """The latents that a run has left beside its data."""
+    codec = checkpoint.load(run[0] / "checkpoint").codec
+    codec.load_state_dict(load_state(run[0] / "state.pt")["codec"])  # before it was rounded to half precision
+    return encode_all(codec, Episodes(data, HELD_OUT), data, torch.device("cpu"), unheard)
+
+
+def unheard(event):
+    raise AssertionError("nothing is left to encode")
 
 
 class Stopped(Exception):
@@ -139,7 +151,8 @@ def stopped(event, step):
 
 @pytest.mark.parametrize(("event", "step"), [("held-out", 2), ("encode", 0)])
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(run, data, tmp_path, event, step):
-    config = configured(data, tmp_path / "run")
+    own = shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("latents-*"))
+    config = configured(own, tmp_path / "run")
     with pytest.raises(Stopped):
         train(config, False, stopped(event, step))
     train(config, True, quiet)
@@ -234,6 +247,53 @@ def test_what_does_not_fit_in_a_file_is_named(tmp_path, text, named):
     with pytest.raises(ConfigError, match=named) as caught:
         configure(tmp_path / "run.toml")
     assert caught.value.code == 2
+
+
+def test_a_file_stands_above_its_base_table_by_table(tmp_path):
+    (tmp_path / "base.toml").write_text("steps = 7\nlr = 1\n[network]\ndim = 64\ndepth = 3\n")
+    (tmp_path / "run.toml").write_text('base = "base.toml"\nlr = 2\n[network]\ndepth = 4\n')
+    config = configure(tmp_path / "run.toml")
+    assert (config.steps, config.lr, config.network.dim, config.network.depth) == (7, 2.0, 64, 4)
+
+
+@pytest.mark.parametrize("base", ['"run.toml"', '"none.toml"', "7"])
+def test_a_base_that_leads_nowhere_is_named(tmp_path, base):
+    (tmp_path / "run.toml").write_text(f"base = {base}")
+    with pytest.raises(ConfigError, match=base.strip('"')):
+        configure(tmp_path / "run.toml")
+
+
+def test_the_networks_of_the_family_have_about_as_many_weights_and_differ_in_their_memory_alone():
+    files = sorted((Path(__file__).parents[1] / "examples" / "networks").glob("[!f]*.toml"))
+    configs = [configure(path) for path in files]
+    assert [config.name for config in configs] == [path.stem for path in files]
+    sizes = [sum(weight.numel() for weight in VideoDiT(config.network).parameters()) for config in configs]
+    assert max(sizes) <= 1.1 * min(sizes)
+    ways = {(config.network.fusion, config.network.compression) for config in configs}
+    assert len(ways) == len(files) >= 6
+    alike = {"name", "out", "network", "sampling"}
+    shared = [{k: v for k, v in asdict(config).items() if k not in alike} for config in configs]
+    assert all(one == shared[0] for one in shared)
+
+
+def test_a_run_that_starts_from_a_checkpoint_takes_its_codec_and_the_weights_they_share(run, data, tmp_path):
+    config = configured(data, tmp_path / "run", start=str(run[0] / "checkpoint"), steps=1, matrix_lr=0.0, lr=0.0)
+    config = replace(config, network=replace(config.network, fusion="cross-attention", compression="none"))
+    events = []
+    train(config, False, events.append)
+    assert not [event for event in events if event["event"] == "codec"]
+    begun, source = (checkpoint.load(folder / "checkpoint") for folder in (tmp_path / "run", run[0]))
+    assert all(torch.equal(w, begun.codec.state_dict()[name]) for name, w in source.codec.state_dict().items())
+    own, theirs = begun.network.state_dict(), source.network.state_dict()
+    assert {name.split(".")[0] for name in own.keys() - theirs.keys()} == {"fusion"}
+    assert {name.split(".")[0] for name in theirs.keys() - own.keys()} == {"compression"}
+    assert all(torch.equal(own[name], theirs[name]) for name in own.keys() & theirs.keys())
+
+
+def test_a_start_of_another_shape_is_named(run, data, tmp_path):
+    config = configured(data, tmp_path, start=str(run[0] / "checkpoint"))
+    with pytest.raises(ConfigError, match=r"embed\.weight is \(64, 16\), here it is \(128, 16\)"):
+        train(replace(config, network=replace(config.network, dim=128)), False, quiet)
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -348,7 +408,7 @@ def test_training_shows_the_network_the_past_as_sampling_does(run, data, moves):
     torch.manual_seed(0)
     model.network = VideoDiT(replace(config.network, moves=moves))
     episodes = Episodes(data, HELD_OUT)
-    episodes.latents = np.load(run[0] / "latents.npy")
+    episodes.latents = encoded(run, data)
     batch = only(drawn(episodes, count=400, context=6, window=8, revisit=0.0, turn=0.0), first=12)
     assert torch.equal(batch.frames[0], torch.arange(12).view(3, 4))
     cut = Cut(model.network, config, batch, 6, torch.Generator().manual_seed(0))
@@ -388,7 +448,7 @@ def only(batch, first):
 def test_frames_the_network_made_itself_take_the_place_of_the_context_and_the_clip_slides_past(run, data):
     config = still(data)
     network, episodes = VideoDiT(config.network), Episodes(data, HELD_OUT)
-    episodes.latents = np.load(run[0] / "latents.npy")
+    episodes.latents = encoded(run, data)
     batch = episodes.draw(np.random.default_rng(0), 5, 6, 4, 8, 2, 4, 0.5)
     cut = Cut(network, config, batch, 6, torch.Generator().manual_seed(0))
     cut.replace_by_own(config.diffusion, 4, 2, torch.Generator().manual_seed(1))
@@ -405,7 +465,7 @@ def test_frames_the_network_made_itself_take_the_place_of_the_context_and_the_cl
 def test_dropped_actions_are_unknown_everywhere_in_a_clip(run, data):
     config = replace(still(data), drop_actions=1.0)
     network, episodes = VideoDiT(config.network), Episodes(data, HELD_OUT)
-    episodes.latents = np.load(run[0] / "latents.npy")
+    episodes.latents = encoded(run, data)
     batch = episodes.draw(np.random.default_rng(0), 5, 6, 0, 8, 2, 4, 0.5)
     cut = Cut(network, config, batch, 6, torch.Generator().manual_seed(0))
     assert not cut.actions.any() and not cut.memory().actions.any() and not cut.places.any() and not cut.origin.any()
@@ -414,7 +474,7 @@ def test_dropped_actions_are_unknown_everywhere_in_a_clip(run, data):
 def test_a_steps_loss_depends_on_its_seed_and_number_alone(run, data):
     config = configured(data, "")
     episodes = Episodes(data, HELD_OUT)
-    episodes.latents = np.load(run[0] / "latents.npy")
+    episodes.latents = encoded(run, data)
     network = VideoDiT(config.network)
     for step in (1, 3, 4):
         losses = []

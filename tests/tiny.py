@@ -12,7 +12,9 @@ from arvdm_cli.diffusion import FlowMatching
 from arvdm_cli.mazes import World
 from arvdm_cli.memory import Memory
 from arvdm_cli.models.codec import Codec, CodecConfig
+from arvdm_cli.models.compress import COMPRESSIONS
 from arvdm_cli.models.dit import DiTConfig, Past, VideoDiT
+from arvdm_cli.models.fusion import FUSIONS
 from arvdm_cli.sampler import Noise, Sampling, State, start, stream
 from arvdm_cli.schedules import fifo, next_frame, outpainting, pyramid, rolling, shift
 
@@ -127,10 +129,17 @@ class Recorder:
         self.looks.append(Seen(context, levels, actions, origin, remembered, kept))
         return self.looks[-1]
 
+    def forget(self, batch, device):
+        return Memory.empty(batch, 1, 2, 3)
+
+    def skip(self, past, frames, actions):
+        return past
+
     def __call__(self, window, levels, actions, past):
         self.calls.append(Call(window, levels, actions, past))
         first = int(actions[0, 0, 0]) - 1
         clean = self.film.latents[:, first : first + window.shape[1]]
+        clean = clean.repeat(window.shape[0] // clean.shape[0], 1, 1, 1, 1)  # guidance asks of more clips at once
         alpha, sigma = self.diffusion.spread(levels, window)
         noise = (window - alpha * clean) / sigma.clamp_min(1e-6)
         answers = {"x0": clean, "velocity": noise - clean, "v": alpha * noise - sigma * clean, "epsilon": noise}
@@ -160,9 +169,18 @@ def take(chunks, frames):
 # A network with weights
 
 
+WAYS = {  # for past frames to enter, and to shrink
+    f"{fusion}, {compression}": {"fusion": fusion, "compression": compression}
+    for fusion in FUSIONS
+    for compression in COMPRESSIONS
+    if fusion != "none"
+}
+
+
 def network(seed=0, **config):
     """A VideoDiT all of whose weights are at work."""
     shape = {"channels": 2, "height": 4, "width": 4, "dim": 64, "depth": 2, "condition": 16, "memory_tokens": 4}
+    shape["group"] = 2
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         made = VideoDiT(DiTConfig(**(shape | {"moves": MOVES} | config)))
@@ -194,10 +212,9 @@ def latents(frames, seed=0, batch=1):
     return torch.randn(batch, frames, 2, 4, 4, generator=torch.Generator().manual_seed(seed))
 
 
-def remember(net, groups, seed=0, batch=1, group=4):
+def remember(net, groups, seed=0, batch=1):
     """Memory of random groups of frames, one after the other."""
-    config = net.config
-    memory, origin = Memory.empty(batch, config.memory_tokens, config.dim, config.actions), torch.zeros(batch, 3)
+    group, memory, origin = net.config.group, net.forget(batch, "cpu"), torch.zeros(batch, 3)
     for number in range(groups):
         actions = track(group, seed + number, batch)
         places = net.locate(actions, origin)

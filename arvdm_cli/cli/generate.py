@@ -46,11 +46,18 @@ def generate(
     steps: Annotated[int | None, Option(min=1, help="Denoising steps; what they count, `arvdm schedule` says.")] = None,
     chunk: Annotated[int | None, Option(min=1, help="Frames that become clean in one AR step.")] = None,
     init_steps: Annotated[int | None, Option(min=1, help="Denoising steps of the initialization stage.")] = None,
-    solver: Annotated[str | None, Option(help="euler or ddim.")] = None,
+    solver: Annotated[str | None, Option(help="euler, ddim, or heun, which calls the network twice a step.")] = None,
     eta: Annotated[float | None, Option(help="Share of the noise that ddim renews at every step, 0 to 1.")] = None,
     shift: Annotated[float | None, Option(help="Above 1, frames stay noisy for longer.")] = None,
+    guidance: Annotated[float | None, Option(help="Above 1, actions are obeyed more; costs a second clip.")] = None,
+    history_guidance: Annotated[float | None, Option(help="Above 1, memory counts more; costs a second call.")] = None,
+    views: Annotated[
+        str | None, Option(help="Show a long window whole, or by partition or lookahead, as FIFO-Diffusion does.")
+    ] = None,
+    view: Annotated[int | None, Option(min=1, help="Frames of one view.")] = None,
     context: Annotated[int | None, Option(min=0, help="Clean frames before the window.")] = None,
     memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
+    eviction: Annotated[str | None, Option(help="stride, oldest or sink: which group leaves a full memory.")] = None,
     cache: Annotated[
         str | None, Option(help="exact, off or keep: encode the past once per AR step, at every step, or once for all.")
     ] = None,
@@ -94,8 +101,13 @@ def generate(
         solver=solver,
         eta=eta,
         shift=shift,
+        guidance=guidance,
+        history_guidance=history_guidance,
+        views=views,
+        view=view,
         context=context,
         slots=memory_slots,
+        eviction=eviction,
         cache=cache,
     )
     trained = loaded.card.get("presets", [])

@@ -4,7 +4,6 @@ import ast
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from typer import Argument, Option
 
 from ..errors import OutputExistsError, UsageError
@@ -13,31 +12,43 @@ from .console import printable, progress, say, settings, write_json
 
 
 def train(
-    ctx: typer.Context,
-    config: Annotated[Path, Argument(help="A training file in TOML.")],
-    resume: Annotated[bool, Option("--resume", help="Go on from the run's last saved state.")] = False,
+    words: Annotated[
+        list[str], Argument(metavar="CONFIG...", help="Training files in TOML, one run each; then --key value.")
+    ],
+    resume: Annotated[
+        bool, Option("--resume", help="Go on from each run's last saved state; begin those that have none.")
+    ] = False,
     yes: Annotated[bool, Option("--yes", "-y", help="Start anew over an existing run.")] = False,
 ):
-    """Train a model; `--key value` puts any key of the file to another value."""
+    """Train models in turn; `--key value` puts any key of their files to another value."""
     from ..training import configure
     from ..training import train as run
 
-    chosen = configure(config, **overrides(ctx.args))
-    folder = Path(chosen.out)
-    if (folder / "state.pt").exists() and not resume and not yes:
-        raise OutputExistsError(f"{folder} holds a run.", hint="--resume goes on with it, -y starts anew.")
-    with progress("step", chosen.steps) as report:
+    flags = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
+    plans = [configure(Path(file), **overrides(words[flags:])) for file in words[:flags]]
+    if not plans:
+        raise UsageError("No training file is given.", hint="arvdm train examples/train-maze.toml")
+    for plan in plans:
+        if (Path(plan.out) / "state.pt").exists() and not resume and not yes:
+            raise OutputExistsError(f"{plan.out} holds a run.", hint="--resume goes on with it, -y starts anew.")
+    if len({plan.out for plan in plans}) < len(plans):
+        raise UsageError("Two of these runs have one and the same folder.", hint="Each file needs an `out` of its own.")
+    runs = []
+    for plan in plans:
+        with progress("step", plan.steps) as report:
 
-        def show(event: dict[str, Any]):
-            if event["event"] == "step":
-                report(event["step"] - 1, loss=event["loss"])
-            else:
-                say(", ".join(f"{name} {value}" for name, value in event.items()))
+            def show(event: dict[str, Any], report: Any = report) -> None:
+                if event["event"] == "step":
+                    report(event["step"] - 1, loss=event["loss"])
+                else:
+                    say(", ".join(f"{name} {value}" for name, value in event.items()))
 
-        made = run(chosen, resume, show)
+            made = run(plan, resume and ((Path(plan.out) / "state.pt").exists() or len(plans) == 1), show)
+        runs.append({"checkpoint": str(made), "steps": plan.steps})
+        if not settings.json:
+            stdout.print(f"checkpoint in {printable(str(made))}", soft_wrap=True)
     if settings.json:
-        return write_json({"checkpoint": str(made), "steps": chosen.steps})
-    stdout.print(f"checkpoint in {printable(str(made))}", soft_wrap=True)
+        write_json({"runs": runs})
 
 
 def overrides(args: list[str]) -> dict[str, Any]:

@@ -13,48 +13,119 @@ if TYPE_CHECKING:
     from .dit import DiTConfig
 
 
-class Joint(nn.Module):
-    """Read the frame tokens and action tokens of a group together and leave a coarse grid of tokens.
+class Uncompressed(nn.Module):
+    """Keep every frame of a group as its latents, cut into tokens."""
 
-    Source: Meta-ARVDM, arXiv 2503.10704v2, joint compression.
-    """
+    def __init__(self, config: DiTConfig):
+        super().__init__()
+        self.config = config
+
+    @staticmethod
+    def shape(config: DiTConfig) -> tuple[int, int, int]:
+        """Instants, tokens and features per token of a group."""
+        rows, columns = config.grid
+        return config.group, config.group * rows * columns, config.token_features
+
+    def forward(self, latents: Tensor, actions: Tensor, places: Tensor) -> Tensor:
+        """Tokens (b, g * n, c * p * p) of one group: latents (b, g, c, h, w)."""
+        return self.config.patchify(latents).flatten(1, 2)
+
+
+class Compression(nn.Module):
+    """A small transformer that reads a group's frames and a coarse grid laid over them, of which it leaves the grid."""
 
     def __init__(self, config: DiTConfig):
         super().__init__()
         self.config = config
         self.frame = nn.Linear(config.token_features, config.dim)
-        self.action = nn.Linear(config.actions, config.dim)
         self.grid = nn.Parameter(torch.zeros(config.memory_tokens, config.dim))
-        self.blocks = nn.ModuleList(Block(config.dim, config.condition) for _ in range(config.compress_depth))
+        self.blocks = nn.ModuleList(
+            Block(config.dim, config.condition, config.compress_mlp) for _ in range(config.compress_depth)
+        )
+
+    @staticmethod
+    def shape(config: DiTConfig) -> tuple[int, int, int]:
+        """Instants, tokens and features per token of a group."""
+        return 1, config.memory_tokens, config.dim
+
+    def embed(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Frame tokens (b, g * n, d) of latents (b, g, c, h, w), and the coarse grid (b, k, d) over their mean."""
+        frames = self.frame(self.config.patchify(latents).to(self.frame.weight))  # (b, g, n, d)
+        side = self.config.memory_side
+        coarse = frames.mean(1).transpose(1, 2).unflatten(2, self.config.grid)  # (b, d, rows, columns)
+        coarse = nn.functional.adaptive_avg_pool2d(coarse, side).flatten(2).transpose(1, 2)  # (b, k, d)
+        return frames.flatten(1, 2), coarse + self.grid
+
+    def positions(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where frame tokens, frames and the grid stand, seen from a group's middle: (b, n, axes) each.
+
+        places: (b, g, 3)
+        """
+        b, g = places.shape[:2]
+        times = torch.arange(g, device=places.device, dtype=torch.float32).expand(b, g) - (g - 1) / 2
+        here = places - places.mean(1, keepdim=True)
+        side = self.config.memory_side
+        return (
+            self.config.positions(times, here, self.config.grid),
+            self.config.positions(times, here, (1, 1)),
+            self.config.positions(times.mean(1, keepdim=True), here.mean(1, keepdim=True), (side, side)),
+        )
+
+    def run(self, tokens: Tensor, condition: Tensor, positions: Tensor) -> Tensor:
+        """The grid's tokens (b, k, d), last of (b, f, n, d), after all blocks, driven by (b, f, condition)."""
+        angles = rotary_angles(positions)
+        for block in self.blocks:
+            tokens, _ = block(tokens, condition, angles)
+        return tokens.flatten(1, 2)[:, -self.config.memory_tokens :]
+
+
+class Joint(Compression):
+    """Read the frame tokens and action tokens of a group together.
+
+    Source: Meta-ARVDM, arXiv 2503.10704v2, joint compression.
+    """
+
+    def __init__(self, config: DiTConfig):
+        super().__init__(config)
+        self.action = nn.Linear(config.actions, config.dim)
 
     def forward(self, latents: Tensor, actions: Tensor, places: Tensor) -> Tensor:
         """Tokens (b, k, d) of one group: latents (b, g, c, h, w), actions (b, g, a), places (b, g, 3)."""
-        config = self.config
-        b, g = latents.shape[:2]
-        frames = self.frame(config.patchify(latents).to(self.frame.weight))  # (b, g, n, d)
-        side = round(config.memory_tokens**0.5)
-        coarse = frames.mean(1).transpose(1, 2).unflatten(2, config.grid)  # (b, d, rows, columns)
-        coarse = nn.functional.adaptive_avg_pool2d(coarse, side).flatten(2).transpose(1, 2) + self.grid  # (b, k, d)
-        tokens = torch.cat(
-            (frames.flatten(1, 2), self.action(actions.to(self.action.weight)), coarse), dim=1
-        )  # (b, g * n + g + k, d)
+        frames, coarse = self.embed(latents)
+        tokens = torch.cat((frames, self.action(actions.to(self.action.weight)), coarse), 1)  # (b, g * n + g + k, d)
+        still = tokens.new_zeros(tokens.shape[0], 1, self.config.condition)
+        return self.run(tokens.unsqueeze(1), still, torch.cat(self.positions(places), 1))
 
-        times = torch.arange(g, device=latents.device, dtype=torch.float32).expand(b, g) - (g - 1) / 2
-        middle = places.mean(1, keepdim=True)
-        here = places - middle
-        positions = torch.cat(
+
+class Modulated(Compression):
+    """Read the frame tokens of a group only; each frame's action drives the norms of its tokens.
+
+    Source: Meta-ARVDM, arXiv 2503.10704v2, modulated compression.
+    """
+
+    def __init__(self, config: DiTConfig):
+        super().__init__(config)
+        self.action = nn.Linear(config.actions, config.condition)
+
+    def forward(self, latents: Tensor, actions: Tensor, places: Tensor) -> Tensor:
+        """Tokens (b, k, d) of one group: latents (b, g, c, h, w), actions (b, g, a), places (b, g, 3)."""
+        frames, coarse = self.embed(latents)
+        condition = self.action(actions.to(self.action.weight))  # (b, g, condition)
+        rows, columns = self.config.grid
+        each = torch.cat(
             (
-                config.positions(times, here, config.grid),
-                config.positions(times, here, (1, 1)),
-                config.positions(times.mean(1, keepdim=True), here.mean(1, keepdim=True), (side, side)),
+                condition.repeat_interleave(rows * columns, 1),
+                condition.mean(1, keepdim=True).expand(-1, self.config.memory_tokens, -1),
             ),
-            dim=1,
-        )
-        angles = rotary_angles(positions)
-        x, still = tokens.unsqueeze(1), tokens.new_zeros(b, 1, config.condition)
-        for block in self.blocks:
-            x, _ = block(x, still, angles)
-        return x[:, 0, -config.memory_tokens :]
+            1,
+        )  # (b, g * n + k, condition)
+        of_frames, _, of_grid = self.positions(places)
+        tokens = torch.cat((frames, coarse), 1).unsqueeze(2)  # (b, g * n + k, 1, d), each with a drive of its own
+        return self.run(tokens, each, torch.cat((of_frames, of_grid), 1))
 
 
-COMPRESSIONS: dict[str, type[nn.Module]] = {"joint": Joint}
+COMPRESSIONS: dict[str, type[Uncompressed | Compression]] = {
+    "none": Uncompressed,
+    "joint": Joint,
+    "modulated": Modulated,
+}

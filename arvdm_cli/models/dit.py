@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +29,15 @@ class DiTConfig:
     condition: int = 128  # features that carry a frame's level and action
     actions: int = 5  # numbers in an action
     moves: tuple[tuple[float, float], ...] = ()  # per action: world cells ahead, degrees turned; () where unknown
-    fusion: str = "prepend"  # how memory enters: none, prepend
-    compression: str = "joint"  # how a group of frames shrinks: joint
+    fusion: str = "prepend"  # how memory enters: none, prepend, channel-concat, cross-attention
+    compression: str = "joint"  # how a group of frames shrinks: none, joint, modulated
     compress_depth: int = 1  # transformer blocks of the compression
+    compress_mlp: int = 4  # width of their MLPs, in widths of the network
+    cross_width: int = 64  # features of the look at memory after each block, under cross-attention
     group: int = 4  # frames compressed together
     reach: int = 16  # groups; all older ones look this old
-    memory_tokens: int = 16  # tokens a group leaves, a square number
+    slots: int = 16  # groups that have channels, under channel-concat
+    memory_tokens: int = 16  # tokens a compressed group leaves, a square number
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "moves", tuple(tuple(move) for move in self.moves))
@@ -42,6 +46,8 @@ class DiTConfig:
                 raise ConfigError(
                     f"No {choice} is called {getattr(self, choice)!r}.", hint=f"Choose from: {', '.join(table)}."
                 )
+        if self.cross_width % HEAD:
+            raise ConfigError(f"cross_width is {self.cross_width}.", hint=f"Choose a multiple of {HEAD}.")
         if self.dim % HEAD or self.height % self.patch or self.width % self.patch:
             raise ConfigError(
                 f"A network of width {self.dim} with patch {self.patch} over {self.height}x{self.width} does not fit.",
@@ -56,6 +62,16 @@ class DiTConfig:
     def grid(self) -> tuple[int, int]:
         """Rows and columns of a frame's tokens."""
         return self.height // self.patch, self.width // self.patch
+
+    @property
+    def memory_side(self) -> int:
+        """Rows and columns of a compressed group's tokens."""
+        return math.isqrt(self.memory_tokens)
+
+    @property
+    def memory_shape(self) -> tuple[int, int, int]:
+        """Instants, tokens and features per token of a group in memory."""
+        return COMPRESSIONS[self.compression].shape(self)
 
     @property
     def token_features(self) -> int:
@@ -85,6 +101,19 @@ class DiTConfig:
         outside = torch.cat((times.unsqueeze(-1), places), -1).unsqueeze(2).expand(-1, -1, inside.shape[2], -1)
         return torch.cat((outside[..., :1], inside, outside[..., 1:]), -1).flatten(1, 2)
 
+    def memory_times(self, memory: Memory) -> Tensor:
+        """When the instants of memory (b, s * m) were, in frames before the context's first."""
+        b, s, m = memory.tokens.shape[0], len(memory), memory.instants
+        # beyond its reach a group looks no older: frame 100 and frame 100,000 obey one law
+        ages = memory.ages.clamp(max=self.reach).to(memory.tokens.device, torch.float32)
+        within = (torch.arange(m, device=ages.device) + 0.5) * (self.group / m) - 0.5
+        return (within - (ages.unsqueeze(-1) + 1) * self.group).expand(b, s, m).flatten(1)
+
+    def memory_positions(self, memory: Memory) -> Tensor:
+        """Where the tokens of memory stand, (b, s * k, axes)."""
+        grid = self.grid if self.compression == "none" else (self.memory_side,) * 2
+        return self.positions(self.memory_times(memory), memory.places, grid)
+
 
 @dataclass(frozen=True)
 class Past:
@@ -95,6 +124,7 @@ class Past:
     place: Tensor  # (b, 3), where it was seen from
     frames: int  # of context
     context: Keys = field(default_factory=list)  # per block, of context alone
+    remembered: Any = None  # what the fusion took from memory
 
     def drop(self, frames: int) -> Past | None:
         """Forget the oldest frames of the context; what the others saw of them stays in them."""
@@ -137,6 +167,7 @@ class VideoDiT(nn.Module):
         self.head = nn.Linear(config.dim, config.token_features)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        self.fusion = FUSIONS[config.fusion](config)
         self.compression = COMPRESSIONS[config.compression](config) if config.fusion != "none" else None
 
     def locate(self, actions: Tensor, origin: Tensor) -> Tensor:
@@ -162,11 +193,12 @@ class VideoDiT(nn.Module):
 
     def forget(self, batch: int, device: torch.device | str) -> Memory:
         """Memory before anything was seen."""
-        return Memory.empty(batch, self.config.memory_tokens, self.config.dim, self.config.actions, device)
+        instants, tokens, features = self.config.memory_shape
+        return Memory.empty(batch, tokens, features, self.config.actions, device, instants)
 
-    def remember(self, memory: Memory) -> Keys:
-        """Keys and values of memory; they change only when memory does."""
-        return FUSIONS[self.config.fusion](self, memory)
+    def remember(self, memory: Memory) -> Any:
+        """What the fusion needs of memory; it changes only when memory does."""
+        return self.fusion.remember(self, memory)
 
     def look_back(
         self,
@@ -174,7 +206,7 @@ class VideoDiT(nn.Module):
         levels: Tensor,
         actions: Tensor,
         origin: Tensor,
-        remembered: Keys,
+        remembered: Any,
         kept: Past | None = None,
     ) -> Past:
         """Encode the context, clean frames (b, f, c, h, w) at reported `levels` (b, f), on top of memory.
@@ -197,12 +229,20 @@ class VideoDiT(nn.Module):
                 tokens, own = block(tokens, condition, angles, before, mask)
                 keys.append(join(before, own))
             past = Past([], context[:, -1:], places[:, -1], past.frames + f, keys)
-        keys = remembered or past.context
-        if remembered and past.context:
-            keys = [join(*pair) for pair in zip(remembered, past.context, strict=True)]
-        return replace(past, keys=keys)
+        memory = self.fusion.keys(remembered)
+        keys = memory or past.context
+        if memory and past.context:
+            keys = [join(*pair) for pair in zip(memory, past.context, strict=True)]
+        return replace(past, keys=keys, remembered=remembered)
 
-    def enter(self, latents: Tensor, last: Tensor, time: int, places: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def skip(self, past: Past, frames: Tensor, actions: Tensor) -> Past:
+        """The same past, seen from where `frames` (b, f, c, h, w) of the window, led into by `actions`, are behind."""
+        place = self.locate(actions, past.place)[:, -1]
+        return replace(past, last=frames[:, -1:], place=place, frames=past.frames + frames.shape[1])
+
+    def enter(
+        self, latents: Tensor, last: Tensor, time: int, places: Tensor, remembered: Any = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Tokens (b, f, n, d) of latents, each beside the frame before it, and their rotary angles.
 
         last: (b, k, c, h, w), the frames before the first of each of k windows that follow one another
@@ -211,12 +251,14 @@ class VideoDiT(nn.Module):
         before = torch.cat((last.unsqueeze(2), latents.unflatten(1, (k, f // k))[:, :, :-1]), 2).flatten(1, 2)
         tokens = self.embed(self.config.patchify(torch.cat((latents, before), 2)).to(self.embed.weight))
         times = torch.arange(time, time + f, device=latents.device, dtype=torch.float32).expand(latents.shape[0], f)
+        tokens = self.fusion.enter(tokens, times, places, remembered)
         return tokens, rotary_angles(self.config.positions(times, places, self.config.grid))
 
     def forward(self, window: Tensor, levels: Tensor, actions: Tensor, past: Past) -> Tensor:
         """Predict for a noisy window (b, f, c, h, w) at `levels` (b, f) with actions (b, f, a)."""
-        x, angles = self.enter(window, past.last, past.frames, self.locate(actions, past.place))
-        return self.predict(x, levels, actions, angles, past.keys, None)
+        places = self.locate(actions, past.place)
+        x, angles = self.enter(window, past.last, past.frames, places, past.remembered)
+        return self.predict(x, levels, actions, angles, past, None)
 
     def predict(
         self,
@@ -224,13 +266,14 @@ class VideoDiT(nn.Module):
         levels: Tensor,
         actions: Tensor,
         angles: tuple[Tensor, Tensor],
-        keys: Keys,
+        past: Past,
         mask: Tensor | None,
     ) -> Tensor:
-        """Run tokens (b, f, n, d) through the blocks, on top of what `keys` hold, to latents (b, f, c, h, w)."""
+        """Run tokens (b, f, n, d) of a window through the blocks, on top of the past, to latents (b, f, c, h, w)."""
         condition = self.condition(levels, actions)
         for i, block in enumerate(self.blocks):
-            x, _ = block(x, condition, angles, keys[i] if keys else None, mask)
+            x, _ = block(x, condition, angles, past.keys[i] if past.keys else None, mask)
+            x = self.fusion.after(i, x, angles, past.remembered)
         shift, scale = self.drive(condition).chunk(2, -1)
         return self.config.unpatchify(self.head(modulate(self.norm(x), shift, scale))).float()
 
@@ -242,7 +285,7 @@ class VideoDiT(nn.Module):
         levels: Tensor,
         actions: Tensor,
         origin: Tensor,
-        remembered: Keys,
+        remembered: Any,
         size: int,
     ) -> Tensor:
         """Predict for many windows at once, as `forward` does for each alone; for training.
@@ -258,7 +301,7 @@ class VideoDiT(nn.Module):
         past = self.look_back(clean[:, :shown], reported[:, :shown], actions[:, :shown], origin, remembered)
         padded = torch.cat((torch.zeros_like(clean[:, :1]), clean), 1)
         last = padded[:, first:f:size]  # (b, k, c, h, w), the clean frame before each window
-        x, angles = self.enter(noisy, last, first, self.locate(actions, origin)[:, first:])
+        x, angles = self.enter(noisy, last, first, self.locate(actions, origin)[:, first:], remembered)
 
         n = x.shape[2]
         frame = torch.arange(f, device=clean.device)
@@ -268,4 +311,4 @@ class VideoDiT(nn.Module):
         mask = torch.cat((before, beside), 1).repeat_interleave(n, 0).repeat_interleave(n, 1)
         held = past.keys[0][0].shape[2] - shown * n if past.keys else 0  # memory tokens, which every window sees
         mask = torch.cat((mask.new_ones(made * n, held), mask), 1)
-        return self.predict(x, levels, actions[:, first:], angles, past.keys, mask)
+        return self.predict(x, levels, actions[:, first:], angles, past, mask)

@@ -1,51 +1,196 @@
-"""How past frames outside the window enter the network."""
+"""How past frames outside the window enter the network.
+
+A fusion gives a network three openings, of which it uses the ones it needs: keys and values that stand before the
+context's, something added to the window's tokens as they enter, and something done to them after each block. What
+hangs on memory alone is computed by `remember`, once per change of memory. Without memory it does nothing at all.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from .layers import rotary_angles
+from .layers import HEAD, attend, rotary_angles, rotate
 
 if TYPE_CHECKING:
     from ..memory import Memory
-    from .dit import VideoDiT
+    from .dit import DiTConfig, VideoDiT
 
 Keys = list[tuple[Tensor, Tensor]]  # per block: keys and values (b, heads, n, HEAD)
+Angles = tuple[Tensor, Tensor]
 
 
-def none(network: VideoDiT, memory: Memory) -> Keys:
+class Fusion(nn.Module):
     """Leave memory out: the network sees its window and context only."""
-    return []
+
+    def __init__(self, config: DiTConfig):
+        super().__init__()
+        self.config = config
+
+    def remember(self, network: VideoDiT, memory: Memory) -> Any:
+        """What the openings below need of memory, or None if there is nothing."""
+        return None
+
+    def keys(self, remembered: Any) -> Keys:
+        """Keys and values of each block that stand before the context's."""
+        return []
+
+    def enter(self, x: Tensor, times: Tensor, places: Tensor, remembered: Any) -> Tensor:
+        """Tokens (b, f, n, d) of the window as the first block gets them; times (b, f), places (b, f, 3)."""
+        return x
+
+    def after(self, number: int, x: Tensor, angles: Angles, remembered: Any) -> Tensor:
+        """Tokens (b, f, n, d) of the window after one block."""
+        return x
 
 
-def prepend(network: VideoDiT, memory: Memory) -> Keys:
+class Prepend(Fusion):
     """Stand memory before the context on the time axis, at level 0 and with its own actions; its outputs are dropped.
 
     A group sees only itself, so its keys and values change only when memory does.
 
     Source: Meta-ARVDM, arXiv 2503.10704v2, prepending.
     """
-    b, s, k, d = memory.tokens.shape
-    if s == 0:
-        return []
-    config = network.config
-    side = round(k**0.5)
-    # beyond its reach a group looks no older: frame 100 and frame 100,000 obey one law
-    ages = memory.ages.clamp(max=config.reach).to(memory.tokens.device, torch.float32)
-    times = (-(ages + 0.5) * config.group - 0.5).expand(b, s)
-    positions = config.positions(times, memory.places, (side, side)).reshape(b * s, k, -1)
-    angles = rotary_angles(positions)
-    condition = network.condition(torch.zeros(b, s, device=memory.tokens.device), memory.actions)  # (b, s, condition)
 
-    x, condition = memory.tokens.reshape(b * s, 1, k, d).to(condition), condition.reshape(b * s, 1, -1)
-    keys: Keys = []
-    for block in network.blocks:
-        x, (key, value) = block(x, condition, angles)
-        keys.append(tuple(t.unflatten(0, (b, s)).transpose(1, 2).flatten(2, 3) for t in (key, value)))
-    return keys
+    def remember(self, network: VideoDiT, memory: Memory) -> Keys | None:
+        b, s, k, _ = memory.tokens.shape
+        if s == 0:
+            return None
+        m = memory.instants
+        tokens = memory.tokens.reshape(b * s, m, k // m, -1)
+        if self.config.compression == "none":  # frames enter as others do, each beside the one before it
+            tokens = network.embed(torch.cat((tokens, F.pad(tokens, (0, 0, 0, 0, 1, 0))[:, :-1]), -1))
+        levels = torch.zeros(b, s * m, device=tokens.device)
+        condition = network.condition(levels, memory.actions).reshape(b * s, m, -1)
+        angles = rotary_angles(self.config.memory_positions(memory).reshape(b * s, k, -1))
+        x, keys = tokens.to(condition), []
+        for block in network.blocks:
+            x, own = block(x, condition, angles)
+            keys.append(tuple(t.unflatten(0, (b, s)).transpose(1, 2).flatten(2, 3) for t in own))
+        return keys
+
+    def keys(self, remembered: Keys | None) -> Keys:
+        return remembered or []
 
 
-FUSIONS = {"none": none, "prepend": prepend}
+class ChannelConcat(Fusion):
+    """Lay memory beside every frame of the window on the channels, and project back to the width.
+
+    Each instant of memory has channels of its own, the newest first, so there is room for `slots` groups. They hold
+    its latents at the same place of the picture, its action, and how far it was seen from the window's frame, as seen
+    by a layer that all instants share.
+
+    Source: Meta-ARVDM, arXiv 2503.10704v2, channel concatenation.
+    """
+
+    def __init__(self, config: DiTConfig):
+        super().__init__(config)
+        instants, _, features = config.memory_shape
+        channels = 32  # of an instant
+        self.content = nn.Linear(features, 2 * channels)
+        self.action = nn.Linear(config.actions, 2 * channels, bias=False)
+        self.offset = nn.Linear(HEAD, 2 * channels, bias=False)
+        self.narrow = nn.Linear(2 * channels, channels)
+        self.out = nn.Linear(config.slots * instants * channels, config.dim, bias=False)
+        nn.init.zeros_(self.out.weight)
+
+    def remember(self, network: VideoDiT, memory: Memory) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Channels (b, s * m, n, channels) of every instant at every token of a frame; its time and its place."""
+        b, s, k, features = memory.tokens.shape
+        if s == 0:
+            return None
+        m = memory.instants
+        side = (round((k // m) ** 0.5),) * 2 if self.config.compression != "none" else self.config.grid
+        pictures = memory.tokens.reshape(b * s * m, k // m, features).transpose(1, 2).unflatten(2, side)
+        pictures = F.interpolate(pictures.float(), self.config.grid).flatten(2).transpose(1, 2)  # (b * s * m, n, d)
+        content = self.content(pictures.to(self.content.weight)).unflatten(0, (b, s * m))
+        content = content + self.action(memory.actions.to(content)).unsqueeze(2)
+        return content, self.config.memory_times(memory), memory.places
+
+    def enter(self, x: Tensor, times: Tensor, places: Tensor, remembered: tuple[Tensor, Tensor, Tensor] | None):
+        if remembered is None:
+            return x
+        content, then, there = remembered
+        b, s = then.shape
+        f = x.shape[1]
+        nowhere = x.new_zeros(b, f, s, 2, dtype=torch.float32)  # a token looks at its own place of the picture
+        away = torch.cat(
+            (
+                (then.unsqueeze(1) - times.unsqueeze(2)).unsqueeze(3),
+                nowhere,
+                there.unsqueeze(1) - places.unsqueeze(2),
+            ),
+            -1,
+        )  # (b, f, s, axes)
+        offset = self.offset(torch.cat(rotary_angles(away.flatten(1, 2)), -1)[:, 0].unflatten(1, (f, s)).to(x))
+        seen = self.narrow(F.silu(content.unsqueeze(1) + offset.unsqueeze(3)))  # (b, f, s, n, channels)
+        beside = seen.flip(2).transpose(2, 3).flatten(3)  # (b, f, n, s * channels), the newest first
+        # slots that hold nothing add nothing
+        return x + F.linear(beside, self.out.weight[:, : beside.shape[-1]])
+
+
+class CrossBlock(nn.Module):
+    """Attention from the window to memory and an MLP, each added to what enters it; nothing at the start."""
+
+    def __init__(self, dim: int, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.q = nn.Linear(dim, width, bias=False)
+        self.kv = nn.Linear(dim, 2 * width, bias=False)
+        self.out = nn.Linear(width, dim, bias=False)
+        self.q_norm, self.k_norm = nn.RMSNorm(HEAD, eps=1e-6), nn.RMSNorm(HEAD, eps=1e-6)
+        last = nn.Linear(width // 2, dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, width // 2), nn.GELU("tanh"), last)
+        for zero in (self.out.weight, last.weight, last.bias):
+            nn.init.zeros_(zero)
+
+    def encode(self, memory: Tensor, angles: Angles) -> tuple[Tensor, Tensor]:
+        """Keys and values (b, heads, n, HEAD) of memory tokens (b, n, d)."""
+        k, v = self.kv(memory).unflatten(-1, (2, -1, HEAD)).permute(2, 0, 3, 1, 4)
+        return rotate(self.k_norm(k), angles), v
+
+    def forward(self, x: Tensor, angles: Angles, memory: tuple[Tensor, Tensor]) -> Tensor:
+        """Advance tokens (b, f, n, d)."""
+        q = self.q(self.norm(x).flatten(1, 2)).unflatten(-1, (-1, HEAD)).transpose(1, 2)
+        seen = attend(rotate(self.q_norm(q), angles), *memory).transpose(1, 2).flatten(2)
+        x = x + self.out(seen).unflatten(1, x.shape[1:3])
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class CrossAttention(Fusion):
+    """After each block let the window look at memory, rotary positions on both, then pass an MLP.
+
+    Source: Meta-ARVDM, arXiv 2503.10704v2, cross attention.
+    """
+
+    def __init__(self, config: DiTConfig):
+        super().__init__(config)
+        self.content = nn.Sequential(nn.Linear(config.memory_shape[2], config.dim), nn.GELU("tanh"))
+        self.action = nn.Linear(config.actions, config.dim, bias=False)
+        self.norm = nn.LayerNorm(config.dim, eps=1e-6)
+        self.blocks = nn.ModuleList(CrossBlock(config.dim, config.cross_width) for _ in range(config.depth))
+
+    def remember(self, network: VideoDiT, memory: Memory) -> Keys | None:
+        _, s, k, _ = memory.tokens.shape
+        if s == 0:
+            return None
+        tokens = self.content(memory.tokens.flatten(1, 2).to(self.action.weight))  # (b, s * k, d)
+        action = self.action(memory.actions.to(tokens)).repeat_interleave(k // memory.instants, 1)
+        tokens = self.norm(tokens + action)
+        angles = rotary_angles(self.config.memory_positions(memory))
+        return [block.encode(tokens, angles) for block in self.blocks]  # type: ignore[operator]
+
+    def after(self, number: int, x: Tensor, angles: Angles, remembered: Keys | None) -> Tensor:
+        return x if remembered is None else self.blocks[number](x, angles, remembered[number])
+
+
+FUSIONS: dict[str, type[Fusion]] = {
+    "none": Fusion,
+    "prepend": Prepend,
+    "channel-concat": ChannelConcat,
+    "cross-attention": CrossAttention,
+}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -293,7 +293,7 @@ class OasisDiT(nn.Module):
         keys = []
         for i, block in enumerate(self.blocks):
             last = looking_back and i == len(self.blocks) - 1
-            x, seen = block(x, condition, space, time, past.keys[i] if past else None, last)
+            x, seen = block(x, condition, space, time, past.keys[i] if past and past.keys else None, last)
             keys.append(seen)
         return x, keys
 
@@ -315,6 +315,11 @@ class OasisDiT(nn.Module):
         _, keys = self.run(context, self.condition(levels, actions), kept, looking_back=True)
         first, frames = (kept.first, kept.frames) if kept else (0, 0)
         return Past(keys, first, frames + context.shape[1])
+
+    def skip(self, past: Past | None, frames: Tensor, actions: Tensor | None) -> Past:
+        """The same past, seen from where `frames` (b, f, c, h, w) of the window are behind."""
+        past = past or Past([])
+        return replace(past, frames=past.frames + frames.shape[1])
 
     def forward(self, window: Tensor, levels: Tensor, actions: Tensor | None, past: Past | None) -> Tensor:
         """Predict v for a noisy window (b, f, c, h, w) at `levels` (b, f) with actions (b, f, a)."""
