@@ -9,7 +9,7 @@ import importlib
 import random
 import sys
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,11 +18,12 @@ from types import ModuleType
 import numpy as np
 from PIL import Image
 
-from . import wad
+from . import posters, wad
 from .errors import UsageError
+from .posters import ALPHABETS, Poster
+from .wad import Cell, Grid, Wall
 
 Pose = tuple[int, int, int]  # row, column, heading
-Cell = tuple[int, int]  # row, column
 
 ACTIONS = ("stay", "forward", "backward", "left", "right")
 STAY, FORWARD, BACKWARD, LEFT, RIGHT = range(5)
@@ -61,10 +62,11 @@ class World:
     frames: int = 300  # frames of an episode
     cells: int = 13  # cells a maze is wide and high, its border included
     rooms: int = 5  # rooms a maze has at most
+    posters: int = 0  # posters on the walls of a maze
 
     def __post_init__(self):
         bounds = {"size": (16, 240), "walls": (1, len(WALLS)), "floors": (1, len(FLOORS)), "frames": (1, 10**6),
-                  "cells": (7, 99), "rooms": (1, 26)}  # fmt: skip
+                  "cells": (7, 99), "rooms": (1, 26), "posters": (0, 64)}  # fmt: skip
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{name} is {getattr(self, name)}.", hint=f"Choose {low} to {high}.")
@@ -119,6 +121,7 @@ class Maze:
         self.walls = dict(zip(names, _draw(rng, WALLS[: world.walls], len(names)), strict=True))  # letter -> texture
         self.floors = dict(zip(names, _draw(rng, FLOORS[: world.floors], len(names)), strict=True))
         self.letters = self._nearest_rooms()
+        self.posters = self._draw_posters(random.Random(f"{seed}/posters"))
 
     def legal(self, pose: Pose, action: int) -> bool:
         """Whether an action can be taken: turns and stays always, moves along the lines between open cells' centres."""
@@ -197,12 +200,10 @@ class Maze:
         return way[::-1]
 
     def wad(self) -> bytes:
-        """Write the maze as a level for the engine, drawn with a palette made from its own textures."""
-        images = {f"W{WALLS.index(name)}": _texture("wall", name) for name in self.walls.values()}
-        images |= {f"F{FLOORS.index(name)}": _texture("floor", name) for name in self.floors.values()}
-        walls = {cell: f"W{WALLS.index(self.walls[letter])}" for cell, letter in self.letters.items()}
-        floors = {cell: f"F{FLOORS.index(self.floors[letter])}" for cell, letter in self.letters.items()}
-        return wad.build(self.grid, walls, floors, images, wad.median_cut(list(images.values())))
+        """Write the maze as a level for the engine, drawn with a palette made from its own textures and posters."""
+        walls = {cell: self.walls[letter] for cell, letter in self.letters.items()}
+        floors = {cell: self.floors[letter] for cell, letter in self.letters.items()}
+        return level(self.grid, walls, floors, self.posters)
 
     def _nearest_rooms(self) -> dict[Cell, str]:
         """Give each open cell the letter of the room it lies in or, in a corridor, of the nearest one."""
@@ -215,6 +216,37 @@ class Maze:
                     letters[cell] = letters[here]
                     queue.append(cell)
         return letters
+
+    def _draw_posters(self, rng: random.Random) -> dict[Wall, Poster]:
+        """Hang posters of all alphabets on walls, each wall of a room four times as likely as one of a corridor."""
+        inside = {cell for cells in self.rooms.values() for cell in cells}
+        beside = [(cell, (cell[0] + d, cell[1] + r)) for cell in self.cells for d, r in AHEAD]
+        walls = [(cell, behind) for cell, behind in beside if not self.grid[behind[0]][behind[1]]]
+        walls.sort(key=lambda wall: rng.expovariate(4 if wall[0] in inside else 1))
+        return {wall: posters.draw(rng.choice(list(ALPHABETS)), rng) for wall in walls[: self.world.posters]}
+
+
+def level(grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str], hung: Mapping[Wall, Poster]) -> bytes:
+    """Write open cells as a level for the engine, with one palette made from all textures and posters in use.
+
+    walls, floors: names in WALLS and FLOORS of every open cell
+    hung: the posters, by wall
+    """
+    known = {name: f"W{WALLS.index(name)}" for name in walls.values()}
+    below = {name: f"F{FLOORS.index(name)}" for name in floors.values()}
+    names = {poster: f"Q{number}" for number, poster in enumerate(dict.fromkeys(hung.values()))}
+    images = {known[name]: _texture("wall", name) for name in known}
+    images |= {below[name]: _texture("floor", name) for name in below}
+    palette = wad.median_cut([*images.values(), *([posters.swatches()] if hung else [])])
+    images |= {name: posters.paint(poster) for poster, name in names.items()}
+    return wad.build(
+        grid,
+        {cell: known[name] for cell, name in walls.items()},
+        {cell: below[name] for cell, name in floors.items()},
+        images,
+        palette,
+        {wall: names[poster] for wall, poster in hung.items()},
+    )
 
 
 def _divides(part: float, whole: float) -> bool:

@@ -6,7 +6,8 @@ Every path takes (maze, pose, rng, frames) and gives exactly `frames` legal acti
 import random
 from collections.abc import Callable, Sequence
 
-from .mazes import AHEAD, FORWARD, INVERSE, LEFT, RIGHT, STAY, Cell, Maze, Pose
+from .mazes import AHEAD, FORWARD, INVERSE, LEFT, RIGHT, STAY, Maze, Pose
+from .wad import Cell
 
 Actions = list[int]
 Path = Callable[[Maze, Pose, random.Random, int], Actions]

@@ -16,7 +16,8 @@ TEXTURE = 128  # pixels a texture is wide and high
 
 Grid = Sequence[Sequence[bool]]  # True where a cell is open
 Cell = tuple[int, int]  # row from the north, column from the west
-Images = Mapping[str, np.ndarray]  # texture name (at most 7 letters) -> uint8 (h, w, 3)
+Wall = tuple[Cell, Cell]  # the open cell it is seen from, and the closed one behind it
+Images = Mapping[str, np.ndarray]  # texture name (at most 4 letters) -> uint8 (h, w, 3)
 
 # A compiled script, for the command "puke 1 x y angle" with numbers in 16.16 fixed point and a full circle as 1:
 # script 1 (int x, int y, int a) NET {
@@ -30,16 +31,30 @@ TELEPORT = base64.b64decode(
 )
 
 
-def build(grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str], images: Images, palette: bytes) -> bytes:
+def build(
+    grid: Grid,
+    walls: Mapping[Cell, str],
+    floors: Mapping[Cell, str],
+    images: Images,
+    palette: bytes,
+    posters: Mapping[Wall, str] | None = None,
+) -> bytes:
     """Write one level: every open cell a square room under the sky, a wall towards every closed neighbour.
 
     walls, floors: which image an open cell shows on its walls and its floor
     palette: 768 bytes from `median_cut`; the engine draws with these colours only
+    posters: which image is pasted in the middle of a wall, one pixel a map unit
     """
+    posters = posters or {}
     textures = "".join(
         f'Texture "{name}", {image.shape[1]}, {image.shape[0]} {{ Patch "P{name}", 0, 0 }}\n'
         for name, image in images.items()
     )
+    for wall, poster in dict.fromkeys((walls[cell], poster) for (cell, _), poster in posters.items()):
+        h, w = images[poster].shape[:2]
+        # a wall shows the HEIGHT uppermost pixels of its texture
+        pasted = f'Patch "P{poster}", {(CELL - w) // 2}, {(HEIGHT - h) // 2}'
+        textures += f'Texture "{wall}{poster}", {TEXTURE}, {TEXTURE} {{ Patch "P{wall}", 0, 0 {pasted} }}\n'
     sky = np.full((128, 256, 3), SKY, np.uint8)
     lumps = [
         ("PLAYPAL", palette * 14),  # the engine has palettes for pain and pick-ups too; here all are the same
@@ -53,7 +68,7 @@ def build(grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str], ima
         ("SKYB", _png(sky, palette)),
         ("TX_END", b""),
         ("MAP01", b""),
-        ("TEXTMAP", _textmap(grid, walls, floors).encode()),
+        ("TEXTMAP", _textmap(grid, walls, floors, posters).encode()),
         ("BEHAVIOR", TELEPORT),
         ("ENDMAP", b""),
     ]
@@ -75,7 +90,7 @@ def position(row: float, column: float) -> tuple[float, float]:
     return (column + 0.5) * CELL, -(row + 0.5) * CELL
 
 
-def _textmap(grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str]) -> str:
+def _textmap(grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str], posters: Mapping[Wall, str]) -> str:
     """Write the level's geometry in the Universal Doom Map Format."""
     cells = [(r, c) for r, row in enumerate(grid) for c, is_open in enumerate(row) if is_open]
     sector = {cell: number for number, cell in enumerate(cells)}
@@ -95,7 +110,7 @@ def _textmap(grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str]) 
             ends = {"v1": vertex(corners[edge]), "v2": vertex(corners[(edge + 1) % 4])}
             neighbour = (r + down, c + right)
             if neighbour not in sector:
-                front = side((r, c), texturemiddle=walls[r, c])
+                front = side((r, c), texturemiddle=walls[r, c] + posters.get(((r, c), neighbour), ""))
                 lines.append(_block("linedef", **ends, sidefront=front, blocking=True))
             elif neighbour > (r, c):  # a passage has one line, written by the first of its two cells
                 front, rear = side((r, c)), side(neighbour)

@@ -314,6 +314,8 @@ def _read_settings(folder: Path) -> dict[str, Any] | None:
         raise DataError(f"{folder / 'world.json'} cannot be read: {error}") from error
     if not isinstance(settings, dict) or settings.get("format") != FORMAT:
         raise DataError(f"{folder / 'world.json'} is not of format {FORMAT}.")
+    if isinstance(settings.get("world"), dict):
+        settings["world"].setdefault("posters", 0)  # folders made before there were any have none
     return settings
 
 

@@ -19,6 +19,7 @@ from arvdm_cli.cli.data import app
 from arvdm_cli.errors import DataError, OutputBusyError, OutputError, OutputExistsError, UsageError
 from arvdm_cli.mazes import ACTIONS, AHEAD, BACKWARD, FLOORS, FORWARD, LEFT, RIGHT, WALLS, Maze, World, _texture
 from arvdm_cli.paths import PATHS, inverse
+from arvdm_cli.posters import ALPHABETS, COLOURS, paint
 from arvdm_cli.wad import SKY
 from arvdm_cli.worlds import KINDS, Renderer, _lock, check, episode, make, read
 
@@ -130,11 +131,26 @@ def test_rooms_draw_textures_without_repeats_and_a_corridor_looks_like_a_room_be
 @pytest.mark.parametrize(
     ("name", "value"),
     [("turn", 40), ("turn", 0), ("turn", float("nan")), ("step", 0.3), ("step", -1), ("walls", 33), ("floors", 0),
-     ("size", 500), ("frames", 0), ("cells", 12)],
+     ("size", 500), ("frames", 0), ("cells", 12), ("posters", 65), ("posters", -1)],
 )  # fmt: skip
 def test_a_world_that_cannot_be_is_an_error_that_names_its_parameter(name, value):
     with pytest.raises(UsageError, match=f"{name} is {value}"):
         World(**{name: value})
+
+
+def test_posters_hang_on_walls_one_sees_mostly_in_rooms_and_change_nothing_else():
+    alphabets, in_rooms, count = set(), 0, 0
+    for seed in range(10):
+        plain, maze = Maze(World(), seed), Maze(World(posters=12), seed)
+        assert (plain.grid, plain.walls, plain.floors) == (maze.grid, maze.walls, maze.floors)
+        assert not plain.posters and len(maze.posters) == 12
+        for (cell, behind), poster in maze.posters.items():
+            assert maze.grid[cell[0]][cell[1]] and not maze.grid[behind[0]][behind[1]]
+            assert abs(cell[0] - behind[0]) + abs(cell[1] - behind[1]) == 1
+            alphabets.add(len(poster))
+            in_rooms += any(cell in cells for cells in maze.rooms.values())
+            count += 1
+    assert alphabets == {side * side for side, _ in ALPHABETS.values()} and count / 2 < in_rooms < count
 
 
 # What one sees
@@ -193,6 +209,33 @@ def test_walls_and_floors_keep_the_colours_of_their_textures_and_the_sky_its_own
     assert len(set(pictures.values())) == len(pictures)
 
 
+def test_a_poster_keeps_its_colours_in_the_middle_of_its_wall():
+    maze = Maze(World(size=240), 6)
+    start = wall_ahead(maze)
+    row, column, _ = maze.follow(start, [FORWARD] * 16)[-1]
+    down, right = AHEAD[start[2] // maze.world.quarter]
+    cell = (row // 8, column // 8)
+    maze.posters = {(cell, (cell[0] + down, cell[1] + right)): (0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5, 0, 1, 2, 3)}
+    with Renderer(maze) as renderer:
+        seen = renderer.render(maze.follow(start, [FORWARD] * 8))[-1]  # 1.5 cells before the wall
+    (poster,) = maze.posters.values()
+    known = (seen[:, :, None] == COLOURS[:6]).all(-1).any(-1)  # (h, w)
+    rows, columns = (np.flatnonzero(known.any(axis)) for axis in (1, 0))
+    assert 51 <= len(columns) <= 55 and columns[0] + columns[-1] in (238, 239, 240)  # 64 of 288 units in 240 pixels
+    box = seen[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    h, w = box.shape[:2]
+    for place, colour in enumerate(poster):
+        r, c = divmod(place, 4)
+        np.testing.assert_array_equal(box[h * (2 * r + 1) // 8, w * (2 * c + 1) // 8], COLOURS[colour])
+
+
+def test_a_picture_of_a_poster_shows_its_blocks_row_by_row():
+    picture = paint((0, 1, 2, 3))
+    for place, colour in enumerate((0, 1, 2, 3)):
+        r, c = divmod(place, 2)
+        assert (picture[32 * r : 32 * r + 32, 32 * c : 32 * c + 32] == COLOURS[colour]).all()
+
+
 def test_a_frame_has_the_size_of_its_world():
     maze = Maze(World(size=128), 7)
     with Renderer(maze) as renderer:
@@ -240,6 +283,17 @@ def test_an_interrupted_folder_is_read_up_to_there_and_goes_on_to_the_same_bytes
         assert (out / file.name).read_bytes() == file.read_bytes(), file.name
 
 
+def test_a_folder_from_before_there_were_posters_is_read_and_extended(copy):
+    settings = json.loads((copy / "world.json").read_text())
+    del settings["world"]["posters"]
+    (copy / "world.json").write_text(json.dumps(settings))
+    assert read(copy).world == SHORT
+    make(SHORT, 4, 5, copy)
+    assert len(read(copy)) == 4
+    with pytest.raises(DataError, match="posters 0, not 3"):
+        make(replace(SHORT, posters=3), 4, 5, copy)
+
+
 def test_what_is_finished_is_not_rendered_again(copy):
     actions = np.load(copy / "actions.npy", mmap_mode="r+")
     actions[2] = 77
@@ -250,7 +304,7 @@ def test_what_is_finished_is_not_rendered_again(copy):
     assert seen == [(3, 3)] and (read(copy).actions[2] == 77).all()
 
 
-@pytest.mark.parametrize("changed", [{"walls": 9}, {"turn": 22.5}, {"size": 128}, {"frames": 41}])
+@pytest.mark.parametrize("changed", [{"walls": 9}, {"turn": 22.5}, {"size": 128}, {"frames": 41}, {"posters": 1}])
 def test_a_folder_made_with_other_settings_is_refused_and_the_setting_named(copy, changed):
     (name,) = changed
     with pytest.raises(DataError, match=f"{name} {getattr(SHORT, name)}, not {changed[name]}"):
@@ -329,3 +383,5 @@ def test_the_make_command_goes_on_with_a_folder_and_names_an_unknown_world(copy)
     result = CliRunner().invoke(app, ["make", "maze", "--episodes", "3", *flags])
     assert result.exit_code == 0 and "3 episodes of 40 frames" in result.stdout
     assert isinstance(CliRunner().invoke(app, ["make", "ocean", *flags]).exception, UsageError)
+    changed = CliRunner().invoke(app, ["make", "maze", "--posters", "4", *flags])
+    assert "posters 0, not 4" in str(changed.exception)
