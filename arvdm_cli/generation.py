@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -48,21 +49,42 @@ def begin(model: Model, sampling: Sampling, prompt: Tensor, actions: Tensor) -> 
 
 @torch.no_grad()
 def generate(
-    model: Model, schedule: Schedule, sampling: Sampling, state: State, actions: Actions, seed: int, length: int = 0
+    model: Model,
+    schedule: Schedule,
+    sampling: Sampling,
+    state: State,
+    actions: Actions,
+    seed: int,
+    length: int = 0,
+    live: bool = False,
 ) -> Iterator[Tensor]:
     """Yield new frames (b, chunk, 3, h, w) in [-1, 1] as they become clean; the last chunk may be shorter.
 
+    On an accelerator the next AR step is sampled while frames are decoded and used.
+
     length: new frames, 0 for as many as the caller takes
+    live: whether actions come as frames are seen, so that none may be asked for early
     """
     noise = Noise(seed, state.context.shape[0], tuple(state.context.shape[2:]), state.context.device)
     chunks = stream(model.network, model.diffusion, schedule, sampling, state, noise, actions)
     if length:
         chunks = islice(chunks, -(-length // schedule.chunk))
+    if not live and state.context.device.type != "cpu":  # the cores of a CPU are busy as it is
+        chunks = ahead(chunks)
     left = length
     for chunk in chunks:
         frames = model.codec.decode(chunk)
         yield frames[:, :left] if 0 < left < frames.shape[1] else frames
         left -= chunk.shape[1]
+
+
+def ahead(chunks: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Yield the same, the next one being made meanwhile."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = pool.submit(next, chunks, None)
+            yield chunk
 
 
 def given(actions: Tensor) -> Actions:

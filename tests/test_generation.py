@@ -1,5 +1,6 @@
 """From prompt frames to new frames: whose choice counts, and that a video has the length asked for."""
 
+import threading
 from dataclasses import replace
 from itertools import islice
 
@@ -8,7 +9,7 @@ import torch
 from tiny import model, track
 
 from arvdm_cli.errors import ScheduleError
-from arvdm_cli.generation import begin, choose, generate, given
+from arvdm_cli.generation import ahead, begin, choose, generate, given
 from arvdm_cli.sampler import Noise, Sampling, start, stream
 from arvdm_cli.schedules import fifo, next_frame, outpainting, rolling, shift, write
 
@@ -139,6 +140,34 @@ def test_a_chunk_can_be_shown_before_the_next_is_made(tiny):
     chunks = generate(tiny, schedule, sampling, state, drive, 0)
     next(chunks)
     assert asked == [0]
+
+
+def test_the_next_chunk_is_made_while_one_is_used_and_no_further():
+    asked, used = [], threading.Semaphore(0)
+
+    def chunks():
+        for number in range(3):
+            asked.append(number)
+            used.release()
+            yield torch.tensor(number)
+
+    for taken, chunk in enumerate(ahead(chunks())):
+        assert chunk.item() == taken
+        for _ in range(2 if taken == 0 else taken < 2):
+            assert used.acquire(timeout=10)  # the chunk after this one is asked for before this one is let go
+        assert asked == list(range(min(taken + 2, 3)))
+    assert len(asked) == 3
+
+
+def test_what_ends_the_making_of_chunks_comes_after_the_chunks_that_were_made():
+    def chunks():
+        yield torch.tensor(0)
+        raise ValueError("no more")
+
+    made = ahead(chunks())
+    assert next(made).item() == 0
+    with pytest.raises(ValueError, match="no more"):
+        next(made)
 
 
 def test_actions_beyond_the_given_ones_are_rows_of_zeros():

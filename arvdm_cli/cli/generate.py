@@ -157,6 +157,7 @@ class Clip:
         self.source, self.prompt, self.past, self.seed = source, prompt, past, seed
         self.length: int | None = None  # new frames; None until stopped
         self.actions: Actions
+        self.live = False  # whether actions come as frames are seen
 
 
 class Maker:
@@ -207,6 +208,7 @@ class Maker:
             led = torch.from_numpy(known[start : start + len(frames)]).unsqueeze(0)
         clip = Clip(source, frames, led, seed)
         clip.actions, given = self.read_actions(actions, length, seed)
+        clip.live = actions == "-"
         clip.length = length if length else (given if length == 0 or given else DEFAULT_LENGTH)
         if length == 0 and given is None:
             clip.length = None
@@ -255,7 +257,8 @@ class Maker:
                 if include_prompt:
                     writer.write(clip.prompt)
                 state = begin(model, self.sampling, frames, clip.past)
-                made = generate(model, self.schedule, self.sampling, state, clip.actions, clip.seed, clip.length or 0)
+                length = clip.length or 0
+                made = generate(model, self.schedule, self.sampling, state, clip.actions, clip.seed, length, clip.live)
                 try:
                     for part in made:
                         writer.write(video.to_bytes(part[0]))
