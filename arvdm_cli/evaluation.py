@@ -165,6 +165,7 @@ class Task:
     actions: Tensor  # (clips, f + new frames, a)
     schedule: Schedule
     sampling: Sampling
+    other: tuple[np.ndarray, Tensor] | None = None  # frames and actions of other clips, whose memory takes its place
 
     @property
     def length(self) -> int:
@@ -175,6 +176,11 @@ class Task:
     def frames(self) -> int:
         """New frames of all clips together."""
         return len(self.history) * self.length
+
+
+def prompt(frames: np.ndarray) -> Tensor:
+    """Bytes (b, f, h, w, 3) as a prompt: (b, f, 3, h, w) in [-1, 1]."""
+    return to_tensor(frames.reshape(-1, *frames.shape[2:])).unflatten(0, frames.shape[:2])
 
 
 def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = unheard) -> dict[str, np.ndarray]:
@@ -191,8 +197,9 @@ def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = u
         task, clips = tasks[name], slice(first, first + BATCH)
         history, actions = task.history[clips], task.actions[clips]
         b, f = history.shape[:2]
-        prompt = to_tensor(history.reshape(-1, *history.shape[2:])).unflatten(0, (b, f))
-        state = begin(model, task.sampling, prompt, actions[:, :f])
+        state = begin(model, task.sampling, prompt(history), actions[:, :f])
+        if task.other:
+            state.memory = begin(model, task.sampling, prompt(task.other[0][clips]), task.other[1][clips]).memory
         onward = given(actions[:, f:].to(state.context.device))
         at = 0
         for part in generate(model, task.schedule, task.sampling, state, onward, seed + first, task.length):

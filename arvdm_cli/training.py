@@ -41,6 +41,7 @@ class TrainConfig:
     out: str = "runs/maze"  # folder of the run: checkpoint, saved state, metrics, sample sheets
     name: str = "maze"
     start: str = ""  # checkpoint whose codec it takes and whose weights it begins with; "" for none
+    start_memory: bool = True  # whether it begins with how memory enters and shrinks there, too
     seed: int = 0
     steps: int = 10_000  # optimisation steps of the network
     codec_steps: int = 2_000  # optimisation steps of the codec, before it
@@ -148,7 +149,7 @@ def train(config: TrainConfig, resume: bool, report: Report) -> Path:
             codec.load_state_dict(state["codec"])
         else:
             if source:
-                adopt(network, source.network, config.start)
+                adopt(network, source.network, config)
                 state = {"network": network.state_dict(), "step": 0, "seconds": 0.0}
             else:
                 train_codec(config, codec, episodes, device, tell)
@@ -159,14 +160,17 @@ def train(config: TrainConfig, resume: bool, report: Report) -> Path:
         return train_network(config, network, codec, episodes, device, state, out, tell)
 
 
-def adopt(network: VideoDiT, source: nn.Module, name: str) -> None:
-    """Take the weights that a network has in common with another; what is its own stays as it is."""
+def adopt(network: VideoDiT, source: nn.Module, config: TrainConfig) -> None:
+    """Take the weights that a network has in common with the one it starts from; what is its own stays as it is."""
     own = network.state_dict()
     taken = {key: weight for key, weight in source.state_dict().items() if key in own}
+    if not config.start_memory:
+        taken = {key: weight for key, weight in taken.items() if not key.startswith(("fusion.", "compression."))}
     for key, weight in taken.items():
         if weight.shape != own[key].shape:
+            shapes = f"{tuple(weight.shape)}, here it is {tuple(own[key].shape)}"
             raise ConfigError(
-                f"{name} cannot be begun with: its {key} is {tuple(weight.shape)}, here it is {tuple(own[key].shape)}.",
+                f"{config.start} cannot be begun with: its {key} is {shapes}.",
                 hint="Give [network] the same shape, or leave out start.",
             )
     network.load_state_dict(taken, strict=False)

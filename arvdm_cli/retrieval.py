@@ -1,0 +1,149 @@
+"""The needle test: does a model, coming back, draw what it was shown, or what it might have been shown?
+
+A model is fed true frames up to the moment when the needle comes back into view, as context and as memory; what it
+makes from there on is compared with every candidate. See `needles` for the worlds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .checkpoint import Model
+from .evaluation import Progress, Task, make, one_hot, unheard
+from .needles import Needle
+from .sampler import Sampling
+from .schedules import Schedule
+
+CONTROLS = {
+    "memory": "the model as it is",
+    "none": "no memory: only the context, which does not reach back; chance, or the test leaks",
+    "other": "memory of another world; chance, or the test leaks",
+    "unseen": "the history begins when the needle has left the view; chance, or the test leaks",
+    "context": "a context that reaches back to the needle: what the network could do with perfect memory",
+    "truth": "true frames in place of made ones: all are found, or the score is wrong",
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one world's frames compare with its candidates, on the pixels in which these differ."""
+
+    found: bool  # the nearest candidate is the true one
+    margin: float  # dB by which the true candidate is nearer than the best of the others
+    psnr: float  # dB against the truth
+    bound: float  # dB of the candidates' mean picture, the best that can be made without having seen
+    looped: bool  # another way back than the way out
+
+
+def task(
+    model: Model, needles: Sequence[Needle], schedule: Schedule, sampling: Sampling, control: str, frames: int
+) -> Task:
+    """What a model is to make of needle tests of one gap under one control."""
+    after, gap = len(needles[0].candidates[0]), needles[0].gap
+    # as much of the past for every world: its last frames are without the needle, those before show it
+    kept = gap if control == "unseen" else min(len(needle.history) for needle in needles)
+    history = np.stack([needle.history[-kept:] for needle in needles])
+    actions = one_hot(model, np.stack([needle.actions[-kept - after :] for needle in needles]))[:, : kept + frames]
+    if control == "none":
+        sampling = replace(sampling, slots=0, history_guidance=1.0)
+    if control == "context":
+        sampling = replace(sampling, slots=0, history_guidance=1.0, context=kept)
+    order = np.roll(np.arange(len(needles)), 1)
+    other = (history[order], actions[order, :kept]) if control == "other" else None
+    return Task(history, actions, schedule, sampling, other)
+
+
+def score(made: np.ndarray, needle: Needle) -> Score:
+    """Compare frames made after a return, uint8 (f, h, w, 3), with what each candidate would have shown."""
+    candidates = needle.candidates[:, : len(made)].astype(np.float64) / 255  # (k, f, h, w, 3)
+    differ = (candidates != candidates[:1]).any((0, -1))  # (f, h, w)
+    pictures = candidates[:, differ]  # (k, pixels, 3)
+    errors = np.square(made[differ] / 255 - pictures).mean((1, 2))  # (k,)
+    levels = -10 * np.log10(np.maximum(errors, 1e-10))
+    others = np.delete(levels, needle.truth)
+    bound = np.square(pictures.mean(0) - pictures[needle.truth]).mean()
+    return Score(
+        found=bool(levels.argmax() == needle.truth),
+        margin=float(levels[needle.truth] - others.max()),
+        psnr=float(levels[needle.truth]),
+        bound=float(-10 * np.log10(bound)),
+        looped=needle.looped,
+    )
+
+
+def measure(
+    model: Model,
+    tests: dict[str, Sequence[Needle]],
+    schedule: Schedule,
+    sampling: Sampling,
+    controls: Sequence[str] = tuple(CONTROLS),
+    frames: int = 8,
+    seed: int = 0,
+    progress: Progress = unheard,
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Take needle tests, by name, all of a name of one kind and gap; figures as plain values, and the frames made.
+
+    frames: made in each world after the return
+    Returns rows, one for each name and control, and frames uint8 (worlds, frames, h, w, 3) by "name/control"
+    """
+    tasks = {
+        f"{name}/{control}": task(model, needles, schedule, sampling, control, frames)
+        for name, needles in tests.items()
+        for control in controls
+        if control != "truth"
+    }
+    made = make(model, tasks, seed, progress)
+    rows = []
+    for name, needles in tests.items():
+        for control in controls:
+            if control == "truth":
+                shown = np.stack([needle.candidates[needle.truth, :frames] for needle in needles])
+            else:
+                shown = made[f"{name}/{control}"]
+            scores = [score(*pair) for pair in zip(shown, needles, strict=True)]
+            rows.append({"test": name, "gap": needles[0].gap, "control": control} | summary(scores, needles))
+    return rows, made
+
+
+def summary(scores: Sequence[Score], needles: Sequence[Needle]) -> dict[str, Any]:
+    """Retrieval over worlds: the share found with its 95 % interval, by way back, and the margins."""
+    found = np.array([each.found for each in scores])
+    looped = np.array([each.looped for each in scores])
+    margins = np.array([each.margin for each in scores])
+    low, high = wilson(int(found.sum()), len(found))
+    return {
+        "worlds": len(scores),
+        "chance": round(1 / len(needles[0].candidates), 4),
+        "top1": round(float(found.mean()), 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+        "top1_loop": round(float(found[looped].mean()), 4) if looped.any() else None,
+        "top1_inverse": round(float(found[~looped].mean()), 4) if (~looped).any() else None,
+        "margin": round(float(margins.mean()), 2),
+        "strict": round(float((margins > 3).mean()), 4),
+        "psnr": round(float(np.mean([each.psnr for each in scores])), 2),
+        "bound": round(float(np.mean([each.bound for each in scores])), 2),
+    }
+
+
+def wilson(found: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share.
+
+    Source: Wilson, Probable inference, the law of succession, and statistical inference, 1927.
+    """
+    z = 1.959964
+    share, spread = found / total, z * z / total
+    middle = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def at_chance(row: dict[str, Any]) -> bool:
+    """Whether a control's interval holds what guessing would find."""
+    return bool(row["low"] <= row["chance"] <= row["high"])
+
