@@ -1,0 +1,111 @@
+"""The needle test's score: who is found, by how much, and that each control is what it says."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny import model
+
+from arvdm_cli.evaluation import make
+from arvdm_cli.generation import choose
+from arvdm_cli.needles import Needle
+from arvdm_cli.retrieval import CONTROLS, at_chance, measure, score, task, wilson
+
+SIZE, GAP, AFTER, CANDIDATES = 32, 8, 6, 4
+
+
+def needle(index, seen=4, gap=GAP):
+    """A needle test by hand: noise, and a square whose colour is the candidate's."""
+    draw = np.random.default_rng(index)
+    f = seen + gap + index % 3  # histories are of different length
+    history = draw.integers(0, 256, (f, SIZE, SIZE, 3), dtype=np.uint8)
+    candidates = np.repeat(draw.integers(0, 256, (1, AFTER, SIZE, SIZE, 3), dtype=np.uint8), CANDIDATES, 0)
+    candidates[:, :, 8:16, 8:16] = (np.eye(4, 3)[:, None, None, None] * 255).astype(np.uint8)
+    shown = np.zeros(f, bool)
+    shown[: f - gap] = True
+    actions = draw.integers(0, 5, f + AFTER).astype(np.uint8)
+    poses = np.zeros((f + AFTER, 3), np.int16)
+    return Needle(history, actions, poses, shown, candidates, index % CANDIDATES, index % 2 == 1, gap, index)
+
+
+NEEDLES = [needle(index) for index in range(5)]
+
+
+def test_the_true_frames_are_found_and_those_of_another_candidate_are_not():
+    for each in NEEDLES:
+        assert score(each.candidates[each.truth], each).found
+        for other in set(range(CANDIDATES)) - {each.truth}:
+            scored = score(each.candidates[other], each)
+            assert not scored.found and scored.margin < 0
+
+
+def test_what_is_the_same_in_all_candidates_does_not_count():
+    each = NEEDLES[0]
+    made = each.candidates[each.truth].copy()
+    made[:, :8] = 255 - made[:, :8]
+    assert score(made, each) == score(each.candidates[each.truth], each)
+
+
+def test_the_bound_is_what_the_mean_of_the_candidates_scores():
+    each = NEEDLES[1]
+    mean = np.round(each.candidates.astype(float).mean(0)).astype(np.uint8)
+    scored = score(mean, each)
+    assert scored.psnr == pytest.approx(scored.bound, abs=0.05)
+    assert abs(scored.margin) < 3
+
+
+def test_fewer_frames_are_compared_with_as_many_of_the_candidates():
+    each = NEEDLES[2]
+    assert score(each.candidates[each.truth, :2], each).margin == pytest.approx(
+        score(each.candidates[each.truth], each).margin, rel=0.2
+    )
+
+
+@pytest.mark.parametrize("control", [name for name in CONTROLS if name != "truth"])
+def test_every_control_shows_the_model_what_it_says(control):
+    tiny = model()
+    schedule, sampling = choose(tiny.sampling, schedule="outpainting", chunk=2, steps=1)
+    made = task(tiny, NEEDLES, schedule, sampling, control, 4)
+    kept = made.history.shape[1]
+    assert made.actions.shape[1] == kept + 4
+    for clip, each in zip(made.history, NEEDLES, strict=True):
+        assert np.array_equal(clip, each.history[-kept:])
+    if control == "unseen":
+        assert kept == GAP and not any(each.seen[-kept:].any() for each in NEEDLES)
+    else:
+        assert kept == min(len(each.history) for each in NEEDLES) and all(each.seen[-kept:].any() for each in NEEDLES)
+    assert (made.sampling.slots > 0) == (control in ("memory", "other", "unseen"))
+    assert made.sampling.context == (kept if control == "context" else sampling.context)
+    if control == "other":
+        assert all(not np.array_equal(theirs, own) for theirs, own in zip(made.other[0], made.history, strict=True))
+
+
+def test_memory_of_another_world_takes_the_place_of_a_clips_own():
+    tiny = model()
+    schedule, sampling = choose(tiny.sampling, schedule="outpainting", chunk=2, steps=1)
+    own, other = (task(tiny, NEEDLES, schedule, sampling, control, 4) for control in ("memory", "other"))
+    itself = replace(other, other=(own.history, own.actions[:, : own.history.shape[1]]))
+    made = make(tiny, {"own": own, "other": other, "itself": itself}, 0)
+    assert np.array_equal(made["own"], made["itself"])
+    assert not np.array_equal(made["own"], made["other"])
+
+
+def test_a_measurement_gives_a_row_for_every_test_and_control_and_finds_the_truth_always():
+    tiny = model()
+    schedule, sampling = choose(tiny.sampling, schedule="outpainting", chunk=2, steps=1)
+    tests = {"near": NEEDLES, "far": [needle(index, gap=12) for index in range(5)]}
+    rows, made = measure(tiny, tests, schedule, sampling, frames=4)
+    assert [(row["test"], row["control"]) for row in rows] == [(test, name) for test in tests for name in CONTROLS]
+    assert {row["gap"] for row in rows if row["test"] == "far"} == {12}
+    for row in rows:
+        assert row["worlds"] == 5 and row["chance"] == 0.25 and row["low"] <= row["top1"] <= row["high"]
+        if row["control"] == "truth":
+            assert row["top1"] == row["top1_loop"] == row["top1_inverse"] == 1 and row["strict"] == 1
+            assert not at_chance(row)
+    assert all(frames.shape == (5, 4, SIZE, SIZE, 3) for frames in made.values())
+
+
+def test_the_interval_of_a_share_is_wilsons():
+    assert wilson(0, 64)[0] == 0 and wilson(64, 64)[1] == 1
+    assert wilson(32, 64) == pytest.approx((0.3805, 0.6195), abs=1e-3)  # published tables
+    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
