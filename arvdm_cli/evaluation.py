@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any
@@ -27,11 +28,11 @@ from torch.nn import functional
 from . import actions as tracks
 from .checkpoint import Model, fill
 from .errors import CheckpointError, DataError, OutputError
-from .generation import begin, generate, given
+from .generation import begin, begin_latents, encode, generate, given
 from .mazes import ACTIONS, LEFT, RIGHT, STAY, Maze, World
 from .paths import explore, inverse
 from .renderer import Renderer
-from .sampler import Sampling
+from .sampler import Sampling, State
 from .schedules import Schedule
 from .video import to_bytes, to_tensor
 from .wad import SKY
@@ -165,7 +166,15 @@ class Task:
     actions: Tensor  # (clips, f + new frames, a)
     schedule: Schedule
     sampling: Sampling
-    other: tuple[np.ndarray, Tensor] | None = None  # frames and actions of other clips, whose memory takes its place
+    latents: Tensor | None = None  # the histories as the codec encodes them, (clips, f, c, h, w), where that is known
+    other: np.ndarray | None = None  # for each clip the number of the one whose memory takes its own's place
+
+    def begin(self, model: Model, clips: np.ndarray) -> State:
+        """Show the model the histories of some clips."""
+        actions = self.actions[clips, : self.history.shape[1]]
+        if self.latents is not None:
+            return begin_latents(model, self.sampling, self.latents[clips], actions)
+        return begin(model, self.sampling, prompt(self.history[clips]), actions)
 
     @property
     def length(self) -> int:
@@ -183,6 +192,23 @@ def prompt(frames: np.ndarray) -> Tensor:
     return to_tensor(frames.reshape(-1, *frames.shape[2:])).unflatten(0, frames.shape[:2])
 
 
+def encode_all(model: Model, frames: np.ndarray, progress: Progress = unheard) -> Tensor:
+    """Latents (n, f, c, h, w) of clips, bytes (n, f, h, w, 3), a core for each."""
+    threads, done = torch.get_num_threads(), count()
+    workers = threads if next(model.network.parameters()).device.type == "cpu" else 1
+
+    def run(clip: np.ndarray) -> Tensor:
+        latents = encode(model, prompt(clip[None]))[0]
+        progress(next(done) + 1, len(frames))
+        return latents
+
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return torch.stack(list(pool.map(run, frames)))
+    finally:
+        torch.set_num_threads(threads)
+
+
 def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = unheard) -> dict[str, np.ndarray]:
     """Make the new frames of every task: uint8 (clips, length, h, w, 3). Clip i has seed + i in all of them.
 
@@ -197,9 +223,9 @@ def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = u
         task, clips = tasks[name], slice(first, first + BATCH)
         history, actions = task.history[clips], task.actions[clips]
         b, f = history.shape[:2]
-        state = begin(model, task.sampling, prompt(history), actions[:, :f])
-        if task.other:
-            state.memory = begin(model, task.sampling, prompt(task.other[0][clips]), task.other[1][clips]).memory
+        state = task.begin(model, np.arange(len(task.history))[clips])
+        if task.other is not None:
+            state.memory = task.begin(model, task.other[clips]).memory
         onward = given(actions[:, f:].to(state.context.device))
         at = 0
         for part in generate(model, task.schedule, task.sampling, state, onward, seed + first, task.length):

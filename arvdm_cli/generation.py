@@ -31,20 +31,31 @@ def choose(sampling: Sampling, **chosen: Any) -> tuple[Schedule, Sampling]:
 
 
 @torch.no_grad()
-def begin(model: Model, sampling: Sampling, prompt: Tensor, actions: Tensor) -> State:
-    """Show the model a prompt: frames (b, f, 3, h, w) in [-1, 1], actions (b, f, a).
-
-    Raises: ConfigError where memory is asked for and the network has none
-    """
-    if sampling.slots and model.network.compression is None:
-        raise ConfigError(f"This network has no memory to hold {sampling.slots} groups in.", hint="--memory-slots 0")
-    if sampling.slots and sampling.group != model.network.config.group:
-        raise ConfigError(f"group is {sampling.group}; this network compresses {model.network.config.group} together.")
+def encode(model: Model, frames: Tensor) -> Tensor:
+    """Latents (b, f, c, h, w) of frames (b, f, 3, h, w) in [-1, 1], on the model's device."""
     device = next(model.network.parameters()).device
-    # frame by frame through the codec, so that a long prompt takes no more memory than a short one
-    latents = [model.codec.encode(part.to(device)) for part in prompt.split(16, dim=1)]
-    memory = model.network.forget(prompt.shape[0], device)
-    return start(model.network, sampling, torch.cat(latents, 1), actions.to(device), memory)
+    # a few frames at a time, so that a long prompt takes no more memory than a short one
+    return torch.cat([model.codec.encode(part.to(device)) for part in frames.split(16, dim=1)], 1)
+
+
+def begin(model: Model, sampling: Sampling, prompt: Tensor, actions: Tensor) -> State:
+    """Show the model a prompt: frames (b, f, 3, h, w) in [-1, 1], actions (b, f, a)."""
+    return begin_latents(model, sampling, encode(model, prompt), actions)
+
+
+@torch.no_grad()
+def begin_latents(model: Model, sampling: Sampling, latents: Tensor, actions: Tensor) -> State:
+    """Show the model a prompt as its codec encoded it: latents (b, f, c, h, w), actions (b, f, a).
+
+    Raises: ConfigError where memory is asked for and the network has none, or has groups of another size
+    """
+    network = model.network
+    if sampling.slots and network.compression is None:
+        raise ConfigError(f"This network has no memory to hold {sampling.slots} groups in.", hint="--memory-slots 0")
+    if sampling.slots and sampling.group != network.config.group:
+        raise ConfigError(f"group is {sampling.group}; this network compresses {network.config.group} together.")
+    memory = network.forget(latents.shape[0], latents.device)
+    return start(network, sampling, latents, actions.to(latents.device), memory)
 
 
 @torch.no_grad()

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from .checkpoint import Model
-from .evaluation import Progress, Task, make, one_hot, unheard
+from .evaluation import Progress, Task, encode_all, make, one_hot, unheard
 from .needles import Needle
 from .sampler import Sampling
 from .schedules import Schedule
@@ -41,21 +42,34 @@ class Score:
 
 
 def task(
-    model: Model, needles: Sequence[Needle], schedule: Schedule, sampling: Sampling, control: str, frames: int
+    model: Model,
+    needles: Sequence[Needle],
+    schedule: Schedule,
+    sampling: Sampling,
+    control: str,
+    frames: int,
+    latents: Tensor | None = None,
 ) -> Task:
-    """What a model is to make of needle tests of one gap under one control."""
+    """What a model is to make of needle tests of one gap under one control.
+
+    latents: of the last frames of each history, as many as the shortest has, where they are known
+    """
     after, gap = len(needles[0].candidates[0]), needles[0].gap
     # as much of the past for every world: its last frames are without the needle, those before show it
-    kept = gap if control == "unseen" else min(len(needle.history) for needle in needles)
+    kept = gap if control == "unseen" else shortest(needles)
     history = np.stack([needle.history[-kept:] for needle in needles])
     actions = one_hot(model, np.stack([needle.actions[-kept - after :] for needle in needles]))[:, : kept + frames]
-    if control == "none":
+    if control in ("none", "context"):
         sampling = replace(sampling, slots=0, history_guidance=1.0)
     if control == "context":
-        sampling = replace(sampling, slots=0, history_guidance=1.0, context=kept)
-    order = np.roll(np.arange(len(needles)), 1)
-    other = (history[order], actions[order, :kept]) if control == "other" else None
-    return Task(history, actions, schedule, sampling, other)
+        sampling = replace(sampling, context=kept)
+    other = np.roll(np.arange(len(needles)), 1) if control == "other" else None
+    return Task(history, actions, schedule, sampling, None if latents is None else latents[:, -kept:], other)
+
+
+def shortest(needles: Sequence[Needle]) -> int:
+    """Frames of the shortest history."""
+    return min(len(needle.history) for needle in needles)
 
 
 def score(made: np.ndarray, needle: Needle) -> Score:
@@ -91,12 +105,12 @@ def measure(
     frames: made in each world after the return
     Returns rows, one for each name and control, and frames uint8 (worlds, frames, h, w, 3) by "name/control"
     """
-    tasks = {
-        f"{name}/{control}": task(model, needles, schedule, sampling, control, frames)
-        for name, needles in tests.items()
-        for control in controls
-        if control != "truth"
-    }
+    tasks = {}
+    for name, needles in tests.items():
+        latents = encode_all(model, np.stack([needle.history[-shortest(needles) :] for needle in needles]))
+        for control in controls:
+            if control != "truth":
+                tasks[f"{name}/{control}"] = task(model, needles, schedule, sampling, control, frames, latents)
     made = make(model, tasks, seed, progress)
     rows = []
     for name, needles in tests.items():
@@ -146,4 +160,3 @@ def wilson(found: int, total: int) -> tuple[float, float]:
 def at_chance(row: dict[str, Any]) -> bool:
     """Whether a control's interval holds what guessing would find."""
     return bool(row["low"] <= row["chance"] <= row["high"])
-

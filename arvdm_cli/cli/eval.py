@@ -10,15 +10,17 @@ from rich.text import Text
 from typer import Argument, Option, Typer
 
 from ..errors import OutputError, OutputExistsError
+from . import eval_memory
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
 
-app = Typer(help="Measure a checkpoint.", no_args_is_help=True)
+app = Typer(help="Measure checkpoints.", no_args_is_help=True)
+app.command()(eval_memory.memory)
 
 
 @app.callback()
 def eval_():
-    """Measure a checkpoint."""
+    """Measure checkpoints."""
 
 
 @app.command()
@@ -104,7 +106,7 @@ def tables(card: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
         rows.append(("colour error", *(f"{late[frames]:.3f}" for frames in RANGES)))
         yield title, rows
     if card["memory"]:
-        yield "Memory", memory(card["memory"])
+        yield "Memory", memory_rows(card["memory"])
     if card["free"]:
         yield "Free run", free(card["free"])
 
@@ -121,7 +123,7 @@ def verdict(card: dict[str, Any]) -> tuple[str, Rows]:
     return "Musts and goals", rows
 
 
-def memory(figures: dict[str, Any]) -> Rows:
+def memory_rows(figures: dict[str, Any]) -> Rows:
     """What memory gains on returns, in dB."""
     rows: Rows = [("Memory's gain, dB", "mean", figures["interval"], "frames a maze")]
     for kind in ("back", "spin", "both"):
