@@ -24,6 +24,7 @@ from .posters import ALPHABETS, Poster
 from .wad import Cell, Grid, Wall
 
 Pose = tuple[int, int, int]  # row, column, heading
+Look = tuple[dict[Cell, str], dict[Cell, str], dict[Wall, Poster]]  # wall and floor texture of a cell; posters
 
 ACTIONS = ("stay", "forward", "backward", "left", "right")
 STAY, FORWARD, BACKWARD, LEFT, RIGHT = range(5)
@@ -200,10 +201,14 @@ class Maze:
         return way[::-1]
 
     def wad(self) -> bytes:
-        """Write the maze as a level for the engine, drawn with a palette made from its own textures and posters."""
+        """Write the maze as a level for the engine."""
+        return level(self.grid, *self.look())
+
+    def look(self) -> Look:
+        """Give what its walls and floors show."""
         walls = {cell: self.walls[letter] for cell, letter in self.letters.items()}
         floors = {cell: self.floors[letter] for cell, letter in self.letters.items()}
-        return level(self.grid, walls, floors, self.posters)
+        return walls, floors, self.posters
 
     def _nearest_rooms(self) -> dict[Cell, str]:
         """Give each open cell the letter of the room it lies in or, in a corridor, of the nearest one."""

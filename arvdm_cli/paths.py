@@ -17,7 +17,7 @@ def explore(maze: Maze, pose: Pose, rng: random.Random, frames: int) -> Actions:
     """Walk to one random cell after another, each by a shortest way."""
     actions = centre(maze, pose, rng)
     while len(actions) < frames:
-        actions += walk(maze, _last(maze, pose, actions), rng.choice(maze.cells), rng)
+        actions += walk(maze, last(maze, pose, actions), rng.choice(maze.cells), rng)
     return actions[:frames]
 
 
@@ -46,7 +46,7 @@ def spin(maze: Maze, pose: Pose, rng: random.Random, frames: int) -> Actions:
 def loop(maze: Maze, pose: Pose, rng: random.Random, frames: int) -> Actions:
     """Go round and round: to a random cell and home by another way, the same lap again and again."""
     actions = centre(maze, pose, rng)
-    row, column, _ = _last(maze, pose, actions)
+    row, column, _ = last(maze, pose, actions)
     home = (row // maze.world.steps, column // maze.world.steps)
     laps = []
     for goal in rng.sample(maze.cells, min(16, len(maze.cells))):
@@ -58,7 +58,7 @@ def loop(maze: Maze, pose: Pose, rng: random.Random, frames: int) -> Actions:
     lap = next((lap for lap in laps if len(lap) * maze.world.steps < frames // 2), laps[0])
     while len(actions) < frames:
         for cell in lap[1:]:
-            actions += _enter(maze, _last(maze, pose, actions), cell, rng)
+            actions += _enter(maze, last(maze, pose, actions), cell, rng)
     return actions[:frames]
 
 
@@ -68,14 +68,14 @@ def room(maze: Maze, pose: Pose, rng: random.Random, frames: int) -> Actions:
     cells = maze.rooms[rng.choice(sorted(maze.rooms))]
     place = rng.choice(cells)
     outside = [cell for cell in maze.cells if cell not in cells] or maze.cells
-    actions += walk(maze, _last(maze, pose, actions), place, rng)
+    actions += walk(maze, last(maze, pose, actions), place, rng)
     while len(actions) < frames:
         actions += [rng.choice((LEFT, RIGHT))] * 4 * maze.world.quarter
         half = rng.randint(8, 80)  # actions out
         goals = rng.sample(outside, min(12, len(outside)))
         goal = min(goals, key=lambda cell: abs(len(maze.route(place, cell)) * maze.world.steps - half))
         for cell in (goal, place):
-            actions += walk(maze, _last(maze, pose, actions), cell, rng)
+            actions += walk(maze, last(maze, pose, actions), cell, rng)
     return actions[:frames]
 
 
@@ -113,9 +113,14 @@ def walk(maze: Maze, pose: Pose, goal: Cell, rng: random.Random) -> Actions:
     way = maze.route((pose[0] // n, pose[1] // n), goal, rng)
     if len(way) < 2:  # already there
         return [rng.choice((LEFT, RIGHT))] * maze.world.quarter
+    return along(maze, pose, way, rng)
+
+
+def along(maze: Maze, pose: Pose, way: Sequence[Cell], rng: random.Random) -> Actions:
+    """Go from a cell's centre through the cells of a way, which begins with it."""
     actions: Actions = []
     for cell in way[1:]:
-        actions += _enter(maze, _last(maze, pose, actions), cell, rng)
+        actions += _enter(maze, last(maze, pose, actions), cell, rng)
     return actions
 
 
@@ -125,7 +130,7 @@ def centre(maze: Maze, pose: Pose, rng: random.Random) -> Actions:
     row, column, heading = pose
     sides = (1, 3) if row % n else (0, 2) if column % n else (0, 1, 2, 3)  # those one can walk to
     actions = min((_face(maze, pose, side, rng) for side in sides), key=len)
-    heading = _last(maze, pose, actions)[2]
+    heading = last(maze, pose, actions)[2]
     down, right = AHEAD[heading // quarter]
     return actions + [FORWARD] * (-(row * down + column * right) % n)
 
@@ -146,5 +151,5 @@ def _face(maze: Maze, pose: Pose, side: int, rng: random.Random) -> Actions:
     return [LEFT] * left if left * 2 < full else [RIGHT] * (full - left)
 
 
-def _last(maze: Maze, pose: Pose, actions: Sequence[int]) -> Pose:
+def last(maze: Maze, pose: Pose, actions: Sequence[int]) -> Pose:
     return maze.follow(pose, actions)[-1] if actions else pose

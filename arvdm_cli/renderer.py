@@ -5,22 +5,32 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from . import wad
 from .errors import ArvdmError
-from .mazes import Maze, Pose, import_extra
+from .mazes import Pose, World, import_extra
+
+
+class Level(Protocol):
+    """What can be drawn: a maze, or several in one level."""
+
+    world: World
+
+    def wad(self) -> bytes:
+        """Write it as a level for the engine."""
 
 
 class Renderer:
-    """The engine on one maze: `with Renderer(maze) as renderer: frames = renderer.render(poses)`.
+    """The engine on one level: `with Renderer(maze) as renderer: frames = renderer.render(poses)`.
 
     It starts in a temporary folder of its own, since it writes settings into the current one; start one at a time.
     """
 
-    def __init__(self, maze: Maze):
+    def __init__(self, maze: Level):
         self.maze = maze
 
     def __enter__(self) -> "Renderer":

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import struct
 from collections.abc import Mapping, Sequence
 
@@ -130,7 +129,8 @@ def _textmap(grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str], 
 
 
 def _block(kind: str, **fields: str | float | bool) -> str:
-    return kind + " { " + " ".join(f"{name} = {json.dumps(value)};" for name, value in fields.items()) + " }"
+    written = (f'"{value}"' if isinstance(value, str) else str(value).lower() for value in fields.values())
+    return kind + " { " + " ".join(f"{name} = {value};" for name, value in zip(fields, written, strict=True)) + " }"
 
 
 def _png(image: np.ndarray, palette: bytes) -> bytes:
