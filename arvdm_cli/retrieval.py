@@ -7,7 +7,7 @@ makes from there on is compared with every candidate. See `needles` for the worl
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,7 +92,7 @@ def score(made: np.ndarray, needle: Needle) -> Score:
 
 def measure(
     model: Model,
-    tests: dict[str, Sequence[Needle]],
+    tests: Mapping[str, Sequence[Needle]],
     schedule: Schedule,
     sampling: Sampling,
     controls: Sequence[str] = tuple(CONTROLS),

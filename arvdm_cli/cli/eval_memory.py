@@ -73,9 +73,11 @@ def memory(
         for k, g in asked:
             file = (needles or out / "needles") / f"{k}-{g}-{world.size}-{seed}.npz"
             with progress("world", worlds) as shown:
-                tests[f"{k} {g}"] = haystack.take(
-                    file, world, k, g, worlds, seed, progress=lambda done, _, shown=shown: shown(done - 1)
-                )
+
+                def tell(done: int, total: int, shown: Any = shown) -> None:
+                    shown(done - 1)
+
+                tests[f"{k} {g}"] = haystack.take(file, world, k, g, worlds, seed, progress=tell)
         used = tuple(control or retrieval.CONTROLS)
         total = len(asked) * sum(name != "truth" for name in used) * worlds * frames
         with progress("frame", total, "fps") as shown:
