@@ -81,6 +81,16 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.actions)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the actions are called, by number."""
+        return ACTIONS
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        return self.world.fps
+
 
 def read(folder: Path | str) -> Dataset:
     """Open a folder that `make` wrote, finished or not."""

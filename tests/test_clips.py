@@ -8,16 +8,19 @@ import sys
 import time
 import zipfile
 from itertools import islice, pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tiny import render
 
-from arvdm_cli import clips
+from arvdm_cli import checkpoint, clips
 from arvdm_cli.actions import MINECRAFT
-from arvdm_cli.errors import DataError, OutputBusyError, OutputError, OutputExistsError, UsageError
+from arvdm_cli.datasets import Episodes
+from arvdm_cli.errors import ConfigError, DataError, OutputBusyError, OutputError, OutputExistsError, UsageError
 from arvdm_cli.folders import lock
+from arvdm_cli.training import configure, train
 from arvdm_cli.video import Writer
 
 SIZE, FRAMES = 32, 12
@@ -203,6 +206,17 @@ def test_videos_of_a_folder_may_have_no_actions_and_are_of_one_rate(tmp_path):
     assert not data.actions.any() and data.fps == 20
 
 
+def test_a_recording_of_play_gives_all_of_its_25_numbers(tmp_path):
+    frame = {"mouse": {"dx": 40, "dy": 0, "buttons": [], "newButtons": []}, "keyboard": {"keys": ["key.keyboard.w"]}}
+    video(tmp_path / "in" / "play.mp4", film(walk(FRAMES)))
+    (tmp_path / "in" / "play.jsonl").write_text((json.dumps(frame) + "\n") * FRAMES)
+    assert not problems(bring(tmp_path / "in", tmp_path / "out", actions=MINECRAFT))
+    episodes = Episodes(tmp_path / "out", held_out=0)
+    rows = episodes.one_hot(np.array([0]))[0].numpy()
+    assert rows.shape == (FRAMES, 25) and not rows[0].any()  # VPT acts after it has seen a frame
+    assert rows[1, MINECRAFT.index("forward")] == 1 and rows[1, MINECRAFT.index("cameraY")] == np.float32(0.3)
+
+
 # From where a frame was seen
 
 
@@ -218,6 +232,12 @@ def test_equal_poses_of_dmlab_look_alike_and_turns_undone_are_recognised(tmp_pat
     rows = np.eye(3)[[2, 0, 0, 1, 2, 1, 0]]
     poses = clips.reckon(rows, clips.FORMATS["teco-dmlab"].turns).tolist()
     assert poses[1] == poses[3] and poses[4] == poses[6] and len({tuple(pose) for pose in poses}) == 5
+
+
+def test_where_turns_are_unknown_no_frame_is_taken_for_another(tmp_path):
+    bring(craft(tmp_path / "in", count=2), tmp_path / "out")
+    episodes = Episodes(tmp_path / "out", held_out=1)
+    assert len(set(episodes.poses[0])) == FRAMES and not len(episodes.turns)
 
 
 # What cannot be used
@@ -484,3 +504,95 @@ def test_inspect_counts_what_import_wrote_draws_it_and_finds_what_is_lost(arvdm,
     frames.flush()
     done = arvdm("data", "inspect", tmp_path / "out")
     assert done.exit_code == 3 and "episode 1 is broken" in done.stderr and "black" in done.stderr
+
+
+# Training on it
+
+
+TOML = """
+name = "tiny"
+codec_steps = 2
+codec_batch = 2
+steps = 3
+every = 3
+frames = 24
+groups = [0, 2]
+held_out = 1
+early = 0.3
+device = "cpu"
+[codec]
+channels = 2
+height = 32
+width = 32
+fine = 8
+coarse = 8
+decoder_blocks = 1
+[network]
+channels = 2
+height = 4
+width = 4
+dim = 64
+depth = 1
+condition = 16
+memory_tokens = 4
+actions = {actions}
+[sampling]
+schedule = "outpainting"
+options = {{ chunk = 4, steps = 1 }}
+slots = 2
+"""
+
+
+@pytest.mark.parametrize(("kind", "names"), [("teco-dmlab", DMLAB), ("teco-minecraft", CRAFT)])
+def test_a_model_trains_on_imported_clips_and_takes_their_actions_by_name(arvdm, tmp_path, kind, names):
+    bring({"teco-dmlab": dmlab, "teco-minecraft": craft}[kind](tmp_path / "in", frames=48), tmp_path / "out", frames=48)
+    (tmp_path / "run.toml").write_text(TOML.format(actions=len(names)))
+    done = arvdm("train", tmp_path / "run.toml", "--data", tmp_path / "out", "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.stderr
+    model = checkpoint.load(tmp_path / "run" / "checkpoint")
+    assert model.actions == names and model.fps == clips.FORMATS[kind].fps
+
+    flags = ["--model", tmp_path / "run" / "checkpoint", "--length", 8, "-o", tmp_path / "new.mp4"]
+    made = arvdm("generate", *flags, "--actions", "forward*8")
+    assert made.exit_code == 0, made.stderr
+    assert arvdm("generate", *flags, "--yes", "--actions", "fly*8").exit_code == 3
+
+
+def test_a_network_codec_or_card_of_another_shape_than_the_data_is_refused(tmp_path):
+    bring(dmlab(tmp_path / "in", frames=48), tmp_path / "out", frames=48)
+    for actions, words, named in (
+        (5, "", r"5 actions; the data in .* has 3: left, right, forward"),
+        (3, "[card]\nactions = ['stay', 'go']\n", r"\['stay', 'go'\].* has 3"),
+        (3, "[codec]\nheight = 64\n", "32x64.*32x32"),
+    ):
+        text = TOML.format(actions=actions)
+        text = text.replace("height = 32", "height = 64") if "codec" in words else text + words
+        (tmp_path / "run.toml").write_text(text)
+        config = configure(tmp_path / "run.toml", data=str(tmp_path / "out"), out=str(tmp_path / "run"))
+        with pytest.raises(ConfigError, match=named):
+            train(config, False, lambda event: None)
+
+
+def test_the_example_for_dmlab_has_its_actions_and_size():
+    config = configure(Path(__file__).parents[1] / "examples" / "train-teco-dmlab.toml")
+    kind = clips.FORMATS["teco-dmlab"]
+    assert config.network.actions == len(kind.actions) and config.codec.height == config.codec.width == kind.size
+    assert config.network.channels == config.codec.channels and config.network.group == config.sampling.group
+    assert (config.network.height, config.network.width) == (kind.size // 8, kind.size // 8)
+    assert "actions" not in config.card and "fps" not in config.card  # the data's own
+
+
+def test_names_on_the_card_stand_above_those_of_the_data(tmp_path):
+    bring(dmlab(tmp_path / "in", frames=48), tmp_path / "out", frames=48)
+    (tmp_path / "run.toml").write_text(TOML.format(actions=3) + "[card]\nactions = ['a', 'b', 'c']\nfps = 7.5\n")
+    config = configure(tmp_path / "run.toml", data=str(tmp_path / "out"), out=str(tmp_path / "run"))
+    model = checkpoint.load(train(config, False, lambda event: None))
+    assert model.actions == ("a", "b", "c") and model.fps == 7.5
+
+
+def test_episodes_too_short_for_the_clips_asked_for_are_refused(tmp_path):
+    bring(dmlab(tmp_path / "in"), tmp_path / "out")
+    episodes = Episodes(tmp_path / "out", held_out=1)
+    episodes.latents = np.zeros((3, FRAMES, 2, 4, 4), np.float16)
+    with pytest.raises(ConfigError, match=f"Episodes of {FRAMES} frames are too short"):
+        episodes.draw(np.random.default_rng(0), 2, 4, 0, 8, 2, 4, 0.5)
