@@ -25,7 +25,6 @@ import math
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,15 +220,24 @@ def _write_npy(file: IO[bytes], track: np.ndarray, names: Sequence[str]) -> None
 
 
 def _read_npz(path: Path, name: str, names: Sequence[str]) -> np.ndarray:
+    return _rows(read_key(path, name, "actions", alone=True), names, name)
+
+
+def read_key(path: Path, name: str, key: str, alone: bool = False) -> np.ndarray:
+    """Read one array of an archive, or with `alone` the only one it holds; never unpickle."""
     try:
         with zipfile.ZipFile(path) as archive:
-            keys = [key.removesuffix(".npy") for key in archive.namelist()]
-            if "actions" not in keys and len(keys) != 1:
-                raise ActionError(f"{name!r} has no array `actions`.", hint=f"It has: {', '.join(keys)[:200]}.")
-            with archive.open(f"{'actions' if 'actions' in keys else keys[0]}.npy") as file:
-                return _rows(_array(file, name), names, name)
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
-        raise ActionError(f"{name!r} is not an archive that can be read: {str(error).rstrip('.')}.") from error
+            keys = [member.removesuffix(".npy") for member in archive.namelist()]
+            if key not in keys and not (alone and len(keys) == 1):
+                raise ActionError(f"{name!r} has no array `{key}`.", hint=f"It has: {', '.join(keys)[:200]}.")
+            with archive.open(f"{key if key in keys else keys[0]}.npy") as file:
+                array = _array(file, name)
+                file.read(1)  # at its end the archive's checksum is compared
+                return array
+    except (ActionError, OSError):
+        raise
+    except Exception as error:  # the readers of archives share no base of errors
+        raise ActionError(f"{name!r} is not an archive that can be read: {_first(error)}.") from error
 
 
 def _write_npz(file: IO[bytes], track: np.ndarray, names: Sequence[str]) -> None:
@@ -252,17 +260,22 @@ def _array(file: IO[bytes], name: str) -> np.ndarray:
     try:
         header = form.read_array_header_1_0 if form.read_magic(file) == (1, 0) else form.read_array_header_2_0
         shape, fortran, dtype = header(file)
-    except (ValueError, TypeError) as error:
-        raise ActionError(f"{name!r} is not an array that can be read: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # its parser raises many kinds
+        raise ActionError(f"{name!r} is not an array that can be read: {_first(error)}.") from error
     size = math.prod(shape) * dtype.itemsize
     if dtype.hasobject:
         raise ActionError(f"{name!r} holds Python objects, which could run code as they are read.")
-    if not 0 <= size <= BYTES:
-        raise ActionError(f"{name!r} promises {size} bytes of actions; at most {BYTES} are read.")
+    if not 0 <= size <= BYTES or min(shape, default=0) < 0:
+        raise ActionError(f"{name!r} promises an array of {size} bytes; at most {BYTES} are read.")
     data = file.read(size)
     if len(data) < size:
-        raise ActionError(f"{name!r} is cut: it promises {size} bytes of actions and holds {len(data)}.")
+        raise ActionError(f"{name!r} is cut: it promises an array of {size} bytes and holds {len(data)}.")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _first(error: Exception) -> str:
+    """Give the first line of what an error says."""
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _rows(array: np.ndarray, names: Sequence[str], name: str) -> np.ndarray:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import worlds
-from .errors import DataError
+from . import clips, worlds
+from .errors import ConfigError, DataError
 from .video import to_tensor
 
 
@@ -20,29 +20,35 @@ class Batch:
 
     clip: Tensor  # (b, f, c, h, w) latents of context and window
     first: Tensor  # (b,), where in its episode each clip begins
-    actions: Tensor  # (b, episode, a), one-hot, of the whole episode
+    actions: Tensor  # (b, episode, a), of the whole episode
     groups: Tensor  # (b, G, g, c, h, w) latents of past groups, oldest first
     frames: Tensor  # (b, G, g), where in the episode they stand
     reach: Tensor  # (b,), frames before this have left the context
 
 
+def read(folder: Path) -> worlds.Dataset | clips.Clips:
+    """Open a folder of episodes, rendered or imported."""
+    return clips.read(folder) if clips.imported(folder) else worlds.read(folder)
+
+
 class Episodes:
-    """Latents and actions of a rendered folder, cut at random from a seed.
+    """Latents and actions of a rendered or imported folder, cut at random from a seed.
 
     held_out: the last episodes, never drawn for training
+    Frames come back to others where their poses are equal. In imported clips these are few: see `clips.reckon`.
     """
 
     def __init__(self, folder: Path, held_out: int):
-        self.data = worlds.read(folder)
+        self.data = read(folder)
         count = len(self.data.frames)
         if count <= held_out:
             raise DataError(
                 f"{folder} holds {count} finished episodes, {held_out} of them held out.",
-                hint="Render more with `arvdm data make`, or lower held_out.",
+                hint="Render or import more of them, or lower held_out.",
             )
         self.train, self.held_out = range(count - held_out), range(count - held_out, count)
         self.latents: np.ndarray | None = None
-        self.names = len(worlds.ACTIONS)
+        self.names = self.data.names
         # where each pose was seen, one number a pose: a frame that comes back has an equal
         poses = np.asarray(self.data.poses, dtype=np.int64)
         self.poses = (poses[..., 0] * 4096 + poses[..., 1]) * 4096 + poses[..., 2]
@@ -65,9 +71,11 @@ class Episodes:
         return to_tensor(part.reshape(-1, *part.shape[2:])).unflatten(0, part.shape[:2])
 
     def one_hot(self, episodes: np.ndarray) -> Tensor:
-        """Actions (b, episode, a) of whole episodes."""
-        actions = torch.from_numpy(np.asarray(self.data.actions[episodes], dtype=np.int64))
-        return torch.nn.functional.one_hot(actions, self.names).float()
+        """Actions (b, episode, a) of whole episodes; imported ones are rows already, and may hold any numbers."""
+        actions = torch.from_numpy(np.array(self.data.actions[episodes]))
+        if actions.ndim == 3:
+            return actions
+        return torch.nn.functional.one_hot(actions.long(), len(self.names)).float()
 
     def draw(
         self,
@@ -88,7 +96,14 @@ class Episodes:
         turn: share of clips whose window comes back to what the context holds
         """
         assert self.latents is not None
-        earliest, latest = max(0, groups * group - own), self.data.frames.shape[1] - context - own - window
+        length = self.data.frames.shape[1]
+        earliest, latest = max(0, groups * group - own), length - context - own - window
+        if latest < earliest:
+            needed = earliest + context + own + window
+            raise ConfigError(
+                f"Episodes of {length} frames are too short for {groups} groups of memory and a clip: {needed} frames.",
+                hint="Lower groups, contexts, windows or clip_frames.",
+            )
         episodes = draw.integers(0, len(self.train), count)
         firsts, frames = np.empty(count, np.int64), np.empty((count, groups, group), np.int64)
         for i in range(count):

@@ -89,7 +89,7 @@ def images(folder: Path, name: str) -> list[Path]:
         raise VideoError(f"The folder {name!r} cannot be read: {error.strerror}.") from error
     if not found:
         raise VideoError(f"The folder {name!r} holds no image.", hint=f"Images end in {', '.join(SUFFIXES)}.")
-    return sorted(found, key=_natural)
+    return sorted(found, key=lambda path: natural(path.name))
 
 
 def is_image(path: Path) -> bool:
@@ -219,8 +219,9 @@ def amount(size: int) -> str:
     return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.0f} MiB"
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+def natural(name: str) -> list[tuple[int, str]]:
+    """Give a key that sorts 2.png before 10.png."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _tidy(rate: float) -> float:

@@ -31,13 +31,14 @@ from .sampler import Sampling
 from .video import contact_sheet, to_bytes
 
 Report = Callable[[dict[str, Any]], None]
+SPANS = ((0, 1), (1, 4), (4, 8), (8, 16), (16, 32))  # new frames whose PSNR is told together
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """A training run, filled from a TOML file, then from flags."""
 
-    data: str = "data/maze"  # folder that `arvdm data make` rendered
+    data: str = "data/maze"  # folder that `arvdm data make` or `import` wrote
     out: str = "runs/maze"  # folder of the run: checkpoint, saved state, metrics, sample sheets
     name: str = "maze"
     start: str = ""  # checkpoint whose codec it takes and whose weights it begins with; "" for none
@@ -143,6 +144,7 @@ def train(config: TrainConfig, resume: bool, report: Report) -> Path:
         episodes = Episodes(Path(config.data), config.held_out)
         source = load(registry.resolve(config.start), device) if config.start else None
         codec = source.codec if source else Codec(config.codec).to(device)
+        check(config, codec, episodes)
         torch.manual_seed(config.seed)  # whatever codec there is, the same network
         network = VideoDiT(config.network).to(device)
         if "codec" in state:
@@ -174,6 +176,24 @@ def adopt(network: VideoDiT, source: nn.Module, config: TrainConfig) -> None:
                 hint="Give [network] the same shape, or leave out start.",
             )
     network.load_state_dict(taken, strict=False)
+
+
+def check(config: TrainConfig, codec: Codec, episodes: Episodes) -> None:
+    """Refuse a network, a codec or a card that is of another shape than the data."""
+    names, count, shape = episodes.names, len(episodes.names), codec.config
+    height, width = episodes.data.frames.shape[2:4]
+    known = f"the data in {config.data} has {count}: {', '.join(names)}"
+    if config.network.actions != count:
+        hint = f"Write actions = {count} under [network], and {count} moves or none."
+        raise ConfigError(f"The network has {config.network.actions} actions; {known}.", hint=hint)
+    given = config.card.get("actions", names)
+    if not isinstance(given, (list, tuple)) or len(given) != count:
+        hint = "Leave out actions under [card] to take the data's own."
+        raise ConfigError(f"The card names the actions {given}; {known}.", hint=hint)
+    if (shape.height, shape.width) != (height, width):
+        message = f"The codec is for frames of {shape.width}x{shape.height}; {config.data} has others:"
+        hint = f"Write height = {height} and width = {width} under [codec], and an eighth of them under [network]."
+        raise ConfigError(f"{message} {width}x{height}.", hint=hint)
 
 
 def autocast(device: torch.device) -> Any:
@@ -432,13 +452,14 @@ def train_network(
                 "seconds": seconds,
             }
             save_state(out / "state.pt", state)
+            own = {"actions": list(episodes.names), "fps": episodes.data.fps}
             record = {"steps": step, "hours": round(seconds / 3600, 2), "device": str(device), "seed": config.seed}
             model = Model(
                 network=average,
                 codec=codec,
                 diffusion=config.diffusion,
                 sampling=config.sampling,
-                card={"name": config.name, **config.card, "training": record},
+                card={"name": config.name, **own, **config.card, "training": record},
             )
             save(model, out / "checkpoint")
             tell({"event": "held-out", "step": step, **held_out(model, episodes, out / f"sheet-{step:06d}.png")})
@@ -451,7 +472,9 @@ def held_out(model: Model, episodes: Episodes, sheet: Path, prompt: int = 64, le
     model.network.eval()
     device = next(model.network.parameters()).device
     rows = np.asarray(episodes.held_out)
-    middle = episodes.data.frames.shape[1] // 2
+    frames = episodes.data.frames.shape[1]
+    middle = frames // 2
+    prompt, length = min(prompt, middle), min(length, frames - middle)
     clip = episodes.frames(rows, slice(middle - prompt, middle + length))
     actions = episodes.one_hot(rows)[:, middle - prompt : middle + length].to(device)
     schedule, sampling = choose(model.sampling)
@@ -463,7 +486,7 @@ def held_out(model: Model, episodes: Episodes, sheet: Path, prompt: int = 64, le
 
     def psnr(frames: Tensor) -> list[float]:
         scores = decibels(frames, truth).mean(0)
-        return [round(scores[a:b].mean().item(), 2) for a, b in ((0, 1), (1, 4), (4, 8), (8, 16), (16, 32))]
+        return [round(scores[a:b].mean().item(), 2) for a, b in SPANS if a < length]
 
     pairs = torch.stack((truth[:, ::2], made[:, ::2]), 1).flatten(0, 1)  # (2 b, f, 3, h, w)
     contact_sheet(to_bytes(pairs.flatten(0, 1)), pairs.shape[1], sheet)

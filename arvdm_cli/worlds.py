@@ -12,10 +12,8 @@ import os
 import random
 import shutil
 import signal
-import struct
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -24,7 +22,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from .errors import ArvdmError, DataError, OutputBusyError, OutputError, OutputExistsError, UsageError
+from .errors import ArvdmError, DataError, OutputError, OutputExistsError, UsageError
+from .folders import HEADER, extend, lock, put
 from .mazes import ACTIONS, AHEAD, STAY, Maze, World, import_extra
 from .paths import PATHS
 from .renderer import Renderer
@@ -34,7 +33,6 @@ __all__ = ["ACTIONS", "KINDS", "PATHS", "Dataset", "Episode", "Maze", "Renderer"
 KINDS = tuple(PATHS)  # what kinds.npy counts
 SHARES = {"explore": 25, "back": 35, "spin": 20, "loop": 10, "room": 10}  # percent of a data set's episodes
 FORMAT = 1  # of the folder
-HEADER = 128  # bytes before the first row of an array file
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,16 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.actions)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the actions are called, by number."""
+        return ACTIONS
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        return self.world.fps
 
 
 def read(folder: Path | str) -> Dataset:
@@ -153,7 +161,7 @@ def make(
     progress: called with the number of finished episodes and of all
     """
     out = Path(out)
-    with _lock(out):
+    with lock(out):
         done = _prepare(out, world, episodes, seed)
         left = [index for index in range(episodes) if not done[index]]
         finished = episodes - len(left)
@@ -203,9 +211,7 @@ def _work(out: Path, world: World, seed: int, indices: Sequence[int], parent: Co
             for name, (dtype, shape) in _layout(world).items():
                 row = np.asarray(rows[name], dtype)
                 assert row.shape == shape
-                with open(out / f"{name}.npy", "r+b") as file:
-                    file.seek(HEADER + index * row.nbytes)
-                    file.write(row.tobytes())
+                put(out / f"{name}.npy", index, row[None])
             parent.send(index)
         parent.send(None)
     except ArvdmError as error:
@@ -229,30 +235,6 @@ def _layout(world: World) -> dict[str, tuple[str, tuple[int, ...]]]:
     }
 
 
-@contextmanager
-def _lock(out: Path) -> Iterator[None]:
-    """Create a folder and let one run at a time write it, where the system knows such locks."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be created: {error.strerror}.", hint="Choose another folder.") from error
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(folder)
-        raise OutputBusyError(f"Another run renders into {out}.", hint="Wait, or choose another folder.") from error
-    try:
-        yield
-    finally:
-        os.close(folder)
-
-
 def _prepare(out: Path, world: World, episodes: int, seed: int) -> np.ndarray:
     """Lay out an empty folder, or open or extend one made with the same settings; gives its `done`."""
     versions = {name: _version(name) for name in ("vizdoom", "labmaze")}
@@ -274,7 +256,7 @@ def _prepare(out: Path, world: World, episodes: int, seed: int) -> np.ndarray:
         (out / "world.json.part").write_text(json.dumps(settings | facts, indent=2) + "\n")
         (out / "world.json.part").replace(out / "world.json")
         for name, (dtype, shape) in _layout(world).items():
-            _extend(out / f"{name}.npy", dtype, (episodes, *shape))
+            extend(out / f"{name}.npy", dtype, (episodes, *shape))
         return np.load(out / "done.npy")
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error}") from error
@@ -294,14 +276,6 @@ def _count_finished(out: Path, world: World) -> int:
         if not file.exists() or file.stat().st_size < HEADER + rows * np.dtype(dtype).itemsize * math.prod(shape):
             raise DataError(f"{file} is missing or cut.", hint="Render it again into another folder.")
     return len(finished)
-
-
-def _extend(file: Path, dtype: str, shape: tuple[int, ...]) -> None:
-    """Give an array file, new or shorter, this shape; rows it has not got read as zeros and take no space yet."""
-    header = f"{{'descr': {np.dtype(dtype).str!r}, 'fortran_order': False, 'shape': {shape}, }}"
-    with open(file, "r+b" if file.exists() else "w+b") as array:
-        array.truncate(HEADER + np.dtype(dtype).itemsize * math.prod(shape))
-        array.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", HEADER - 10) + header.ljust(HEADER - 11).encode() + b"\n")
 
 
 def _read_settings(folder: Path) -> dict[str, Any] | None:

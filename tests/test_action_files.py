@@ -130,6 +130,14 @@ def header(shape, descr="<f4"):
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
 
 
+def flipped_zip():
+    file = io.BytesIO()
+    np.savez(file, actions=np.zeros((9, 5)))
+    content = bytearray(file.getvalue())
+    content[300] ^= 1  # in the array, which is not compressed
+    return bytes(content)
+
+
 def other_zip():
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -179,10 +187,13 @@ BAD = {  # name -> what is in the file, and words of the message
     "huge.npy": (header("(1000000000000, 5)"), "promises"),
     "long.npy": (header("(2000000,)", "|i1") + bytes(2_000_000), "more than"),
     "negative.npy": (header("(-1, 5)"), "promises"),
+    "both.npy": (header("(-1, -5)") + bytes(20), "promises"),
+    "open.npy": (header("(9, 5"), "not an array"),
     "garbage.npy": (b"garbage", "not an array"),
     "evil.npy": (header("__import__('os')"), "not an array"),
     "garbage.npz": (b"garbage", "not an archive"),
     "cut.npz": (cut_zip(), "not an archive"),
+    "flipped.npz": (flipped_zip(), "CRC"),
     "keys.npz": (packed("video", ROWS, other=ROWS), "no array `actions`"),
     "other.npz": (other_zip(), "not an archive"),
     "width.pt": (saved(torch.zeros(3, 4)), "(3, 4)"),

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # they need the Hub or weights from it, and have tests of their own
 ELSEWHERE = ("arvdm download", "arvdm remove", "arvdm convert", "arvdm generate -m minecraft")
 # they take minutes to hours, and have tests of their own
-LONG = ("arvdm data make", "arvdm data inspect", "arvdm train", "arvdm eval", "arvdm bench")
+LONG = ("arvdm data make", "arvdm data import", "arvdm data inspect", "arvdm train", "arvdm eval", "arvdm bench")
 
 
 def commands():

@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 
 from arvdm_cli.cli.data import app
 from arvdm_cli.errors import DataError, OutputBusyError, OutputError, OutputExistsError, UsageError
+from arvdm_cli.folders import lock
 from arvdm_cli.mazes import ACTIONS, AHEAD, BACKWARD, FLOORS, FORWARD, LEFT, RIGHT, WALLS, Maze, World, _texture
 from arvdm_cli.paths import PATHS, inverse
 from arvdm_cli.posters import ALPHABETS, COLOURS, paint
 from arvdm_cli.wad import SKY
-from arvdm_cli.worlds import KINDS, Renderer, _lock, check, episode, make, read
+from arvdm_cli.worlds import KINDS, Renderer, check, episode, make, read
 
 pytest.importorskip("labmaze")
 pytest.importorskip("vizdoom")
@@ -321,7 +322,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(folder, copy, tmp_path):
     (tmp_path / "letter.txt").write_text("dear reader")
     with pytest.raises(OutputExistsError, match="something else"):
         make(SHORT, 1, 0, tmp_path)
-    with _lock(copy), pytest.raises(OutputBusyError):
+    with lock(copy), pytest.raises(OutputBusyError):
         make(SHORT, 3, 5, copy)
 
 

@@ -1,4 +1,4 @@
-"""`arvdm data`: render mazes to train on, look at what is there, and bring actions from one format to another."""
+"""`arvdm data`: render or import episodes to train on, look at them, and bring actions from one format to another."""
 
 import os
 from pathlib import Path
@@ -13,9 +13,13 @@ from .console import confirm_replacing, printable, progress, say, settings, warn
 from .console import out as stdout
 
 if TYPE_CHECKING:
+    from ..clips import Clips
     from ..worlds import Dataset
 
-app = Typer(help="Render training data, look at it, and convert actions.", no_args_is_help=True)
+VOCABULARIES = ("maze", "minecraft")
+LISTED = 20  # clips named at the end of an import that were left out
+
+app = Typer(help="Render or import training data, look at it, and convert actions.", no_args_is_help=True)
 
 
 @app.command()
@@ -54,31 +58,96 @@ def make(
     stdout.print(f"{finished} episodes of {frames} frames in {printable(str(out))}", soft_wrap=True)
 
 
+@app.command("import")
+def import_(
+    source: Annotated[Path, Argument(metavar="SRC", help="Folder of the data set.")],
+    out: Annotated[Path, Option("--out", "-o", help="Folder for the episodes; an import that was stopped goes on.")],
+    format: Annotated[
+        Literal["auto", "teco-dmlab", "teco-minecraft", "folder"],
+        Option(help="What it is; folder: videos with files of actions of the same stem."),
+    ] = "auto",
+    split: Annotated[Literal["train", "test"], Option(help="Which part, where it has folders for them.")] = "train",
+    size: Annotated[int | None, Option(help="Pixels a frame is wide and high; else TECO's own, or 64.")] = None,
+    frames: Annotated[int | None, Option(help="Frames of an episode, 300 if not given; longer clips are cut.")] = None,
+    fps: Annotated[
+        float | None, Option(help="Frames per second; else TECO's own, or those of the first video.")
+    ] = None,
+    vocabulary: Annotated[
+        str | None,
+        Option(
+            help="What the actions of a folder are called: maze, minecraft, or names,with,commas; maze if not given."
+        ),
+    ] = None,
+    limit: Annotated[int | None, Option(min=1, help="Clips in all; more of them extend fewer.")] = None,
+    strict: Annotated[
+        bool, Option("--strict", help="Stop at a clip that cannot be used, and do not leave it out.")
+    ] = False,
+):
+    """Bring clips that others recorded into a folder to train on, each frame with the action that led into it."""
+    from .. import clips
+
+    found = clips.find(source, format, split)
+    kind = clips.FORMATS[found.format]
+    names = name_actions(vocabulary) if vocabulary or not kind.actions else ()
+    chosen = clips.settle(found, names, size, frames, fps)
+    say(f"{found.folder}: {len(found.files)} clips, read as {kind.title} (--format {found.format})")
+
+    left_out: dict[str, str] = {}
+    told: set[str] = set()
+    episodes = 0
+    with progress("clip", len(found.files[:limit])) as report:
+        for index, step in enumerate(clips.gather(found, chosen, out, limit)):
+            for note in step.notes:
+                if note not in told:
+                    say(f"{step.file}: {note}")
+            told.update(step.notes)
+            if step.problem and strict:
+                raise DataError(step.problem, hint="Without --strict it is left out.")
+            if step.problem:
+                warn(f"left out: {step.problem}")
+                left_out[step.file] = step.problem
+            episodes += step.episodes
+            report(index)
+
+    if not episodes:
+        raise DataError(f"None of {len(left_out)} clips can be used; the last: {next(reversed(left_out.values()))}")
+    if left_out:
+        listed = ", ".join([*left_out][:LISTED]) + (", ..." if len(left_out) > LISTED else "")
+        warn(f"{len(left_out)} of {index + 1} clips were left out: {listed}")
+    if settings.json:
+        facts = {"folder": str(out), "format": found.format, "episodes": episodes, "frames": chosen.frames}
+        return write_json(facts | {"actions": chosen.actions, "fps": chosen.fps, "left_out": left_out})
+    stdout.print(f"{episodes} episodes of {chosen.frames} frames in {printable(str(out))}", soft_wrap=True)
+
+
 @app.command()
 def inspect(
-    folder: Annotated[Path, Argument(help="A folder that `arvdm data make` wrote, finished or not.")],
-    sheet: Annotated[Path | None, Option(help="Draw some episodes of every kind into this picture.")] = None,
+    folder: Annotated[Path, Argument(help="A folder that `arvdm data make` or `import` wrote, finished or not.")],
+    sheet: Annotated[Path | None, Option(help="Draw some episodes, of every kind, into this picture.")] = None,
     every: Annotated[int, Option(min=1, help="Frames from one picture of the sheet to the next.")] = 20,
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing sheet.")] = False,
 ):
     """Count what a folder of episodes holds, and check every frame of it."""
-    from ..worlds import check, read
+    from .. import clips, worlds
 
     if sheet and sheet.exists() and not yes:
         raise OutputExistsError(f"{sheet} exists.", hint="-y replaces it.")
-    data = read(folder)
+    data = clips.read(folder) if clips.imported(folder) else worlds.read(folder)
     broken = {}
     with progress("episode", len(data)) as report:
         for index in range(len(data)):
-            if problem := check(data, index):
+            problem = clips.check(data, index) if isinstance(data, clips.Clips) else worlds.check(data, index)
+            if problem:
                 broken[index] = problem
             report(index)
     if sheet:
         draw_sheet(data, sheet, every)
 
-    facts = count(data)
+    facts = count_clips(data) if isinstance(data, clips.Clips) else count(data)
     if settings.json:
         write_json(facts | {"broken": broken})
+    elif isinstance(data, clips.Clips):
+        show_clips(facts)
     else:
         show_facts(facts)
     if broken:
@@ -150,6 +219,13 @@ def names_of(model: str | None, vocabulary: str | None) -> list[str]:
     return names
 
 
+def name_actions(vocabulary: str | None) -> tuple[str, ...]:
+    """What the actions of videos are called: a vocabulary of its own, or names joined by commas."""
+    if vocabulary is None or vocabulary in VOCABULARIES:
+        return tuple(names_of(None, vocabulary))
+    return tuple(vocabulary.split(","))
+
+
 def count(data: "Dataset") -> dict[str, Any]:
     """Count episodes, frames, kinds and actions, and the frames that show a pose seen before in their episode."""
     import numpy as np
@@ -188,12 +264,48 @@ def show_facts(facts: dict[str, Any]):
     stdout.print(table)
 
 
-def draw_sheet(data: "Dataset", file: Path, every: int):
-    """Draw a contact sheet: two episodes of each kind, one a row, with every n-th frame."""
+def count_clips(data: "Clips") -> dict[str, Any]:
+    """Count the clips of an imported folder, their episodes and frames, and the frames that each action led into."""
+    led = [(data.actions[:, :, number] != 0).sum() for number in range(len(data.names))]
+    known = sum(episode.any(-1).sum() for episode in data.actions)
+    frames = data.actions.shape[0] * data.actions.shape[1]
+    return {
+        "episodes": len(data),
+        "clips": len(data.files),
+        "frames": frames,
+        "source": vars(data.settings),
+        "actions": {name: int(count) for name, count in zip(data.names, led, strict=True)},
+        "unknown": frames - int(known),
+    }
+
+
+def show_clips(facts: dict[str, Any]):
+    """Print what `count_clips` gave as a table."""
+    table = Table.grid(padding=(0, 2))
+    source, total = facts["source"], facts["frames"]
+    led = facts["actions"] | {"unknown": facts["unknown"]}
+    rows = [
+        ("episodes", f"{facts['episodes']}, from {facts['clips']} clips"),
+        ("frames", f"{total}, {source['frames']} an episode, {source['size']}x{source['size']}, {source['fps']:g} fps"),
+        ("source", f"{source['format']}, {printable(source['source'])}"),
+        ("actions", ", ".join(f"{name} {n} ({n / total:.1%})" for name, n in led.items())),
+    ]
+    for name, value in rows:
+        table.add_row(Text(name, "dim"), Text(value))
+    stdout.print(table)
+
+
+def draw_sheet(data: "Dataset | Clips", file: Path, every: int):
+    """Draw a contact sheet: two episodes of each kind, or ten imported ones, one a row, with every n-th frame."""
     import numpy as np
     from PIL import Image
 
-    rows = [index for kind in np.unique(data.kinds) for index in np.flatnonzero(data.kinds == kind)[:2]]
+    from ..worlds import Dataset
+
+    if isinstance(data, Dataset):
+        rows = [index for kind in np.unique(data.kinds) for index in np.flatnonzero(data.kinds == kind)[:2]]
+    else:
+        rows = np.linspace(0, len(data) - 1, min(10, len(data))).astype(int).tolist()
     if not rows:
         raise DataError("No episode is finished yet, so there is nothing to draw.")
     pictures = data.frames[rows, ::every]  # (rows, columns, h, w, c)
