@@ -122,7 +122,7 @@ def maze_seed(seed: int, index: int, attempt: int = 0) -> int:
 
 
 def draw(world: World, kind: str, gap: int, seed: int, index: int, after: int = 12) -> Needle:
-    """Draw the needle test of a number; it hangs on these arguments alone, its maze on seed and index.
+    """Draw one needle test; it hangs on these arguments alone, and its maze on seed and index where that maze will do.
 
     after: frames from the first one on that shows the needle again
     """
@@ -153,7 +153,7 @@ def draw(world: World, kind: str, gap: int, seed: int, index: int, after: int = 
             seen = np.array(view.seen(poses[:f]))
             candidates = np.array([view.frames(copy, poses[f:]) for copy in range(CANDIDATES[kind])])
             history = np.array(view.frames(0, poses[:f]))
-            history[seen] = view.frames(truth, [pose for pose, is_seen in zip(poses, seen, strict=False) if is_seen])
+            history[seen] = view.frames(truth, [poses[t] for t in np.flatnonzero(seen)])
         assert not seen[-gap:].any() and seen[-gap - 1] and (candidates[0, 0] != candidates[1, 0]).any()
         tracks = np.array(actions, np.uint8), np.array(poses, np.int16)
         return Needle(history, *tracks, seen, candidates, truth, looped, gap, own)
