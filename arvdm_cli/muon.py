@@ -14,7 +14,7 @@ class Muon(torch.optim.Optimizer):
     Source: Jordan et al., Muon, 2024; the scale is Moonlight's, arXiv 2502.16982.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, rounds: int = 5):
+    def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.95, rounds: int = 5):
         super().__init__(params, {"lr": lr, "momentum": momentum, "rounds": rounds})
 
     @torch.no_grad()

@@ -12,10 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .checkpoint import Model
-from .evaluation import Progress, Task, encode_all, make, one_hot, unheard
+from .evaluation import Progress, Task, encode_all, make, one_hot, prompt, unheard
+from .generation import encode
 from .needles import Needle
 from .sampler import Sampling
 from .schedules import Schedule
@@ -160,3 +163,45 @@ def wilson(found: int, total: int) -> tuple[float, float]:
 def at_chance(row: dict[str, Any]) -> bool:
     """Whether a control's interval holds what guessing would find."""
     return bool(row["low"] <= row["chance"] <= row["high"])
+
+
+@torch.no_grad()
+def probe(model: Model, needles: Sequence[Needle], taught: float = 0.5) -> dict[str, Any]:
+    """Whether what memory keeps of a needle still tells it, to a linear map: retrieval as in `summary`.
+
+    The map reads a place of a group's mean latent off the token at that place; it is fitted by least squares to the
+    groups of a share of the worlds, and asked which candidate the first group of each other world shows.
+
+    taught: share of the worlds that the map is fitted to
+    """
+    network, group = model.network, model.network.config.group
+    patchify, side = network.config.patchify, network.config.memory_side
+    assert network.compression is not None and side == network.config.grid[0], "a token for each place of a frame"
+    tokens, patches = [], []
+    for needle in needles:
+        whole = len(needle.history) // group * group
+        latents = encode(model, prompt(needle.history[None, :whole]))
+        actions = one_hot(model, needle.actions[None, :whole]).to(latents.device)
+        places = network.locate(actions, latents.new_zeros(1, 3))
+        parts = (part.unflatten(1, (-1, group))[0] for part in (latents, actions, places))  # (groups, g, ...)
+        first, *rest = parts
+        tokens.append(network.compress(first, *rest).float())  # (groups, n, d)
+        patches.append(patchify(first.mean(1, keepdim=True))[:, 0].float())  # (groups, n, c * p * p)
+    known = max(1, int(taught * len(needles)))
+    x, y = (torch.cat(parts[:known]).flatten(0, 1).double() for parts in (tokens, patches))
+    x = functional.pad(x, (0, 1), value=1.0)
+    ridge = 1e-3 * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    fitted = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
+    found = 0
+    for needle, own in zip(needles[known:], tokens[known:], strict=True):
+        shown = patchify(encode(model, prompt(needle.candidates[:, -1:])))[:, 0].double()  # (k, n, c * p * p)
+        read = functional.pad(own[0].double(), (0, 1), value=1.0) @ fitted  # (n, c * p * p)
+        differ = (shown - shown[:1]).abs().amax((0, 2)) > 0.1
+        errors = (shown - read)[:, differ].square().mean((1, 2))
+        found += int(errors.argmin()) == needle.truth
+    total = len(needles) - known
+    low, high = wilson(found, total)
+    return {"worlds": total, "chance": 1 / len(needles[0].candidates), "top1": found / total} | {
+        "low": round(low, 4),
+        "high": round(high, 4),
+    }

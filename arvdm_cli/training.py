@@ -31,6 +31,7 @@ from .sampler import Sampling
 from .video import contact_sheet, to_bytes
 
 Report = Callable[[dict[str, Any]], None]
+MEMORY = ("fusion.", "compression.")  # names of weights through which the past enters and shrinks
 SPANS = ((0, 1), (1, 4), (4, 8), (8, 16), (16, 32))  # new frames whose PSNR is told together
 
 
@@ -64,6 +65,7 @@ class TrainConfig:
     pure_noise: float = 0.1  # share of windows at level 1
     lr: float = 1e-3  # AdamW, for embeddings, biases and norms
     matrix_lr: float = 2e-3  # Muon, for matrices inside the blocks
+    trunk_lr: float = 1.0  # part of these rates that weights have which are not of memory
     warmup: int = 100  # steps
     decay: float = 0.35  # last part of the training, over which the learning rate falls to 0
     clip: float = 1.0  # gradient norm
@@ -167,7 +169,7 @@ def adopt(network: VideoDiT, source: nn.Module, config: TrainConfig) -> None:
     own = network.state_dict()
     taken = {key: weight for key, weight in source.state_dict().items() if key in own}
     if not config.start_memory:
-        taken = {key: weight for key, weight in taken.items() if not key.startswith(("fusion.", "compression."))}
+        taken = {key: weight for key, weight in taken.items() if not key.startswith(MEMORY)}
     for key, weight in taken.items():
         if weight.shape != own[key].shape:
             shapes = f"{tuple(weight.shape)}, here it is {tuple(own[key].shape)}"
@@ -176,6 +178,11 @@ def adopt(network: VideoDiT, source: nn.Module, config: TrainConfig) -> None:
                 hint="Give [network] the same shape, or leave out start.",
             )
     network.load_state_dict(taken, strict=False)
+    if "compression.frame.weight" in own.keys() - taken.keys():
+        # a compressed token begins as what the trunk takes for a frame: the embedding of the group's mean
+        frame, embed = own["compression.frame.weight"], own["embed.weight"]
+        frame.copy_(embed[:, : frame.shape[1]])
+        own["compression.frame.bias"].copy_(own["embed.bias"])
 
 
 def check(config: TrainConfig, codec: Codec, episodes: Episodes) -> None:
@@ -261,13 +268,19 @@ def encode_all(codec: Codec, episodes: Episodes, folder: Path, device: torch.dev
 
 
 def optimizers(config: TrainConfig, network: VideoDiT) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside blocks, AdamW for the rest."""
-    inside = [p for n, p in network.named_parameters() if "blocks" in n and p.ndim == 2 and ".drive." not in n]
-    chosen = set(inside)
-    rest = [p for p in network.parameters() if p not in chosen]
+    """Muon for the matrices inside blocks, AdamW for the rest; the trunk's learning rates are a part of memory's."""
+    kinds: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, weight in network.named_parameters():
+        inside = "blocks" in name and weight.ndim == 2 and ".drive." not in name
+        kinds.setdefault((inside, name.startswith(MEMORY)), []).append(weight)
+
+    def groups(inside: bool) -> list[dict[str, Any]]:
+        found = [(of_memory, kinds.get((inside, of_memory), [])) for of_memory in (False, True)]
+        return [{"params": own, "part": 1.0 if late else config.trunk_lr} for late, own in found if own]
+
     return [
-        Muon(inside, config.matrix_lr),
-        torch.optim.AdamW(rest, lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0),
+        Muon(groups(True), config.matrix_lr),
+        torch.optim.AdamW(groups(False), lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 
 
@@ -415,7 +428,7 @@ def train_network(
     for step in range(begun + 1, config.steps + 1):
         for optimizer, lr in zip(optimizers_, (config.matrix_lr, config.lr), strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = lr * speed(config, step)
+                group["lr"] = lr * speed(config, step) * group["part"]
         loss = step_loss(network, config, episodes, step, device)
         if not torch.isfinite(loss):
             raise NumericError(f"The loss is {loss.item()} at step {step}.", hint="Lower matrix_lr and lr.")

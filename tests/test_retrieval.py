@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from tiny import model
+from torch.nn import functional
 
 from arvdm_cli.evaluation import make
 from arvdm_cli.generation import choose
 from arvdm_cli.needles import Needle
-from arvdm_cli.retrieval import CONTROLS, at_chance, measure, score, task, wilson
+from arvdm_cli.retrieval import CONTROLS, at_chance, measure, probe, score, task, wilson
 
 SIZE, GAP, AFTER, CANDIDATES = 32, 8, 6, 4
 
@@ -102,6 +104,30 @@ def test_a_measurement_gives_a_row_for_every_test_and_control_and_finds_the_trut
             assert row["top1"] == row["top1_loop"] == row["top1_inverse"] == 1 and row["strict"] == 1
             assert not at_chance(row)
     assert all(frames.shape == (5, 4, SIZE, SIZE, 3) for frames in made.values())
+
+
+def test_a_probe_finds_what_tokens_tell_and_nothing_where_they_tell_nothing():
+    shown = []
+    for index in range(24):
+        each = needle(index)
+        each.history[:4] = each.candidates[each.truth, -1]  # one stands before the needle
+        shown.append(each)
+    tiny = model(memory_tokens=4, group=2)
+    patchify = tiny.network.config.patchify
+
+    class Kept(torch.nn.Module):
+        def __init__(self, part):
+            super().__init__()
+            self.part = part
+
+        def forward(self, latents, actions, places):
+            return functional.pad(self.part * patchify(latents.mean(1, keepdim=True))[:, 0], (0, 3))
+
+    tiny.network.compression = Kept(3.0)
+    known = probe(tiny, shown)
+    assert known["worlds"] == 12 and known["top1"] == 1
+    tiny.network.compression = Kept(0.0)
+    assert probe(tiny, shown)["top1"] < 0.75
 
 
 def test_the_interval_of_a_share_is_wilsons():

@@ -24,6 +24,7 @@ from arvdm_cli.sampler import Sampling, start
 from arvdm_cli.training import (
     Cut,
     TrainConfig,
+    adopt,
     configure,
     draw_levels,
     encode_all,
@@ -510,6 +511,26 @@ def test_every_weight_has_one_optimizer(data):
     groups = [group for one in optimizers(TrainConfig(), network) for group in one.param_groups]
     held = [id(weight) for group in groups for weight in group["params"]]
     assert sorted(held) == sorted(map(id, network.parameters()))
+
+
+def test_the_trunk_learns_at_its_part_of_the_rates_and_memory_at_all_of_them(run, data, tmp_path):
+    start = {"start": str(run[0] / "checkpoint"), "start_memory": False, "steps": 1, "trunk_lr": 0.0}
+    train(configured(data, tmp_path / "run", groups=(2,), early=0.0, **start), False, quiet)
+    state, source = load_state(tmp_path / "run" / "state.pt"), checkpoint.load(run[0] / "checkpoint").network
+    learnt = {name for name, weight in source.state_dict().items() if not torch.equal(state["network"][name], weight)}
+    assert learnt and all(name.startswith("compression.") for name in learnt)
+
+
+def test_a_compression_that_is_new_begins_with_what_the_trunk_takes_for_the_mean_frame(run, data):
+    source = checkpoint.load(run[0] / "checkpoint").network
+    config = configured(data, "", start="tiny", start_memory=False)
+    network = VideoDiT(config.network)
+    adopt(network, source, config)
+    frame = torch.randn(1, 1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        tokens = network.compress(frame.expand(-1, 4, -1, -1, -1), torch.zeros(1, 4, 5), torch.zeros(1, 4, 3))
+        alone = network.embed(network.config.patchify(torch.cat((frame, 0 * frame), 2)))
+    torch.testing.assert_close(tokens, alone[:, 0])
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 40), (40, 8)])

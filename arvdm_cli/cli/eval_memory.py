@@ -105,9 +105,9 @@ def memory(
 
 
 def table(model: str, rows: list[dict[str, Any]]) -> Table:
-    """How many worlds each test and control found."""
+    """How many worlds each test and control found, and by which way one came back in them."""
     shown = Table(title=printable(model), title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for title in ("test", "control", "found", "95 %", "chance", "by the way back", "by a loop", "margin, dB"):
+    for title in ("test", "control", "found", "95 %", "chance", "way back", "loop", "margin"):
         shown.add_column(title, justify="left" if title in ("test", "control") else "right")
     for row in rows:
         ways = ("-" if row[way] is None else f"{row[way]:.0%}" for way in ("top1_inverse", "top1_loop"))
@@ -115,9 +115,9 @@ def table(model: str, rows: list[dict[str, Any]]) -> Table:
             row["test"],
             row["control"],
             f"{row['top1']:.0%}",
-            f"{row['low']:.0%} to {row['high']:.0%}",
+            f"{100 * row['low']:.0f}-{row['high']:.0%}",
             f"{row['chance']:.0%}",
             *ways,
-            f"{row['margin']:+.1f}",
+            f"{row['margin']:+.1f} dB",
         )
     return shown
