@@ -7,7 +7,7 @@ makes from there on is compared with every candidate. See `needles` for the worl
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +28,8 @@ CONTROLS = {
     "none": "no memory: only the context, which does not reach back; chance, or the test leaks",
     "other": "memory of another world; chance, or the test leaks",
     "unseen": "the history begins when the needle has left the view; chance, or the test leaks",
-    "context": "a context that reaches back to the needle: what the network could do with perfect memory",
+    "context": "a context that reaches back to the needle, instead of memory",
+    "free": "the way is made by the model too, from when the needle has left the view",
     "truth": "true frames in place of made ones: all are found, or the score is wrong",
 }
 
@@ -62,12 +63,16 @@ def task(
     kept = gap if control == "unseen" else shortest(needles)
     history = np.stack([needle.history[-kept:] for needle in needles])
     actions = one_hot(model, np.stack([needle.actions[-kept - after :] for needle in needles]))[:, : kept + frames]
+    if latents is not None:
+        latents = latents[:, -kept:]
+    if control == "free":
+        history, latents = history[:, :-gap], None if latents is None else latents[:, :-gap]
     if control in ("none", "context"):
         sampling = replace(sampling, slots=0, history_guidance=1.0)
     if control == "context":
         sampling = replace(sampling, context=kept)
     other = np.roll(np.arange(len(needles)), 1) if control == "other" else None
-    return Task(history, actions, schedule, sampling, None if latents is None else latents[:, -kept:], other)
+    return Task(history, actions, schedule, sampling, latents, other)
 
 
 def shortest(needles: Sequence[Needle]) -> int:
@@ -95,35 +100,32 @@ def score(made: np.ndarray, needle: Needle) -> Score:
 
 def measure(
     model: Model,
-    tests: Mapping[str, Sequence[Needle]],
+    needles: Sequence[Needle],
     schedule: Schedule,
     sampling: Sampling,
-    controls: Sequence[str] = tuple(CONTROLS),
+    controls: Sequence[str] = ("memory", "none", "other", "unseen", "context", "truth"),
     frames: int = 8,
     seed: int = 0,
     progress: Progress = unheard,
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Take needle tests, by name, all of a name of one kind and gap; figures as plain values, and the frames made.
+    """Take needle tests of one kind and gap; figures as plain values, and the frames made.
 
     frames: made in each world after the return
-    Returns rows, one for each name and control, and frames uint8 (worlds, frames, h, w, 3) by "name/control"
+    Returns a row for each control, and frames uint8 (worlds, frames, h, w, 3) by control
     """
-    tasks = {}
-    for name, needles in tests.items():
-        latents = encode_all(model, np.stack([needle.history[-shortest(needles) :] for needle in needles]))
-        for control in controls:
-            if control != "truth":
-                tasks[f"{name}/{control}"] = task(model, needles, schedule, sampling, control, frames, latents)
-    made = make(model, tasks, seed, progress)
+    latents = encode_all(model, np.stack([needle.history[-shortest(needles) :] for needle in needles]))
+    tasks = {
+        control: task(model, needles, schedule, sampling, control, frames, latents)
+        for control in controls
+        if control != "truth"
+    }
+    made = {control: clips[:, -frames:] for control, clips in make(model, tasks, seed, progress).items()}
     rows = []
-    for name, needles in tests.items():
-        for control in controls:
-            if control == "truth":
-                shown = np.stack([needle.candidates[needle.truth, :frames] for needle in needles])
-            else:
-                shown = made[f"{name}/{control}"]
-            scores = [score(*pair) for pair in zip(shown, needles, strict=True)]
-            rows.append({"test": name, "gap": needles[0].gap, "control": control} | summary(scores, needles))
+    for control in controls:
+        truth = np.stack([needle.candidates[needle.truth, :frames] for needle in needles])
+        shown = made.get(control, truth)
+        scores = [score(*pair) for pair in zip(shown, needles, strict=True)]
+        rows.append({"gap": needles[0].gap, "control": control} | summary(scores, needles))
     return rows, made
 
 

@@ -67,15 +67,15 @@ def test_every_control_shows_the_model_what_it_says(control):
     tiny = model()
     schedule, sampling = choose(tiny.sampling, schedule="outpainting", chunk=2, steps=1)
     made = task(tiny, NEEDLES, schedule, sampling, control, 4)
-    kept = made.history.shape[1]
+    kept = made.history.shape[1] + (GAP if control == "free" else 0)
     assert made.actions.shape[1] == kept + 4
     for clip, each in zip(made.history, NEEDLES, strict=True):
-        assert np.array_equal(clip, each.history[-kept:])
+        assert np.array_equal(clip, each.history[-kept:][: made.history.shape[1]])
     if control == "unseen":
         assert kept == GAP and not any(each.seen[-kept:].any() for each in NEEDLES)
     else:
         assert kept == min(len(each.history) for each in NEEDLES) and all(each.seen[-kept:].any() for each in NEEDLES)
-    assert (made.sampling.slots > 0) == (control in ("memory", "other", "unseen"))
+    assert (made.sampling.slots > 0) == (control in ("memory", "other", "unseen", "free"))
     assert made.sampling.context == (kept if control == "context" else sampling.context)
     assert (made.other is not None) == (control == "other")
 
@@ -91,15 +91,14 @@ def test_memory_of_another_world_takes_the_place_of_a_clips_own():
     assert not np.array_equal(made["own"], made["other"])
 
 
-def test_a_measurement_gives_a_row_for_every_test_and_control_and_finds_the_truth_always():
+def test_a_measurement_gives_a_row_for_every_control_and_finds_the_truth_always():
     tiny = model()
     schedule, sampling = choose(tiny.sampling, schedule="outpainting", chunk=2, steps=1)
-    tests = {"near": NEEDLES, "far": [needle(index, gap=12) for index in range(5)]}
-    rows, made = measure(tiny, tests, schedule, sampling, frames=4)
-    assert [(row["test"], row["control"]) for row in rows] == [(test, name) for test in tests for name in CONTROLS]
-    assert {row["gap"] for row in rows if row["test"] == "far"} == {12}
+    rows, made = measure(tiny, NEEDLES, schedule, sampling, tuple(CONTROLS), frames=4)
+    assert [row["control"] for row in rows] == list(CONTROLS) and made.keys() == CONTROLS.keys() - {"truth"}
     for row in rows:
-        assert row["worlds"] == 5 and row["chance"] == 0.25 and row["low"] <= row["top1"] <= row["high"]
+        assert row["gap"] == GAP and row["worlds"] == 5 and row["chance"] == 0.25
+        assert row["low"] <= row["top1"] <= row["high"]
         if row["control"] == "truth":
             assert row["top1"] == row["top1_loop"] == row["top1_inverse"] == 1 and row["strict"] == 1
             assert not at_chance(row)

@@ -1,8 +1,9 @@
 """`arvdm eval memory`: what models still know of what they saw."""
 
 import json
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.table import Table
 from typer import Argument, Option
@@ -11,10 +12,22 @@ from ..errors import OutputError, OutputExistsError, UsageError
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from ..needles import Needle
+
+CONTROLS = ("memory", "none", "other", "unseen", "context", "truth")  # measured if none is named
+SHOWN = 3  # worlds in a strip
+
 
 def memory(
     models: Annotated[list[str], Argument(metavar="MODEL...", help="Folders, short names, or owner/name on the Hub.")],
-    out: Annotated[Path, Option("--out", "-o", help="Folder for memory.json and strips of frames.")] = Path("memory"),
+    out: Annotated[Path, Option("--out", "-o", help="Folder of the measurement; one that was stopped goes on.")] = Path(
+        "memory"
+    ),
     kind: Annotated[
         list[str] | None, Option(help="theme, colour, blocks2 or blocks4; repeat for more. [default: theme, colour]")
     ] = None,
@@ -22,8 +35,10 @@ def memory(
         list[int] | None, Option(min=1, help="Frames out of view; repeat for more. [default: 16, 64, 128]")
     ] = None,
     control: Annotated[
-        list[str] | None, Option(help="memory, none, other, unseen, context or truth; repeat. [default: all]")
+        list[str] | None,
+        Option(help="memory, none, other, unseen, context, free or truth; repeat. [default: all but free]"),
     ] = None,
+    quick: Annotated[bool, Option("--quick", help="Gap 64, 4 frames, with memory and without: a few minutes.")] = False,
     worlds: Annotated[int, Option(min=1, help="Mazes that training never saw, for each kind and gap.")] = 64,
     frames: Annotated[int, Option(min=1, max=12, help="Frames made and compared after the return.")] = 8,
     seed: Annotated[int, Option(help="Same seed, same mazes; more of them extend fewer.")] = 2_000_000,
@@ -40,84 +55,149 @@ def memory(
 ):
     """Take needle tests: a thing is shown, goes out of view, and comes back; is it drawn as it was?
 
-    Truth is fed up to the return, so memory alone is measured. The share of worlds in which the true candidate is the
-    nearest stands beside chance, and beside controls that must be at chance or at 100 %.
+    True frames are fed up to the return, so memory alone is measured. The share of worlds in which the true candidate
+    is the nearest stands beside chance, and beside controls that must be at chance (none, other, unseen) or at 100 %
+    (truth). OUT gets memory.json, memory.csv, retrieval.png, strips of truth, made and difference, and memory.html.
     """
-    if (out / "memory.json").exists() and not yes:
-        raise OutputExistsError(f"{out} holds a measurement.", hint="-y replaces it; -o chooses another folder.")
-
-    import numpy as np
-
     from .. import checkpoint, evaluation, generation, registry, retrieval
     from .. import needles as haystack
-    from ..video import contact_sheet
 
     for name in control or []:
         if name not in retrieval.CONTROLS:
             raise UsageError(f"No control is called {name!r}.", hint=f"Choose from: {', '.join(retrieval.CONTROLS)}.")
-    asked = [(k, g) for k in kind or ("theme", "colour") for g in gap or (16, 64, 128)]
+    kinds, gaps, controls = kind or ["theme", "colour"], gap or [16, 64, 128], list(control or CONTROLS)
+    if quick:
+        gaps, controls, frames = [64], ["memory", "none"], 4
+    chosen = {
+        "schedule": schedule,
+        "steps": steps,
+        "slots": memory_slots,
+        "eviction": eviction,
+        "history_guidance": history_guidance,
+    }
+    asked = {"kinds": kinds, "gaps": gaps, "controls": controls, "worlds": worlds, "frames": frames, "seed": seed}
+    report = begun(out, asked | {"models": models, "chosen": chosen}, yes)
     machine = checkpoint.choose_machine(device, dtype, threads)
-    report: dict[str, Any] = {"worlds": worlds, "frames": frames, "seed": seed, "models": []}
     for model in models:
         loaded = checkpoint.load(registry.resolve(model), *machine)
-        plan, sampling = generation.choose(
-            loaded.sampling,
-            schedule=schedule,
-            steps=steps,
-            slots=memory_slots,
-            eviction=eviction,
-            history_guidance=history_guidance,
-        )
+        plan, sampling = generation.choose(loaded.sampling, **chosen)
         world = evaluation.world_of(loaded)
-        tests = {}
-        for k, g in asked:
-            file = (needles or out / "needles") / f"{k}-{g}-{world.size}-{seed}.npz"
+        used = {"sha256": loaded.sha256, "schedule": plan.name, "steps": plan.steps, "slots": sampling.slots}
+        for k, g in ((k, g) for k in kinds for g in gaps):
+            if any((row["model"], row["kind"], row["gap"]) == (model, k, g) for row in report["rows"]):
+                continue  # measured before this run was stopped
             with progress("world", worlds) as shown:
 
                 def tell(done: int, total: int, shown: Any = shown) -> None:
                     shown(done - 1)
 
-                tests[f"{k} {g}"] = haystack.take(file, world, k, g, worlds, seed, progress=tell)
-        used = tuple(control or retrieval.CONTROLS)
-        total = len(asked) * sum(name != "truth" for name in used) * worlds * frames
-        with progress("frame", total, "fps") as shown:
-            rows, made = retrieval.measure(
-                loaded, tests, plan, sampling, used, frames, progress=lambda done, _: shown(done - 1)
-            )
-        facts = {"model": model, "sha256": loaded.sha256, "sampling": {"schedule": plan.name, **vars(sampling)}}
-        report["models"].append(facts | {"rows": rows})
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            for name, pictures in made.items():
-                test = tests[name.split("/")[0]]
-                truth = np.stack([each.candidates[each.truth, :frames] for each in test])
-                pairs = np.stack((truth[:4], pictures[:4]), 1)  # (worlds, 2, f, h, w, 3)
-                sheet = f"{Path(model).name}-{name.replace('/', '-').replace(' ', '-')}.png"
-                contact_sheet(pairs.reshape(-1, *pairs.shape[3:]), frames, out / sheet)
-            (out / "memory.json").write_text(json.dumps(report, indent=1) + "\n")
-        except OSError as error:
-            raise OutputError(f"{out} cannot be written: {error}.") from error
-        if not settings.json:
-            stdout.print(table(model, rows))
+                file = (needles or out / "needles") / f"{k}-{g}-{world.size}-{seed}.npz"
+                tests = haystack.take(file, world, k, g, worlds, seed, progress=tell)
+            total = worlds * sum(frames + g * (name == "free") for name in controls if name != "truth")
+            with progress("frame", total, "fps") as shown:
+
+                def count(done: int, total: int, shown: Any = shown) -> None:
+                    shown(done - 1)
+
+                rows, made = retrieval.measure(loaded, tests, plan, sampling, tuple(controls), frames, progress=count)
+            report["rows"] += [{"model": model, **used, "kind": k, **row} for row in rows]
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+                for name in made:
+                    draw(out / strip(model, k, g, name), tests, made[name])
+                (out / "memory.json").write_text(json.dumps(report, indent=1) + "\n")
+            except OSError as error:
+                raise OutputError(f"{out} cannot be written: {error}.") from error
+    finish(out, report)
     if settings.json:
         return write_json(report)
-    say(f"{printable(str(out))} holds memory.json and strips: truth above what was made")
+    for model in models:
+        stdout.print(table(model, [row for row in report["rows"] if row["model"] == model]))
+    say(f"{printable(str(out))} holds memory.html, memory.json, memory.csv, retrieval.png and strips")
+
+
+def begun(out: Path, asked: dict[str, Any], yes: bool) -> dict[str, Any]:
+    """A measurement that was stopped, to go on with, or a new one."""
+    file = out / "memory.json"
+    if not file.exists() or yes:
+        return {"asked": asked, "complete": False, "rows": []}
+    try:
+        report = json.loads(file.read_text())
+        known, complete = report["asked"], report["complete"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputExistsError(f"{file} is no measurement: {error}.", hint="-o chooses another folder.") from error
+    if complete or known != asked:
+        what = "a finished measurement" if complete else "a measurement of something else"
+        raise OutputExistsError(f"{out} holds {what}.", hint="-y replaces it; -o chooses another folder.")
+    say(f"{printable(str(out))}: going on after {len(report['rows'])} rows")
+    return report
+
+
+def strip(model: str, kind: str, gap: int, control: str) -> str:
+    """Name the file of a strip."""
+    return f"{re.sub('[^A-Za-z0-9.]+', '-', model).strip('-')}-{kind}-{gap}-{control}.png"
+
+
+def draw(path: Path, tests: "Sequence[Needle]", made: "np.ndarray") -> None:
+    """Draw some worlds: what was true, what was made, and by how much they differ."""
+    import numpy as np
+
+    from ..video import contact_sheet
+
+    pictures = []
+    for test, shown in zip(tests[:SHOWN], made, strict=False):
+        truth = test.candidates[test.truth, : len(shown)]
+        pictures += [truth, shown, np.abs(truth.astype(int) - shown).astype(np.uint8)]
+    contact_sheet(np.concatenate(pictures), made.shape[1], path)
+
+
+def finish(out: Path, report: dict[str, Any]) -> None:
+    """Write what is made of all rows together."""
+    from .. import reports, retrieval
+
+    rows, asked = report["rows"], report["asked"]
+    try:
+        reports.write_csv(out / "memory.csv", rows)
+        reports.plot_retrieval(out / "retrieval.png", rows)
+        words = (
+            f"{asked['worlds']} mazes for each kind and gap, {asked['frames']} frames made after the return. "
+            "Strips show truth, what was made, and their difference. "
+        ) + " ".join(f"{name}: {retrieval.CONTROLS[name]}." for name in asked["controls"])
+        titled = [(model, cells([row for row in rows if row["model"] == model])) for model in asked["models"]]
+        strips = [
+            out / strip(model, kind, gap, name)
+            for model in asked["models"]
+            for kind in asked["kinds"]
+            for gap in asked["gaps"]
+            for name in asked["controls"]
+            if name != "truth"
+        ]
+        reports.write_page(out / "memory.html", "What is remembered", words, titled, [out / "retrieval.png", *strips])
+        report["complete"] = True
+        (out / "memory.json").write_text(json.dumps(report, indent=1) + "\n")
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error}.") from error
+
+
+def cells(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """How many worlds each test and control found, and by which way one came back; the first row is a header."""
+    told = [["test", "control", "found", "95 %", "chance", "way back", "loop", "margin"]]
+    for row in rows:
+        ways = ("-" if row[way] is None else f"{row[way]:.0%}" for way in ("top1_inverse", "top1_loop"))
+        span = f"{100 * row['low']:.0f}-{row['high']:.0%}"
+        found, chance = f"{row['top1']:.0%}", f"{row['chance']:.0%}"
+        told.append(
+            [f"{row['kind']} {row['gap']}", row["control"], found, span, chance, *ways, f"{row['margin']:+.1f} dB"]
+        )
+    return told
 
 
 def table(model: str, rows: list[dict[str, Any]]) -> Table:
-    """How many worlds each test and control found, and by which way one came back in them."""
+    """One model's rows."""
+    header, *told = cells(rows)
     shown = Table(title=printable(model), title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for title in ("test", "control", "found", "95 %", "chance", "way back", "loop", "margin"):
+    for title in header:
         shown.add_column(title, justify="left" if title in ("test", "control") else "right")
-    for row in rows:
-        ways = ("-" if row[way] is None else f"{row[way]:.0%}" for way in ("top1_inverse", "top1_loop"))
-        shown.add_row(
-            row["test"],
-            row["control"],
-            f"{row['top1']:.0%}",
-            f"{100 * row['low']:.0f}-{row['high']:.0%}",
-            f"{row['chance']:.0%}",
-            *ways,
-            f"{row['margin']:+.1f} dB",
-        )
+    for row in told:
+        shown.add_row(*row)
     return shown

@@ -1,0 +1,95 @@
+"""Measurements as files to look at: CSV, plots, one page of HTML."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError
+
+STYLE = """body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 72em; padding: 0 1em; color: #222; }
+table { border-collapse: collapse; margin: 1em 0; } td, th { padding: .2em .8em; text-align: right; }
+th { border-bottom: 1px solid #888; } td:first-child, th:first-child { text-align: left; }
+img { max-width: 100%; image-rendering: pixelated; } figure { margin: 1.5em 0; } figcaption { color: #666; }"""
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows that share their keys, the keys first."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_page(
+    path: Path, title: str, words: str, tables: Iterable[tuple[str, Sequence[Sequence[str]]]], pictures: Iterable[Path]
+) -> None:
+    """Write one page that needs no other file: tables, the first row of each its header, and PNG pictures."""
+    parts = [f"<h1>{html.escape(title)}</h1>", f"<p>{html.escape(words)}</p>"]
+    for name, (header, *rows) in tables:
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+        body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        parts.append(f"<h2>{html.escape(name)}</h2><table><tr>{head}</tr>{body}</table>")
+    for picture in pictures:
+        data = base64.b64encode(picture.read_bytes()).decode()
+        name = html.escape(picture.stem)
+        parts.append(
+            f'<figure><img alt="{name}" src="data:image/png;base64,{data}"><figcaption>{name}</figcaption></figure>'
+        )
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    path.write_text(f"<!doctype html><html><head>{head}</head><body>{''.join(parts)}</body></html>\n")
+
+
+def figure(width: float = 7.0, height: float = 4.0, columns: int = 1) -> tuple[Any, Any]:
+    """A figure and its axes, drawn without a display.
+
+    Raises: UsageError where matplotlib is not installed
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("Plots need the package matplotlib.", hint="pip install 'arvdm[plot]'") from error
+    drawn = Figure((width, height), layout="constrained")
+    return drawn, drawn.subplots(1, columns, squeeze=False)[0]
+
+
+def plot_retrieval(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Draw the share found against the gap, for each kind; memory as a line, its controls dotted, chance dashed.
+
+    rows: with model, kind, gap, control, top1, low, high, chance
+    """
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    drawn, axes = figure(5.0 * len(kinds), 4.0, len(kinds))
+    for ax, kind in zip(axes, kinds, strict=True):
+        own = [row for row in rows if row["kind"] == kind and row["control"] != "truth"]
+        for model, control in dict.fromkeys((row["model"], row["control"]) for row in own):
+            line = [row for row in own if (row["model"], row["control"]) == (model, control)]
+            line.sort(key=lambda row: row["gap"])
+            gaps, shares = [row["gap"] for row in line], [row["top1"] for row in line]
+            below = [row["top1"] - row["low"] for row in line]
+            above = [row["high"] - row["top1"] for row in line]
+            main = control == "memory"
+            ax.errorbar(
+                gaps,
+                shares,
+                (below, above),
+                label=model if main else f"{model}, {control}",
+                marker="o" if main else ".",
+                linestyle="-" if main else ":",
+                capsize=3,
+                alpha=1.0 if main else 0.6,
+            )
+        ax.axhline(own[0]["chance"], color="black", linestyle="--", linewidth=1, label="chance")
+        ax.set_xscale("log", base=2)
+        gaps = sorted({row["gap"] for row in own})
+        ax.set_xticks(gaps, [str(gap) for gap in gaps])
+        ax.set_ylim(0, 1.02)
+        ax.set_title(kind)
+        ax.set_xlabel("frames out of view")
+        ax.set_ylabel("found")
+        ax.legend(fontsize="small")
+    drawn.savefig(path, dpi=120)
