@@ -6,6 +6,8 @@ from itertools import islice
 
 import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from arvdm_cli.checkpoint import Model
 from arvdm_cli.diffusion import FlowMatching
@@ -13,10 +15,11 @@ from arvdm_cli.mazes import World
 from arvdm_cli.memory import Memory
 from arvdm_cli.models.codec import Codec, CodecConfig
 from arvdm_cli.models.compress import COMPRESSIONS
-from arvdm_cli.models.dit import DiTConfig, Past, VideoDiT
+from arvdm_cli.models.dit import DiTConfig, VideoDiT
 from arvdm_cli.models.fusion import FUSIONS
-from arvdm_cli.sampler import Noise, Sampling, State, start, stream
+from arvdm_cli.sampler import Noise, Sampling, start, stream
 from arvdm_cli.schedules import fifo, next_frame, outpainting, pyramid, rolling, shift
+from arvdm_cli.states import freeze, thaw
 
 SCHEDULES = {
     "outpainting": outpainting(),
@@ -227,15 +230,15 @@ def remember(net, groups, seed=0, batch=1):
 
 
 def store(state, path):
-    """Save a state as plain tensors and numbers."""
-    torch.save(asdict(state), path)
+    """Save a state as a file of plain tensors."""
+    tensors, tree = freeze(state)
+    save_file(tensors, path, {"state": json.dumps(tree)})
 
 
 def restore(path):
     """Read back what `store` wrote."""
-    kept = torch.load(path, weights_only=True)
-    past = kept["kept"] and Past(**kept["kept"])
-    return State(**(kept | {"memory": Memory(**kept["memory"]), "kept": past}))
+    with safe_open(path, "pt") as file:
+        return thaw({name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["state"]))  # noqa: SIM118
 
 
 def render(folder, episodes=4, frames=128, size=32, seed=0):
