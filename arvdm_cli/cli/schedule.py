@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from typer import Argument, Option
 
+from ..errors import OutputExistsError
 from ..schedules import PRESETS, Schedule, choose, describe, read
 from .console import out, printable, settings, write_json
 
@@ -63,6 +64,40 @@ def show(
     out.print(Text.assemble((printable(name), "bold cyan"), f"  {sizes(schedule)}; {cost}\n"), soft_wrap=True)
     for line in draw(schedule, out.width):
         out.print(line, no_wrap=True, crop=False)
+
+
+@app.command()
+def plot(
+    names: Annotated[list[str], Argument(metavar="NAME...", help="Presets, or schedule files (.json, .toml).")],
+    output: Annotated[Path, Option("--output", "-o", help="A picture: .png, .svg or .pdf.")],
+    ar_steps: Annotated[int, Option(min=1, help="AR steps drawn, one under the other.")] = 4,
+    steps: Annotated[int | None, Option(help="Denoising steps; `list` says which, for each preset.")] = None,
+    chunk: Annotated[int | None, Option(help="Frames that become clean in one AR step.")] = None,
+    shift: Annotated[float | None, Option(help="Time shift: above 1 frames stay noisy for longer.")] = None,
+    yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing picture.")] = False,
+):
+    """Draw how schedules denoise a video over some AR steps, side by side, as a picture."""
+    confirm_replacing_file(output, yes)
+
+    from .. import reports
+
+    plans = [choose(name, **options_for(name, steps=steps, chunk=chunk), shift=shift) for name in names]
+    reports.plot_schedules(output, list(zip(names, plans, strict=True)), ar_steps)
+    if settings.json:
+        return write_json({"output": str(output), "schedules": [facts_of(plan) for plan in plans]})
+    out.print(printable(str(output)), soft_wrap=True)
+
+
+def options_for(name: str, **options: int | None) -> dict[str, int | None]:
+    """Those options that a preset has: next-frame, for one, has no chunk."""
+    own = describe(name).options if name in PRESETS else {}
+    return {option: value for option, value in options.items() if option in own}
+
+
+def confirm_replacing_file(path: Path, yes: bool) -> None:
+    """Refuse to replace a file unasked."""
+    if path.exists() and not yes:
+        raise OutputExistsError(f"{path} exists.", hint="-y replaces it.")
 
 
 @app.command()
