@@ -10,6 +10,7 @@ import io
 import os
 import queue
 import re
+import shutil
 import sys
 import threading
 import time
@@ -18,10 +19,11 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 
+from . import splice
 from .errors import OutputError, UsageError
 from .ffmpeg import Process, knows
 
@@ -47,6 +49,7 @@ class Writer:
     scale: each pixel becomes a square of so many
     crf: quality of a lossy codec, 0 best (18); codec: one of CODECS (h264, in webm vp9)
     comment: the file's comment tag, where its format has one
+    keep: go on after so many frames that an earlier run, with the same settings, has left under this name or beside it
 
     A thread writes while the caller makes the next frames, and memory holds no more than WAITING of them.
     What goes wrong there is raised by the next `write` or `close`: OutputError, or BrokenPipeError when the reader of
@@ -65,6 +68,7 @@ class Writer:
         scale: int = 1,
         format: str | None = None,
         comment: str | None = None,
+        keep: int | None = None,
     ):
         if scale < 1 or max(height, width) * scale > SIDE:
             limit = f"The scale is at least 1, and a side at most {SIDE} pixels."
@@ -86,13 +90,15 @@ class Writer:
         else:
             options = GIF
         self._sink: _Sink
+        if keep is not None and (kind == "gif" or name == "-"):
+            raise UsageError(f"A {'stream' if name == '-' else 'gif'} cannot be gone on with.", hint="Write an mp4.")
         if kind == "png":
-            self._sink = _Images(name, self.notes)
+            self._sink = _Images(name, self.notes, keep)
         elif kind == "y4m":
-            self._sink = _Y4m(name, size, rate)
+            self._sink = _Y4m(name, size, rate, keep)
         else:
-            options = [*options, "-metadata", f"comment={comment or ''}", *_muxer(kind, seekable=name != "-")]
-            self._sink = _Encoder(name, size, rate, options)
+            container = ["-metadata", f"comment={comment or ''}", *_muxer(kind, seekable=name != "-")]
+            self._sink = _Encoder(name, size, rate, options, container, keep)
         self._error: BaseException | None = None
         self._closed = False
         self._queue: queue.Queue[np.ndarray | None] = queue.Queue(WAITING)
@@ -194,7 +200,10 @@ class _Sink(Protocol):
 
 
 class _Growing:
-    """A file that grows beside its name and takes it in the end."""
+    """A file that grows beside its name and takes it in the end.
+
+    Frames that come before, of a run that was broken off, stand in a file of their own until then.
+    """
 
     def __init__(self, name: str):
         self.name = name
@@ -203,11 +212,25 @@ class _Growing:
         if len(os.fsencode(part)) > 255:
             part = f"arvdm-{zlib.crc32(os.fsencode(part)):08x}.part{self.target.suffix}"
         self.path = self.target.with_name(part)
+        self.base = self.path.with_name(self.path.name.replace(".part.", ".base."))  # frames that come before
         with _written(name):
             if self.target.exists() and not self.target.is_file():
                 raise OutputError(f"{name!r} is there and is no ordinary file.", hint="Choose another name.")
             self.target.parent.mkdir(parents=True, exist_ok=True)
-            self.path.open("wb").close()  # whether it may be written shows here, before any frame is made
+            self.path.open("ab").close()  # whether it may be written shows here, before any frame is made
+
+    def left(self) -> list[Path]:
+        """Files that hold what earlier runs wrote, in order."""
+        parts = [path for path in (self.base, self.path) if path.exists() and path.stat().st_size]
+        return parts or [path for path in (self.target,) if path.exists()]
+
+    def lacks(self, frames: int) -> NoReturn:
+        """Refuse to go on after frames that are not all there."""
+        if not self.path.stat().st_size:
+            self.path.unlink()
+        raise OutputError(
+            f"{self.name!r} does not hold the {frames} frames that are to be kept.", hint="Make it anew, with -y."
+        )
 
     def settle(self, frames: int) -> None:
         with _written(self.name):
@@ -216,6 +239,7 @@ class _Growing:
                 self.path = self.target
             else:
                 self.path.unlink(missing_ok=True)
+            self.base.unlink(missing_ok=True)
 
     def rest(self, frames: int) -> str | None:
         """Say where the frames are that were written before an error."""
@@ -228,14 +252,26 @@ class _Growing:
 class _Encoder:
     """A video file made by ffmpeg, or an mp4 on stdout."""
 
-    def __init__(self, name: str, size: tuple[int, int], rate: Fraction, options: list[str]):
+    def __init__(
+        self,
+        name: str,
+        size: tuple[int, int],
+        rate: Fraction,
+        options: list[str],
+        container: list[str],
+        keep: int | None,
+    ):
         height, width = size
         self.frames = 0
+        self.container = container
         self.file = None if name == "-" else _Growing(name)
+        if self.file:
+            self._keep(self.file, keep or 0)
         self.process = Process(
             "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", str(rate),
             "-probesize", "32", "-analyzeduration", "0", "-i", "pipe:0",  # nothing to find out: begin at once
-            *options, "-flush_packets", "1", "-y", f"file:{self.file.path}" if self.file else "pipe:1",
+            *options, *container, "-flush_packets", "1",
+            "-y", f"file:{self.file.path}" if self.file else "pipe:1",
             stdin=PIPE, stdout=DEVNULL if self.file else _stdout(),
         )  # fmt: skip
 
@@ -250,6 +286,23 @@ class _Encoder:
             self._fail()
         self.frames += 1
 
+    def _keep(self, file: _Growing, frames: int) -> None:
+        """Put the first frames that earlier runs wrote into the file of those that come before."""
+        parts = file.left() if frames else []
+        counts = [splice.count(part) for part in parts]
+        if sum(counts) < frames:
+            file.lacks(frames)
+        with _written(file.name):
+            if not frames:
+                file.base.unlink(missing_ok=True)
+            elif counts[0] >= frames:
+                splice.cut(parts[0], frames, file.base, self.container)
+            else:
+                rest = file.path.with_name(file.path.name.replace(".part.", ".rest."))
+                splice.cut(parts[1], frames - counts[0], rest, self.container)
+                splice.join((file.base, rest), file.base, self.container)
+                rest.unlink()
+
     def close(self) -> None:
         if not self.frames:
             self.abandon()
@@ -259,12 +312,18 @@ class _Encoder:
                 self._fail()
             self.process.kill()
             if self.file:
+                if self.file.base.exists():
+                    splice.join((self.file.base, self.file.path), self.file.path, self.container)
                 self.file.settle(self.frames)
 
     def abandon(self) -> None:
         self.process.kill()
         if self.file and not self.frames:
-            self.file.settle(0)
+            if self.file.base.exists():
+                os.replace(self.file.base, self.file.path)
+                self.file.settle(1)
+            else:
+                self.file.settle(0)
 
     def _fail(self) -> None:
         end = self.process.last_words()
@@ -282,18 +341,36 @@ class _Y4m:
 
     COLOURS = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112], [112, -93.786, -18.214]], np.float32) / 255
 
-    def __init__(self, name: str, size: tuple[int, int], rate: Fraction):
+    def __init__(self, name: str, size: tuple[int, int], rate: Fraction, keep: int | None):
         height, width = size
-        self.frames = 0
+        self.frames = keep or 0
         self.begin = f"YUV4MPEG2 W{width} H{height} F{rate.numerator}:{rate.denominator} Ip A1:1 C444\n".encode()
         self.name = "stdout" if name == "-" else name
         self.file = None if name == "-" else _Growing(name)
-        self.stream = self.file and self.file.path.open("wb", buffering=0)
-        self.whole = 0  # bytes up to the last whole frame
+        # bytes up to the last whole frame
+        self.whole = len(self.begin) + self.frames * (len(b"FRAME\n") + 3 * height * width) if self.frames else 0
+        self.stream = None
+        if self.file:
+            with _written(self.name):
+                self.stream = self._open(self.file)
 
     @property
     def path(self) -> Path | None:
         return self.file.path if self.file else None
+
+    def _open(self, file: _Growing) -> io.FileIO:
+        """The file that grows, with the frames that are kept."""
+        if self.frames:
+            source = file.left()[0] if file.left() else None
+            if source is None or source.stat().st_size < self.whole:
+                file.lacks(self.frames)
+            assert source is not None
+            if source != file.path:
+                shutil.copyfile(source, file.path)
+        stream = io.FileIO(file.path, "r+" if self.frames else "w")
+        stream.truncate(self.whole)
+        stream.seek(self.whole)
+        return stream
 
     def write(self, frame: np.ndarray) -> None:
         colours = frame.astype(np.float32) @ self.COLOURS.T + np.array([16, 128, 128], np.float32)  # (h, w, 3)
@@ -326,11 +403,17 @@ class _Y4m:
 class _Images:
     """A folder of PNG files, each there only once it is whole."""
 
-    def __init__(self, name: str, notes: list[str]):
-        self.frames = 0
+    def __init__(self, name: str, notes: list[str], keep: int | None):
+        self.frames = keep or 0
         self.name = name
         self.path, self.pattern = _pattern(name)
         self.notes = notes
+        missing = set(range(self.frames)) - set(_numbers(self.path, self.pattern))
+        if missing:
+            raise OutputError(
+                f"{name!r} lacks {len(missing)} of the {self.frames} images that are to be kept.",
+                hint="Make them anew, with -y.",
+            )
         with _written(name):
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / ".arvdm.part"

@@ -1,0 +1,155 @@
+"""A video that was broken off goes on after any of its frames, and reads as if it had never been."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from test_video import scene
+
+from arvdm_cli import splice
+from arvdm_cli.errors import OutputError, UsageError
+from arvdm_cli.video import Writer, read
+
+FRAMES = scene(40)
+LOSSLESS = {"mkv": {"codec": "ffv1"}, "y4m": {}, "png": {}}
+KINDS = LOSSLESS | {"mp4": {}, "webm": {}, "mkv h264": {"codec": "h264"}}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def name_of(kind, folder):
+    return folder / "frames" / "%06d.png" if kind == "png" else folder / f"a 'b.{kind.split()[0]}"
+
+
+def write(target, kind, frames, keep=None):
+    with Writer(target, 48, 64, 15, keep=keep, **KINDS[kind]) as writer:
+        writer.write(frames)
+
+
+def shown(target, kind):
+    clip = read(target.parent if kind == "png" else target)
+    assert not clip.notes
+    return clip.frames
+
+
+def same(one, other, kind):
+    assert one.shape == other.shape
+    if kind == "y4m":
+        assert np.abs(one.astype(int) - other).max() <= 2
+    elif kind in LOSSLESS:
+        np.testing.assert_array_equal(one, other)
+    else:
+        assert np.abs(one.astype(int) - other).mean() < 8
+
+
+@every_kind
+@pytest.mark.parametrize("keep", [1, 17, 25])
+def test_a_finished_video_goes_on_after_any_of_its_frames(kind, keep, tmp_path):
+    target = name_of(kind, tmp_path)
+    write(target, kind, FRAMES[:25])
+    write(target, kind, FRAMES[keep:], keep)
+    same(shown(target, kind), FRAMES, kind)
+    assert sorted(os.listdir(target.parent)) == (
+        [target.name] if kind != "png" else sorted(f"{i:06d}.png" for i in range(40))
+    )
+
+
+@every_kind
+def test_a_video_goes_on_again_and_again(kind, tmp_path):
+    target = name_of(kind, tmp_path)
+    write(target, kind, FRAMES[:9])
+    for keep, end in ((9, 20), (15, 21), (21, 40)):
+        write(target, kind, FRAMES[keep:end], keep)
+    same(shown(target, kind), FRAMES, kind)
+
+
+@every_kind
+def test_going_on_without_new_frames_cuts_the_video(kind, tmp_path):
+    target = name_of(kind, tmp_path)
+    write(target, kind, FRAMES[:25])
+    write(target, kind, FRAMES[:0], 10)
+    if kind == "png":
+        assert len(os.listdir(target.parent)) == 25  # images are never deleted
+    else:
+        same(shown(target, kind), FRAMES[:10], kind)
+
+
+KILLED = """
+import os, sys, time
+sys.path[:0] = {path!r}
+from test_splice import FRAMES, KINDS, Writer
+kind, target, keep, end = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+writer = Writer(target, 48, 64, 15, keep=keep or None, **KINDS[kind])
+for frame in FRAMES[keep:end]:
+    writer.write(frame[None])
+    time.sleep(0.02)
+time.sleep(1.0)
+print("written", flush=True)
+time.sleep(60)
+"""
+
+
+def kill(kind, target, keep, end):
+    """Write frames in a process of its own, and kill it and its encoder."""
+    script = KILLED.format(path=[os.path.dirname(__file__)])
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, kind, str(target), str(keep), str(end)],
+        stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == b"written\n"
+    for pid in children(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+
+
+def children(pid):
+    found = []
+    for other in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{other}/stat") as stat:
+                if int(stat.read().rpartition(")")[2].split()[1]) == pid:
+                    found.append(int(other))
+        except OSError:
+            pass
+    return found
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="children are found in /proc")
+@pytest.mark.parametrize("kind", ["mkv", "mp4", "y4m", "png"])
+def test_a_video_goes_on_after_a_kill_of_the_encoder_too_and_after_another(kind, tmp_path):
+    target = name_of(kind, tmp_path)
+    kill(kind, target, 0, 30)
+    kill(kind, target, 12, 34)
+    write(target, kind, FRAMES[20:], 20)
+    same(shown(target, kind), FRAMES, kind)
+    assert kind == "png" or os.listdir(tmp_path) == [target.name]
+
+
+@every_kind
+def test_frames_that_are_not_there_cannot_be_kept_and_what_is_there_stays(kind, tmp_path):
+    target = name_of(kind, tmp_path)
+    write(target, kind, FRAMES[:5])
+    with pytest.raises(OutputError, match="to be kept"):
+        Writer(target, 48, 64, 15, keep=6, **KINDS[kind])
+    same(shown(target, kind), FRAMES[:5], kind)
+    assert len(os.listdir(target.parent)) == (5 if kind == "png" else 1)
+
+
+def test_a_gif_and_a_stream_cannot_be_gone_on_with(tmp_path):
+    for target, format in ((tmp_path / "a.gif", None), ("-", "mp4")):
+        with pytest.raises(UsageError):
+            Writer(target, 48, 64, 15, keep=3, format=format)
+
+
+def test_frames_are_counted_as_far_as_a_file_is_whole(tmp_path):
+    target = tmp_path / "a.mkv"
+    write(target, "mkv", FRAMES)
+    assert splice.count(target) == 40
+    data = target.read_bytes()
+    target.write_bytes(data[: len(data) // 2])
+    assert 10 < splice.count(target) < 30
+    target.write_bytes(b"no video")
+    assert splice.count(target) == 0
