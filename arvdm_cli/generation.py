@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -58,8 +58,18 @@ def begin_latents(model: Model, sampling: Sampling, latents: Tensor, actions: Te
     return start(network, sampling, latents, actions.to(latents.device), memory)
 
 
-@torch.no_grad()
 def generate(
+    model: Model, schedule: Schedule, sampling: Sampling, state: State, actions: Actions, seed: int, length: int = 0
+) -> Iterator[Tensor]:
+    """Yield new frames (b, chunk, 3, h, w) in [-1, 1] as they become clean; the last chunk may be shorter.
+
+    length: new frames, 0 for as many as the caller takes
+    """
+    return (frames for frames, _ in generate_states(model, schedule, sampling, state, actions, seed, length))
+
+
+@torch.no_grad()
+def generate_states(
     model: Model,
     schedule: Schedule,
     sampling: Sampling,
@@ -68,34 +78,37 @@ def generate(
     seed: int,
     length: int = 0,
     live: bool = False,
-) -> Iterator[Tensor]:
-    """Yield new frames (b, chunk, 3, h, w) in [-1, 1] as they become clean; the last chunk may be shorter.
+) -> Iterator[tuple[Tensor, State]]:
+    """Yield what `generate` yields, each with the state after its AR step, from which a run can go on.
 
     On an accelerator the next AR step is sampled while frames are decoded and used.
 
-    length: new frames, 0 for as many as the caller takes
     live: whether actions come as frames are seen, so that none may be asked for early
     """
     noise = Noise(seed, state.context.shape[0], tuple(state.context.shape[2:]), state.context.device)
     chunks = stream(model.network, model.diffusion, schedule, sampling, state, noise, actions)
     if length:
         chunks = islice(chunks, -(-length // schedule.chunk))
+    steps: Iterator[tuple[Tensor, State]] = ((chunk, replace(state)) for chunk in chunks)
     if not live and state.context.device.type != "cpu":  # the cores of a CPU are busy as it is
-        chunks = ahead(chunks)
+        steps = ahead(steps)
     left = length
-    for chunk in chunks:
+    for chunk, reached in steps:
         frames = model.codec.decode(chunk)
-        yield frames[:, :left] if 0 < left < frames.shape[1] else frames
+        yield frames[:, :left] if 0 < left < frames.shape[1] else frames, reached
         left -= chunk.shape[1]
 
 
-def ahead(chunks: Iterator[Tensor]) -> Iterator[Tensor]:
+Item = TypeVar("Item")
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
     """Yield the same, the next one being made meanwhile."""
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, chunks, None)
-        while (chunk := coming.result()) is not None:
-            coming = pool.submit(next, chunks, None)
-            yield chunk
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
 
 
 def given(actions: Tensor) -> Actions:

@@ -28,7 +28,7 @@ def freeze(state: Any) -> tuple[dict[str, Tensor], Any]:
     def part(value: Any, path: str) -> Any:
         if isinstance(value, Tensor):
             tensors[path] = value.contiguous()
-            return {"tensor": path}
+            return {"tensor": path, "device": str(value.device)}
         if is_dataclass(value) and not isinstance(value, type):
             own = {field.name: part(getattr(value, field.name), f"{path}.{field.name}") for field in fields(value)}
             return {"kind": NAMES[type(value)], "parts": own}
@@ -50,7 +50,7 @@ def thaw(tensors: dict[str, Tensor], tree: Any) -> Any:
     def whole(node: Any) -> Any:
         ((form, value), *rest) = node.items()
         if form == "tensor":
-            return tensors[value]
+            return tensors[value].to(node["device"])
         if form == "kind":
             ((_, parts),) = rest
             return KINDS[value](**{name: whole(part) for name, part in parts.items()})
@@ -63,5 +63,5 @@ def thaw(tensors: dict[str, Tensor], tree: Any) -> Any:
 
     try:
         return whole(tree)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"A saved state does not fit together: {error!r}.") from error

@@ -49,7 +49,7 @@ def test_a_state_before_its_first_window_and_keys_of_oasis_are_kept_too():
 @pytest.mark.parametrize(
     "tree",
     [
-        {"tensor": "state.absent"},
+        {"tensor": "state.absent", "device": "cpu"},
         {"kind": "os.system", "parts": {}},
         {"kind": "memory", "parts": {"tokens": {"value": 1}}},
         {"kind": "state"},

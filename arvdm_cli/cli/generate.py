@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from typer import Option
 
-from ..errors import ActionError, UsageError
+from ..errors import ActionError, InputError, OutputError, OutputExistsError, UsageError
 from .console import confirm_replacing, printable, progress, say, settings, warn, write_json
 from .console import out as stdout
 
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     import torch
 
     from ..checkpoint import Model
+    from ..runs import Saved
     from ..sampler import Actions, Sampling
     from ..schedules import Schedule
+    from ..video import Writer
 
 
 def generate(
@@ -71,6 +75,10 @@ def generate(
     codec: Annotated[str | None, Option(help="h264, h265, vp9 or ffv1.")] = None,
     scale: Annotated[int, Option(min=1, help="Make each pixel a square of so many.")] = 1,
     include_prompt: Annotated[bool, Option(help="Write the prompt's frames first.")] = False,
+    resume: Annotated[
+        str | None, Option(help="auto: go on with a run that was broken off; never: begin anew; or its .state file.")
+    ] = None,
+    extend: Annotated[str | None, Option(help="Go on after the end of this video, by --length frames.")] = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing output.")] = False,
     no_overwrite: Annotated[bool, Option("--no-overwrite", help="Never replace an existing output.")] = False,
     device: Annotated[str, Option(help="auto, cpu, cuda[:i] or mps.")] = "auto",
@@ -81,14 +89,20 @@ def generate(
     """Generate a video, writing each frame as soon as it is clean."""
     from .. import checkpoint, generation, registry
 
+    if extend:
+        return lengthen(extend, length, actions, device, dtype, threads)
     sources: list[str | None] = [*prompt_frames] if prompt_frames else [None]
-    seed = secrets.randbelow(2**31) if seed is None else seed
-    targets = name_outputs(output or f"{Path(model).name}-{seed}.mp4", len(sources))
-    for target in targets:
-        if not dry_run:
-            allow(target, format, yes, no_overwrite)
     if (actions == "-") + sources.count("-") > 1:
         raise UsageError("stdin can carry only one thing: a prompt or the actions.")
+    drawn = secrets.randbelow(2**31) if seed is None else seed
+    targets = name_outputs(output or f"{Path(model).name}-{drawn}.mp4", len(sources))
+    states = [begun(target, resume, "-" in (actions, sources[0])) for target in targets]
+    for target, saved in zip(targets, states, strict=True):
+        if not dry_run and not saved:
+            allow(target, format, yes, no_overwrite)
+    if seed is None and states[0]:
+        drawn = states[0][0].settings["seed"]
+    seed = drawn
 
     chosen = checkpoint.choose_machine(device, dtype, threads)
     loaded = checkpoint.load(registry.resolve(model), *chosen)
@@ -120,8 +134,64 @@ def generate(
     ]
     if dry_run:
         return show_plan(made, clips, targets)
-    for clip, target in zip(clips, targets, strict=True):
-        made.write(clip, target, include_prompt, fps=fps, crf=crf, codec=codec, scale=scale, format=format)
+    encoding = {"fps": fps or loaded.fps, "crf": crf, "codec": codec, "scale": scale, "format": format}
+    for clip, target, saved in zip(clips, targets, states, strict=True):
+        asked = made.facts(clip, target) | {"include_prompt": include_prompt, "encoding": encoding}
+        made.write(clip, target, asked, saved)
+
+
+def begun(target: str, resume: str | None, streamed: bool) -> list[Saved]:
+    """The states that a run may go on from, newest first; none where it begins anew."""
+    from .. import runs
+
+    if resume in (None, "never"):
+        return []
+    if runs.state_file(target) is None:
+        raise UsageError(f"A run into {target!r} cannot be gone on with.", hint="Write an mp4.")
+    if streamed:
+        raise UsageError("A run that reads stdin cannot be gone on with.")
+    return runs.saved_states(target) if resume == "auto" else [runs.load_state(Path(resume))]
+
+
+def lengthen(target: str, length: int | None, actions: str, device: str, dtype: str, threads: int | None):
+    """Go on after the end of a video, under all its own settings."""
+    from .. import checkpoint, registry, runs, schedules
+    from ..sampler import Sampling
+
+    if not length:
+        raise UsageError("--extend needs --length, the frames to add.")
+    if actions == "-":
+        raise UsageError("A run that reads stdin cannot be gone on with.")
+    states = runs.saved_states(target)
+    if not states:
+        raise InputError(f"{target!r} has no state beside it to go on from.", hint="Was it made by arvdm generate?")
+    asked = states[0].settings
+    chosen = checkpoint.choose_machine(device, dtype, threads)
+    loaded = checkpoint.load(registry.resolve(asked["model"]), *chosen)
+    sampling = checkpoint.fill(Sampling, asked["sampling"], f"{target}'s sampling")
+    levels = tuple(tuple(row) for row in asked["levels"])
+    plan = schedules.Schedule(levels, asked["chunk"], asked["sampling"]["schedule"])
+    made = Maker(asked["model"], loaded, plan, sampling, chosen)
+    clip = made.empty(asked["seed"])
+    clip.actions, _ = made.read_actions(actions, length, asked["seed"])
+    clip.length = asked["length"] + length
+    if actions != "random":  # rows of a file or a phrase lead into the frames that are added
+        clip.actions = following(states[0], asked["length"], clip.actions)
+    own = {"sha256": loaded.sha256, "device": str(made.device), "dtype": str(made.dtype).removeprefix("torch.")}
+    made.write(clip, target, asked | own | {"length": clip.length}, states)
+
+
+def following(saved: Saved, length: int, actions: Actions) -> Actions:
+    """Actions whose first row leads into new frame `length`; before it, those that were saved."""
+    import torch
+
+    known = torch.from_numpy(saved.ahead).unsqueeze(0)[:, : length - saved.frames]
+
+    def rows(first: int, count: int) -> torch.Tensor:
+        old = known[:, max(0, first - saved.frames) :][:, :count]
+        return torch.cat((old, actions(max(0, first - length), count - old.shape[1])), 1)
+
+    return rows
 
 
 def name_outputs(output: str, count: int) -> list[str]:
@@ -136,8 +206,17 @@ def name_outputs(output: str, count: int) -> list[str]:
 
 def allow(target: str, format: str | None, yes: bool, never: bool):
     """Ask before an output is replaced, where there is somebody to ask."""
+    from .. import runs
     from ..video import occupied
 
+    state = runs.state_file(target)
+    if state and state.exists() and not yes:
+        saved = runs.saved_states(target)[0]
+        if not saved.complete:
+            raise OutputExistsError(
+                f"{target!r} was broken off after {saved.frames} frames.",
+                hint="--resume auto goes on with it, -y makes it anew.",
+            )
     if occupied(target, format):
         confirm_replacing(target, yes, never)
 
@@ -158,6 +237,7 @@ class Clip:
         self.length: int | None = None  # new frames; None until stopped
         self.actions: Actions
         self.live = False  # whether actions come as frames are seen
+        self.key = ""  # what tells the actions from others
 
 
 class Maker:
@@ -209,6 +289,7 @@ class Maker:
         clip = Clip(source, frames, led, seed)
         clip.actions, given = self.read_actions(actions, length, seed)
         clip.live = actions == "-"
+        clip.key = actions if given is None else digest(clip.actions(0, given).numpy().tobytes())
         clip.length = length if length else (given if length == 0 or given else DEFAULT_LENGTH)
         if length == 0 and given is None:
             clip.length = None
@@ -235,41 +316,94 @@ class Maker:
             say(f"actions: the first {length} of {len(track)} are used")
         return given(torch.from_numpy(track).unsqueeze(0)), len(track)
 
-    def write(self, clip: Clip, target: str, include_prompt: bool, **encoding: Any):
-        """Make one clip and encode it, telling the sidecar whatever happens."""
-        from .. import runs, video
-        from ..generation import begin, generate
+    def empty(self, seed: int) -> Clip:
+        """A clip whose prompt was shown by an earlier run."""
+        import numpy as np
+        import torch
 
-        model = self.model
-        encoding["fps"] = encoding["fps"] or model.fps
-        run = runs.Run(self.facts(clip, target))
-        beside = runs.sidecar(target)
-        comment = f"arvdm {self.name} {model.sha256[:12]} {self.schedule.name} seed {clip.seed}"
-        config = model.codec.config
-        frames = video.to_tensor(clip.prompt).unsqueeze(0)
-        try:
-            with (
-                video.Writer(target, config.height, config.width, comment=comment, **encoding) as writer,
-                progress("frame", clip.length, "fps") as report,
-            ):
-                for note in writer.notes:
-                    say(note)
-                if include_prompt:
-                    writer.write(clip.prompt)
-                state = begin(model, self.sampling, frames, clip.past)
-                length = clip.length or 0
-                made = generate(model, self.schedule, self.sampling, state, clip.actions, clip.seed, length, clip.live)
-                try:
-                    for part in made:
-                        writer.write(video.to_bytes(part[0]))
-                        run.add(part.shape[1])
-                        report(run.frames - 1)
-                except EndOfActions:
-                    pass
-                run.complete = True
-        finally:
-            if beside and run.frames:
-                runs.write(run, beside)
+        config = self.model.codec.config
+        shape = (0, config.height, config.width, 3)
+        return Clip(None, np.empty(shape, np.uint8), torch.zeros(1, 0, len(self.model.actions)), seed)
+
+    def open(self, target: str, asked: dict[str, Any], states: list[Saved]) -> tuple[Writer, Saved | None]:
+        """A writer, and the newest state from which the frames that are there can be gone on with."""
+        from .. import video
+
+        config, encoding = self.model.codec.config, asked["encoding"]
+        comment = f"arvdm {self.name} {self.model.sha256[:12]} {self.schedule.name} seed {asked['seed']}"
+        shown = asked["prompt_frames"] if asked["include_prompt"] else 0
+        lacking: OutputError | None = None
+        for saved in states:
+            try:
+                keep = shown + saved.frames - len(saved.tail)
+                writer = video.Writer(target, config.height, config.width, comment=comment, keep=keep, **encoding)
+                return writer, saved
+            except OutputError as error:
+                lacking = error
+        if lacking:
+            raise lacking
+        return video.Writer(target, config.height, config.width, comment=comment, **encoding), None
+
+    def write(self, clip: Clip, target: str, asked: dict[str, Any], states: list[Saved]):
+        """Make one clip, or the rest of it, and encode it, telling the sidecar whatever happens."""
+        from .. import runs, video
+        from ..generation import begin, generate_states
+
+        for saved in states[:1]:
+            runs.check_unchanged(saved.settings, asked)
+            if saved.complete and saved.settings["length"] == asked["length"]:
+                say(f"{target}: all {asked['length']} frames are there")
+                return None
+        with runs.hold(target):
+            writer, saved_ = self.open(target, asked, states)
+            if saved_ is None:
+                runs.forget_states(target)
+            run = runs.Run(asked, saved_.frames if saved_ else 0)
+            keeper = runs.Keeper(
+                None if clip.live else runs.state_file(target),
+                asked,
+                run.before,
+                saved_.tail if saved_ else None,
+                16 + round(asked["encoding"]["fps"]),  # frames that an encoder may hold back
+                lambda first: clip.actions(first, self.schedule.chunk)[0].float().numpy(),
+            )
+            try:
+                with writer, progress("frame", clip.length, "fps") as report:
+                    for note in writer.notes:
+                        say(note)
+                    if saved_:
+                        say(f"{target}: going on after {saved_.frames} frames")
+                        writer.write(saved_.tail)
+                        state = saved_.state
+                    else:
+                        if asked["include_prompt"]:
+                            writer.write(clip.prompt)
+                        state = begin(self.model, self.sampling, video.to_tensor(clip.prompt).unsqueeze(0), clip.past)
+                    left = (clip.length or 0) - run.before
+                    made = generate_states(
+                        self.model, self.schedule, self.sampling, state, clip.actions, clip.seed, left, clip.live
+                    )
+                    try:
+                        for part, reached in made if left or not clip.length else ():
+                            frames = video.to_bytes(part[0])
+                            writer.write(frames)
+                            run.add(len(frames))
+                            keeper.add(frames, reached)
+                            report(run.before + run.frames - 1)
+                    except EndOfActions:
+                        pass
+                    run.complete = True
+                keeper.save(complete=True)
+            except BaseException:
+                with suppress(OutputError):  # the error that came first is the one to tell
+                    keeper.save(complete=False)
+                if keeper.last:
+                    say(f"{target}: broken off; the same command with --resume auto goes on")
+                raise
+            finally:
+                beside = runs.sidecar(target)
+                if beside and run.before + run.frames:
+                    runs.write(run, beside)
         facts = run.facts() | {"output": target}
         if settings.json:
             return write_json(facts, stderr=target == "-")
@@ -302,6 +436,8 @@ class Maker:
             "sha256": self.model.sha256,
             "prompt": clip.source,
             "prompt_frames": len(clip.prompt),
+            "prompt_sha256": digest(clip.prompt.tobytes() + clip.past.numpy().tobytes()),
+            "actions": clip.key,
             "length": clip.length,
             "seed": clip.seed,
             "sampling": asdict(self.sampling),
@@ -310,6 +446,11 @@ class Maker:
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
         }
+
+
+def digest(data: bytes) -> str:
+    """A name for some bytes that no others have."""
+    return hashlib.sha256(data).hexdigest()
 
 
 DEFAULT_LENGTH = 120  # new frames, where neither --length nor the actions say how many
