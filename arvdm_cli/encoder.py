@@ -208,16 +208,20 @@ class _Growing:
     def __init__(self, name: str):
         self.name = name
         self.target = Path(os.path.realpath(name))  # through a link, not in its place
-        part = f"{self.target.stem}.part{self.target.suffix}"
-        if len(os.fsencode(part)) > 255:
-            part = f"arvdm-{zlib.crc32(os.fsencode(part)):08x}.part{self.target.suffix}"
-        self.path = self.target.with_name(part)
-        self.base = self.path.with_name(self.path.name.replace(".part.", ".base."))  # frames that come before
+        self.path = self.beside("part")
+        self.base = self.beside("base")  # frames that come before
         with _written(name):
             if self.target.exists() and not self.target.is_file():
                 raise OutputError(f"{name!r} is there and is no ordinary file.", hint="Choose another name.")
             self.target.parent.mkdir(parents=True, exist_ok=True)
             self.path.open("ab").close()  # whether it may be written shows here, before any frame is made
+
+    def beside(self, word: str) -> Path:
+        """A file beside the target: out.mp4 -> out.part.mp4."""
+        name = f"{self.target.stem}.{word}{self.target.suffix}"
+        if len(os.fsencode(name)) > 255:
+            name = f"arvdm-{zlib.crc32(os.fsencode(self.target.name)):08x}.{word}{self.target.suffix}"
+        return self.target.with_name(name)
 
     def left(self) -> list[Path]:
         """Files that hold what earlier runs wrote, in order."""
@@ -298,7 +302,7 @@ class _Encoder:
             elif counts[0] >= frames:
                 splice.cut(parts[0], frames, file.base, self.container)
             else:
-                rest = file.path.with_name(file.path.name.replace(".part.", ".rest."))
+                rest = file.beside("rest")
                 splice.cut(parts[1], frames - counts[0], rest, self.container)
                 splice.join((file.base, rest), file.base, self.container)
                 rest.unlink()
