@@ -64,10 +64,12 @@ class World:
     cells: int = 13  # cells a maze is wide and high, its border included
     rooms: int = 5  # rooms a maze has at most
     posters: int = 0  # posters on the walls of a maze
+    bare: float = 0.0  # share of mazes without posters
 
     def __post_init__(self):
         bounds = {"size": (16, 240), "walls": (1, len(WALLS)), "floors": (1, len(FLOORS)), "frames": (1, 10**6),
-                  "cells": (7, 99), "rooms": (1, 26), "posters": (0, 64)}  # fmt: skip
+                  "cells": (7, 99), "rooms": (1, 26), "posters": (0, 64),
+                  "bare": (0, 1)}  # fmt: skip
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{name} is {getattr(self, name)}.", hint=f"Choose {low} to {high}.")
@@ -122,7 +124,8 @@ class Maze:
         self.walls = dict(zip(names, _draw(rng, WALLS[: world.walls], len(names)), strict=True))  # letter -> texture
         self.floors = dict(zip(names, _draw(rng, FLOORS[: world.floors], len(names)), strict=True))
         self.letters = self._nearest_rooms()
-        self.posters = self._draw_posters(random.Random(f"{seed}/posters"))
+        bare = random.Random(f"{seed}/bare").random() < world.bare
+        self.posters = {} if bare else self._draw_posters(random.Random(f"{seed}/posters"))
 
     def legal(self, pose: Pose, action: int) -> bool:
         """Whether an action can be taken: turns and stays always, moves along the lines between open cells' centres."""

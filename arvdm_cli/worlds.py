@@ -289,7 +289,7 @@ def _read_settings(folder: Path) -> dict[str, Any] | None:
     if not isinstance(settings, dict) or settings.get("format") != FORMAT:
         raise DataError(f"{folder / 'world.json'} is not of format {FORMAT}.")
     if isinstance(settings.get("world"), dict):
-        settings["world"].setdefault("posters", 0)  # folders made before there were any have none
+        settings["world"] = {"posters": 0, "bare": 0.0, **settings["world"]}  # folders made before there were any
     return settings
 
 

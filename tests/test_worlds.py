@@ -132,7 +132,7 @@ def test_rooms_draw_textures_without_repeats_and_a_corridor_looks_like_a_room_be
 @pytest.mark.parametrize(
     ("name", "value"),
     [("turn", 40), ("turn", 0), ("turn", float("nan")), ("step", 0.3), ("step", -1), ("walls", 33), ("floors", 0),
-     ("size", 500), ("frames", 0), ("cells", 12), ("posters", 65), ("posters", -1)],
+     ("size", 500), ("frames", 0), ("cells", 12), ("posters", 65), ("posters", -1), ("bare", 1.5)],
 )  # fmt: skip
 def test_a_world_that_cannot_be_is_an_error_that_names_its_parameter(name, value):
     with pytest.raises(UsageError, match=f"{name} is {value}"):
@@ -152,6 +152,12 @@ def test_posters_hang_on_walls_one_sees_mostly_in_rooms_and_change_nothing_else(
             in_rooms += any(cell in cells for cells in maze.rooms.values())
             count += 1
     assert alphabets == {side * side for side, _ in ALPHABETS.values()} and count / 2 < in_rooms < count
+
+
+def test_a_share_of_mazes_has_no_posters_and_the_others_keep_theirs():
+    mazes = [(Maze(World(posters=4, bare=0.5), seed), Maze(World(posters=4), seed)) for seed in range(40)]
+    assert all(some.posters in ({}, all_.posters) for some, all_ in mazes)
+    assert 8 < sum(not some.posters for some, _ in mazes) < 32
 
 
 # What one sees
@@ -286,7 +292,7 @@ def test_an_interrupted_folder_is_read_up_to_there_and_goes_on_to_the_same_bytes
 
 def test_a_folder_from_before_there_were_posters_is_read_and_extended(copy):
     settings = json.loads((copy / "world.json").read_text())
-    del settings["world"]["posters"]
+    del settings["world"]["posters"], settings["world"]["bare"]
     (copy / "world.json").write_text(json.dumps(settings))
     assert read(copy).world == SHORT
     make(SHORT, 4, 5, copy)
@@ -305,7 +311,9 @@ def test_what_is_finished_is_not_rendered_again(copy):
     assert seen == [(3, 3)] and (read(copy).actions[2] == 77).all()
 
 
-@pytest.mark.parametrize("changed", [{"walls": 9}, {"turn": 22.5}, {"size": 128}, {"frames": 41}, {"posters": 1}])
+@pytest.mark.parametrize(
+    "changed", [{"walls": 9}, {"turn": 22.5}, {"size": 128}, {"frames": 41}, {"posters": 1}, {"bare": 0.5}]
+)
 def test_a_folder_made_with_other_settings_is_refused_and_the_setting_named(copy, changed):
     (name,) = changed
     with pytest.raises(DataError, match=f"{name} {getattr(SHORT, name)}, not {changed[name]}"):

@@ -35,6 +35,7 @@ def make(
     step: Annotated[float, Option(help="Cells of one step; DeepMind Lab's is about 0.25.")] = 0.125,
     frames: Annotated[int, Option(help="Frames of an episode.")] = 300,
     posters: Annotated[int, Option(help="Posters on the walls of a maze, 0 to 64.")] = 0,
+    bare: Annotated[float, Option(help="Share of mazes that have no posters all the same.")] = 0.0,
     workers: Annotated[int | None, Option(min=1, help="Processes; one a core if not given.")] = None,
 ):
     """Render episodes in mazes, each a path through a maze of its own."""
@@ -43,7 +44,9 @@ def make(
 
     from .. import worlds
 
-    world = worlds.World(size=size, walls=walls, floors=floors, turn=turn, step=step, frames=frames, posters=posters)
+    world = worlds.World(
+        size=size, walls=walls, floors=floors, turn=turn, step=step, frames=frames, posters=posters, bare=bare
+    )
     with progress("episode", episodes) as report:
 
         def show(finished: int, _: int):
