@@ -21,6 +21,10 @@ class ScheduleError(UsageError):
     """A noise schedule that is unknown or breaks a requirement."""
 
 
+class TheoryError(UsageError):
+    """A process that is unstable, or a question that is too large to be worked out exactly."""
+
+
 class ConfigError(UsageError):
     """A configuration file with an unknown key or an impossible value."""
 
