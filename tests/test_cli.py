@@ -13,7 +13,7 @@ from arvdm_cli.cli import app, console
 from arvdm_cli.errors import OutputError
 from arvdm_cli.schedules import PRESETS, choose, fifo, preset, read
 
-HEAVY = ["torch", "numpy", "imageio", "imageio_ffmpeg", "huggingface_hub", "PIL", "vizdoom"]
+HEAVY = ["torch", "numpy", "imageio", "imageio_ffmpeg", "huggingface_hub", "PIL", "vizdoom", "matplotlib"]
 
 
 def commands(group=None, path=()):
@@ -53,7 +53,16 @@ def test_every_command_explains_itself(arvdm, words):
 
 
 @pytest.mark.parametrize(
-    "words", ["--help", "--version", "schedule", "schedule show fifo", "schedule check nothing.json", "--no-such-flag"]
+    "words",
+    [
+        "--help",
+        "--version",
+        "schedule",
+        "schedule show fifo",
+        "schedule check nothing.json",
+        "theory bound --help",
+        "--no-such-flag",
+    ],
 )
 def test_light_commands_never_import_heavy_packages(words):
     script = (

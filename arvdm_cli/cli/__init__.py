@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import ArvdmError, MemoryLimitError, OutputError, UsageError
-from . import bench, checkpoints, data, eval, generate, schedule, train
+from . import bench, checkpoints, data, eval, generate, schedule, theory, train
 from .console import Color, ProgressKind, Settings, configure, settings, show_error
 
 
@@ -72,6 +72,7 @@ app.command()(checkpoints.remove)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(data.app, name="data")
 app.add_typer(eval.app, name="eval")
+app.add_typer(theory.app, name="theory")
 app.command()(bench.bench)
 app.command()(checkpoints.convert)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train.train)
