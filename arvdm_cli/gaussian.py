@@ -17,6 +17,7 @@ from .errors import TheoryError
 
 NEW = 1e-9  # what is left of a vector of length 1, beside others, that counts as new
 SINGULAR = 1e-12  # what is left of a variance of 1, when others are known, that counts as nothing
+LONGEST = 600  # numbers on which the next frame of a process hangs
 
 State = tuple[int, float]  # frame, level
 Levels = tuple[float, ...]
@@ -84,6 +85,8 @@ def rotation(order: int = 4, dim: int = 3, echo: float = 0.4) -> Process:
     """
     if order < 1 or dim < 1:
         raise TheoryError(f"Order and dimension of a process are at least 1, not {order} and {dim}.")
+    if order * dim > LONGEST:
+        raise TheoryError(f"{order} lags of {dim} numbers are {order * dim}; up to {LONGEST} can be analysed.")
     if not 0 <= echo <= 1:
         raise TheoryError(f"The echo is a share from 0 to 1, not {echo:g}.")
     turn = 0.97 * eye(dim)

@@ -154,6 +154,7 @@ DENOISING_STEPS: dict[str, Callable[[Sight, Network, Levels, Levels], Linear]] =
     "euler": euler,
     "heun": heun,
 }
+ODE = ("euler", "heun")  # those that renew no noise
 KERNELS = ("exact", *DENOISING_STEPS)  # exact: P(Output | Input), without denoising steps
 
 
@@ -189,6 +190,15 @@ def chain(later: Tensor, earlier: Tensor) -> Tensor:
 
 
 # A whole AR step
+
+
+def refine(rows: tuple[Levels, ...], substeps: int) -> tuple[Levels, ...]:
+    """Part the way from each row to the next into equal denoising steps."""
+    parts = (
+        tuple(tuple(s + (r - s) * j / substeps for s, r in zip(before, after, strict=True)) for j in range(substeps))
+        for before, after in pairwise(rows)
+    )
+    return (*(row for part in parts for row in part), rows[-1])
 
 
 def generate(sight: Sight, network: Network, turn: Turn, setting: Setting) -> tuple[Kernel, float, float]:
@@ -243,3 +253,27 @@ def denoising_loss(sight: Sight, network: Network, turn: Turn) -> tuple[float, f
         losses.append(torch.stack((weight * clean.noise.diagonal() + excess, excess))[:, sigma > 0].mean(1))
     raw, excess = torch.stack(losses).mean(0).tolist()
     return raw, excess
+
+
+SMALL = 6  # steps of `heun` that are as good as the flow itself, for one denoising step of a schedule
+
+
+def step_errors(sight: Sight, network: Network, exact: Network, turn: Turn, solver: str) -> tuple[float, float]:
+    """By how much single denoising steps, each from true noisy frames, miss: through the network, and the solver.
+
+    Squared distances per level that a step takes a frame down, summed over steps and frames. The errors of a frame's
+    steps point the same way, so distances add up, not their squares: (sum e)^2 <= sum of e^2 / share, where the shares,
+    level by level, make 1. So a schedule of many small steps is not taken for a better one than it is.
+    """
+    kept = sight.scales(turn.output)[0].square() if turn.output != turn.rows[-1] else 1.0  # when noised again
+    missed = [0.0, 0.0]
+    for before, after in pairwise(turn.rows):
+        made, right = (DENOISING_STEPS[solver](sight, each, before, after)[0] for each in (network, exact))
+        flow = eye(*made.shape)
+        for s, r in pairwise(refine((before, after), SMALL)):
+            flow = chain(heun(sight, exact, s, r)[0], flow)
+        fall = sight.each(torch.tensor(before, dtype=torch.float64) - torch.tensor(after, dtype=torch.float64))
+        share = torch.where(fall > 0, kept / fall.clamp_min(1e-300), 0.0)
+        for part, off in enumerate((made - right, right - flow)):
+            missed[part] += (share * (off @ sight.inputs(before) * off).sum(1)).sum().item()
+    return missed[0], missed[1]

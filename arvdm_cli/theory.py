@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -26,8 +25,8 @@ from torch import Tensor
 from .diffusion import Diffusion, FlowMatching
 from .errors import TheoryError
 from .gaussian import Kernel, Law, Levels, Process, State, eye, independent, kernel_kl, kl, log_det, regress, spanned
-from .kernels import KERNELS, Sight, Turn, denoising_loss, generate, make_network
-from .schedules import Schedule
+from .kernels import KERNELS, ODE, Sight, Turn, denoising_loss, generate, make_network, refine, step_errors
+from .schedules import Schedule, fifo, next_frame, outpainting, pyramid, rolling
 
 LARGEST = 3000  # numbers in all states of a video: their covariance is dense
 
@@ -90,10 +89,8 @@ MEMORIES: dict[str, Callable[..., Tensor]] = {
 
 def memory(name: str, **chosen: int | None) -> Callable[[Past], Tensor]:
     """Choose a memory by name; an option left at None keeps that memory's own default."""
-    if name not in MEMORIES:
-        raise TheoryError(f"No memory is called {name!r}.", hint=f"Choose from: {', '.join(MEMORIES)}.")
-    given = {option: value for option, value in chosen.items() if value is not None}
     known = options_of(name)
+    given = {option: value for option, value in chosen.items() if value is not None}
     for option, value in given.items():
         if option not in known:
             hint = f"It has: {', '.join(known)}." if known else "It has none."
@@ -105,6 +102,8 @@ def memory(name: str, **chosen: int | None) -> Callable[[Past], Tensor]:
 
 def options_of(name: str) -> dict[str, int]:
     """The options of a memory, with their defaults."""
+    if name not in MEMORIES:
+        raise TheoryError(f"No memory is called {name!r}.", hint=f"Choose from: {', '.join(MEMORIES)}.")
     about = inspect.signature(MEMORIES[name]).parameters
     return {option: each.default for option, each in about.items() if option != "past"}
 
@@ -134,11 +133,18 @@ class Setting:
                 raise TheoryError(f"No {name} is called {getattr(self, name)!r}.", f"Choose from: {', '.join(known)}.")
         if min(self.prompt, self.context, self.score_error) < 0 or min(self.substeps, self.init_steps) < 1:
             raise TheoryError("prompt, context and score_error are at least 0, substeps and init_steps at least 1.")
+        if not math.isfinite(self.score_error):
+            raise TheoryError(f"The score error is a number, not {self.score_error:g}.")
         if self.kernel == "exact" and (self.mask, self.renoise, self.score_error) != ("window", "fresh", 0):
             raise TheoryError(
                 "The exact kernel has no network to be masked or off, and no noise to use again.",
                 hint=f"Choose from: {', '.join(KERNELS[1:])}.",
             )
+
+    @property
+    def ideal(self) -> Setting:
+        """The same, with an exact network."""
+        return replace(self, mask="window", score_error=0.0)
 
 
 def plan(schedule: Schedule, setting: Setting, ar_steps: int) -> list[Turn]:
@@ -154,15 +160,6 @@ def plan(schedule: Schedule, setting: Setting, ar_steps: int) -> list[Turn]:
         frames = range(first.start + k * chunk, first.start + k * chunk + w)
         turns.append(Turn(frames, rows, end, frames[w - chunk :]))
     return turns
-
-
-def refine(rows: tuple[Levels, ...], substeps: int) -> tuple[Levels, ...]:
-    """Part the way from each row to the next into equal denoising steps."""
-    parts = (
-        tuple(tuple(s + (r - s) * j / substeps for s, r in zip(before, after, strict=True)) for j in range(substeps))
-        for before, after in pairwise(rows)
-    )
-    return (*(row for part in parts for row in part), rows[-1])
 
 
 @dataclass(frozen=True)
@@ -264,16 +261,10 @@ class Video:
     def analyse(self) -> Analysis:
         """Go through all AR steps, then compare the two laws."""
         parts: list[dict[str, float]] = []
-        held = before = self.rows(())
-        context, closed = range(0), True
-        for k, turn in enumerate(self.turns):
-            start = turn.frames.start
-            leaving = range(context.start, max(context.start, start - self.setting.context))
-            context = range(leaving.stop, start)
-            held = self.setting.memory(Past(held, leaving, self.rows, partial(self.tell_most, turn, context)))
-            seen = independent(torch.cat((held, self.rows(context))).flip(0))  # the newest first
+        closed, before = True, self.rows(())
+        for k, (turn, seen) in enumerate(self.look()):
             if k:
-                new = self.rows(range(self.turns[k - 1].frames.start, start))
+                new = self.rows(range(self.turns[k - 1].frames.start, turn.frames.start))
                 closed &= spanned(seen, torch.cat((before, new)))
             before = seen
             parts.append(self.take(turn, seen))
@@ -296,6 +287,20 @@ class Video:
             video=video,
         )
 
+    def look(self) -> Iterator[tuple[Turn, Tensor]]:
+        """Yield the initialization stage and all AR steps, each with what it sees of the past, (r, f * d)."""
+        held, context = self.rows(()), range(0)
+        for turn in self.turns:
+            start = turn.frames.start
+            leaving = range(context.start, max(context.start, start - self.setting.context))
+            context = range(leaving.stop, start)
+            held = self.setting.memory(Past(held, leaving, self.rows, partial(self.tell_most, turn, context)))
+            yield turn, independent(torch.cat((held, self.rows(context))).flip(0))  # the newest first
+
+    def key(self, turn: Turn, seen: Tensor) -> tuple[Levels, bytes]:
+        """The same for AR steps that see the same from where they stand."""
+        return turn.output, seen.roll(-turn.frames.start * self.dim, 1).numpy().tobytes()
+
     def take(self, turn: Turn, seen: Tensor) -> dict[str, float]:
         """Take an AR step: let the generated law grow by its states, and work out what it adds to the KL."""
         enters, leaves = self.numbers([(frame, 1.0) for frame in turn.entering]), self.numbers(turn.leaves)
@@ -315,11 +320,11 @@ class Video:
 
     def kernels(self, turn: Turn, seen: Tensor) -> tuple[Kernel, Kernel, dict[str, float]]:
         """P(Output | Input), Q(Output | Input), and what comes of the difference; once, where all looks alike."""
-        key = turn.output, seen.roll(-turn.frames.start * self.dim, 1).numpy().tobytes()
+        key = self.key(turn, seen)
         if key not in self.known:
             sight = Sight(self.law, turn.frames, seen)
             true, given = sight.kernel(turn.rows[0], turn.output), sight.inputs(turn.rows[0])
-            network, ideal = make_network(sight, self.setting), replace(self.setting, mask="window", score_error=0.0)
+            network, ideal = make_network(sight, self.setting), self.setting.ideal
             made, path_de, path_see = generate(sight, network, turn, self.setting)
             exact = made if ideal == self.setting else generate(sight, make_network(sight, ideal), turn, ideal)[0]
             de = kernel_kl(true, exact, given)
@@ -369,40 +374,107 @@ class Video:
         return torch.linalg.solve_triangular(past.mT, told.mT, upper=True).mT @ older
 
 
-# Which schedule drifts, and what must not be done
+# Which schedule drifts
+
+VARIETY = {
+    "outpainting, chunk 2, 4 steps": outpainting(2, 4),
+    "outpainting, chunk 4, 4 steps": outpainting(4, 4),
+    "outpainting, chunk 4, 8 steps": outpainting(4, 8),
+    "next-frame, 4 steps": next_frame(4),
+    "next-frame, 8 steps": next_frame(8),
+    "fifo, 4 steps": fifo(4),
+    "fifo, 8 steps": fifo(8),
+    "rolling, 4 blocks of 2, 2 steps": rolling(4, 2, 2),
+    "rolling, 3 blocks of 2, 4 steps": rolling(3, 2, 4),
+    "pyramid, chunk 4, 4 steps, lag 2": pyramid(4, 4, 2),
+}
 
 
 @dataclass(frozen=True)
-class Loss:
-    """What the denoising loss of a schedule says, and what comes of it."""
+class Prediction:
+    """What single denoising steps from true noisy frames say of a video that was never generated; and what is true.
 
-    raw: float  # mean over the frames and denoising steps of an AR step
+    The first three are squared distances, summed over all denoising steps of the video (`kernels.step_errors`).
+    """
+
+    start: float  # of the noise that frames begin as, and of the initialization stage
+    score: float  # of the network: the denoising error that an exact one does not have
+    solver: float  # of the solver: an exact network's denoising step against very small ones
+    raw: float  # denoising loss, mean over the frames and denoising steps of an AR step
     excess: float  # the part of it that an exact network does not have
-    kl: float  # of the last frames of the video, in nats
+    kl: float  # of the video, in nats
+    kl_last: float  # of its last frames
+
+    @property
+    def total(self) -> float:
+        return self.start + self.score + self.solver
 
 
-def losses(
+def predict(
     process: Process,
     schedules: Mapping[str, Schedule],
     setting: Setting,
     frames: int = 24,
-    clip: int = 4,
+    last: int = 4,
     networks: int = 4,
-) -> dict[str, Loss]:
-    """Set the denoising loss of schedules beside the KL of the last `clip` frames of a video of so many.
+) -> dict[str, Prediction]:
+    """Set what single steps say about videos of so many frames beside their KL, and that of their `last` frames.
 
     networks: that are off in ways of their own; each number is a mean over them
+
+    Source: Meta-ARVDM, arXiv 2503.10704v2: temporal degradation is the sum of per-step errors.
     """
+    if setting.kernel not in ODE:
+        raise TheoryError(f"Steps of {setting.kernel} renew noise.", hint=f"Choose from: {', '.join(ODE)}.")
+    if not 1 <= last <= frames or networks < 1:
+        raise TheoryError(f"The last {last} of {frames} frames with {networks} networks are nothing to look at.")
     found = {}
     for name, schedule in schedules.items():
-        parts = []
-        for seed in range(setting.seed, setting.seed + networks):
-            analysis = analyse(process, schedule, replace(setting, seed=seed), math.ceil(frames / schedule.chunk))
-            last = slice((setting.prompt + frames - clip) * process.dim, (setting.prompt + frames) * process.dim)
-            true, made = (law[last, last] for law in analysis.video)
-            parts.append(torch.stack((analysis.loss[-1], analysis.excess[-1], kl(true, made)[-1])))
-        found[name] = Loss(*torch.stack(parts).mean(0).tolist())
+        ar_steps = math.ceil(frames / schedule.chunk)
+        rows = []
+        for seed in range(setting.seed, setting.seed + networks if setting.score_error else setting.seed + 1):
+            video = Video(process, schedule, replace(setting, seed=seed), ar_steps)
+            steps, analysis = single_steps(video), video.analyse()
+            size, most = (setting.prompt + frames) * process.dim, last * process.dim
+            true, made = (law[:size, :size] for law in analysis.video)
+            long, short = kl(true, made)[-1], kl(true[-most:, -most:], made[-most:, -most:])[-1]
+            rows.append(torch.tensor([*steps, analysis.loss[-1], analysis.excess[-1], long, short]))
+        found[name] = Prediction(*torch.stack(rows).mean(0).tolist())
     return found
+
+
+def single_steps(video: Video) -> tuple[float, float, float]:
+    """Squared distances of single steps from true ones, over a video: of its start, its score and its solver."""
+    known: dict[tuple[Levels, bytes], tuple[float, float]] = {}
+    start = score = solver = 0.0
+    alpha, sigma = (each.item() for each in video.law.scales((1.0,)))
+    for k, (turn, seen) in enumerate(video.look()):
+        if not turn.frames:
+            continue  # nothing to initialise
+        variance = video.law.clean[: video.dim, : video.dim].diagonal().sum().item()
+        start += len(turn.entering) * (alpha**2 * variance + (1 - sigma) ** 2 * video.dim)  # what is no noise yet
+        key = video.key(turn, seen)
+        if key not in known:
+            sight = Sight(video.law, turn.frames, seen)
+            networks = make_network(sight, video.setting), make_network(sight, video.setting.ideal)
+            known[key] = step_errors(sight, *networks, turn, video.setting.kernel)
+        if k:
+            score, solver = score + known[key][0], solver + known[key][1]
+        else:
+            start += sum(known[key])
+    return start, score, solver
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
+    """Spearman's: 1 where both grow together, -1 where one falls as the other grows; what is equal shares its rank."""
+    ranks = []
+    for values in (torch.tensor(x, dtype=torch.float64), torch.tensor(y, dtype=torch.float64)):
+        below = (values < values[:, None]).sum(1)
+        ranks.append(below + ((values == values[:, None]).sum(1) - 1) / 2)
+    return torch.corrcoef(torch.stack(ranks).double())[0, 1].item()
+
+
+# What must not be done
 
 
 @dataclass(frozen=True)
@@ -423,8 +495,8 @@ def counter_examples(
     for name, schedule in schedules.items():
         right = analyse(process, schedule, setting, ar_steps)
         causal = analyse(process, schedule, replace(setting, mask="causal"), ar_steps)
-        again = replace(setting, renoise="same")
-        reused = analyse(process, schedule, again, ar_steps) if schedule.window > schedule.chunk else right
-        kls = (each.kl_video[-1].item() for each in (right, causal, reused))
-        found[name] = CounterExample(*kls, reused.inflation)
+        same = replace(setting, renoise="same")
+        reused = analyse(process, schedule, same, ar_steps) if schedule.window > schedule.chunk else right
+        long, hidden, again = (each.kl_video[-1].item() for each in (right, causal, reused))
+        found[name] = CounterExample(long, hidden, again, reused.inflation)
     return found

@@ -14,7 +14,16 @@ from arvdm_cli.kernels import KERNELS, Sight, make_network
 from arvdm_cli.memory import Memory
 from arvdm_cli.sampler import Sampling, start, stream
 from arvdm_cli.schedules import PRESETS, Schedule, fifo, next_frame, outpainting, pyramid, rolling
-from arvdm_cli.theory import MEMORIES, Setting, analyse, counter_examples, losses, memory
+from arvdm_cli.theory import (
+    MEMORIES,
+    VARIETY,
+    Setting,
+    analyse,
+    counter_examples,
+    memory,
+    predict,
+    rank_correlation,
+)
 
 PROCESS = rotation(order=4, dim=3)
 SCHEDULES = {
@@ -248,27 +257,60 @@ def test_a_frame_causal_network_cannot_hold_the_score_of_a_noisy_window(kernel):
         assert (found[name].reused > 30 * found[name].kl) == (kernel == "heun")
 
 
-# Losses
+# What single steps say
 
 
-def spearman(x, y):
-    ranks = torch.stack([torch.tensor(values).argsort().argsort().double() for values in (x, y)])
-    return torch.corrcoef(ranks)[0, 1].item()
+@pytest.fixture(scope="module")
+def predicted():
+    """Three cases: errors of the network and of the solver, of the solver alone, and again, with a coarser one."""
+    process, context = rotation(4, dim=2), {"context": 4}
+    return [
+        predict(process, VARIETY, Setting(kernel="heun", substeps=2, score_error=0.1, **context), 24, networks=2),
+        predict(process, VARIETY, Setting(kernel="euler", substeps=4, **context), 24),
+        predict(process, VARIETY, Setting(kernel="euler", score_error=0.05, **context), 24, networks=1),
+    ]
 
 
-def test_excess_loss_ranks_schedules_as_the_kl_of_clips_does_and_raw_loss_does_not():
-    schedules = {
-        **{f"outpainting {chunk} {steps}": outpainting(chunk, steps) for chunk, steps in [(2, 4), (4, 4), (4, 8)]},
-        **{f"next-frame {steps}": next_frame(steps) for steps in (4, 8)},
-        **{f"fifo {steps}": fifo(steps) for steps in (4, 8)},
-        **{f"rolling {n} {c} {s}": rolling(n, c, s) for n, c, s in [(4, 2, 2), (3, 2, 4)]},
-        "pyramid": pyramid(4, 4, 2),
-    }
-    setting = Setting(context=4, kernel="heun", substeps=2, score_error=0.1)
-    found = losses(rotation(4, dim=2), schedules, setting, frames=12, networks=4).values()
-    raw, excess, kl = ([getattr(loss, name) for loss in found] for name in ("raw", "excess", "kl"))
-    assert spearman(excess, kl) > 0.8
-    assert spearman(raw, kl) < -0.5
+def test_single_steps_rank_schedules_by_the_kl_of_the_video_and_the_raw_loss_does_not(predicted):
+    for case in predicted:
+        for target in ("kl", "kl_last"):
+            total, raw, true = ([getattr(each, of) for each in case.values()] for of in ("total", "raw", target))
+            assert rank_correlation(total, true) > 0.85
+            assert rank_correlation(raw, true) < 0.25
+
+
+def test_without_errors_of_the_solver_excess_loss_cannot_rank_what_the_solver_spoils(predicted):
+    _, exact, coarse = predicted
+    for case in (exact, coarse):
+        excess, true = [each.excess for each in case.values()], [each.kl for each in case.values()]
+        assert not rank_correlation(excess, true) > 0.5
+    assert all(each.score == 0 < each.solver for each in exact.values())
+
+
+def test_more_substeps_leave_the_score_error_and_take_the_error_of_the_solver():
+    for schedule in SCHEDULES.values():
+        coarse, fine = (
+            predict(PROCESS, {"": schedule}, Setting(kernel="euler", substeps=n, score_error=0.05), 6, networks=1)[""]
+            for n in (2, 8)
+        )
+        assert fine.solver < coarse.solver / 8  # of first order: squared, 1/16
+        assert 0.6 < fine.score / coarse.score < 1.6
+        assert (coarse.start > 0) == (schedule.window > schedule.chunk)
+
+
+def test_what_renews_noise_is_not_predicted():
+    with pytest.raises(TheoryError, match="renew noise"):
+        predict(PROCESS, VARIETY, Setting(kernel="analytic"))
+    with pytest.raises(TheoryError, match="nothing to look at"):
+        predict(PROCESS, VARIETY, Setting(kernel="heun"), frames=3)
+
+
+def test_rank_correlation_is_that_of_spearman():
+    assert rank_correlation([1, 2, 3, 9], [2, 4, 4.5, 5]) == pytest.approx(1)
+    assert rank_correlation([1, 2, 3, 9], [5, 4, 3, -9]) == pytest.approx(-1)
+    assert rank_correlation([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(0.8)  # 1 - 6 sum d^2 / (n (n^2 - 1))
+    assert rank_correlation([1, 1, 2], [1, 1, 5]) == pytest.approx(1)  # what is equal shares its rank
+    assert math.isnan(rank_correlation([1, 1, 1], [1, 2, 3]))
 
 
 # Against the sampler and its solvers
@@ -355,6 +397,7 @@ def test_settings_that_mean_nothing_are_refused_with_what_there_is():
         ({"score_error": 0.1}, "exact kernel has no network"),
         ({"context": -1}, "at least 0"),
         ({"substeps": 0}, "at least 1"),
+        ({"kernel": "heun", "score_error": math.inf}, "is a number, not inf"),
     ]:
         with pytest.raises(TheoryError, match=says):
             Setting(**wrong)
