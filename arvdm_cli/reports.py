@@ -13,7 +13,7 @@ from .errors import OutputError, UsageError
 from .schedules import Schedule
 
 if TYPE_CHECKING:
-    from .theory import Analysis, CounterExample
+    from .theory import Analysis, CounterExample, Prediction
 
 STYLE = """body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 72em; padding: 0 1em; color: #222; }
 table { border-collapse: collapse; margin: 1em 0; } td, th { padding: .2em .8em; text-align: right; }
@@ -189,6 +189,24 @@ def plot_drift(path: Path, found: Analysis, broken: Mapping[str, CounterExample]
         axes[1].set_ylim(top=10 * axes[1].get_ylim()[1])  # room for the legend
         axes[1].set_xticks(range(len(broken)), list(broken), fontsize="small")
         axes[1].legend(loc="upper center", ncols=3, fontsize="small")
+    save(drawn, path)
+
+
+def plot_prediction(path: Path, found: Mapping[str, Prediction]) -> None:
+    """Draw the KL of videos against what single steps say of them, and against the raw denoising loss.
+
+    Raises: OutputError where the picture cannot be written
+    """
+    drawn, (left, right) = figure(10.0, 4.0, 2)
+    for name in dict.fromkeys(name.split(",")[0] for name in found):
+        each = [one for key, one in found.items() if key.split(",")[0] == name]
+        left.plot([one.total for one in each], [one.kl for one in each], "o", label=name)
+        right.plot([one.raw for one in each], [one.kl for one in each], "o", label=name)
+    left.set(xlabel="squared errors of single steps, summed", ylabel="KL of the video, nats", xscale="log")
+    right.set(xlabel="raw denoising loss", ylabel="KL of the video, nats")
+    for ax in (left, right):
+        ax.set_yscale("log")
+    left.legend()
     save(drawn, path)
 
 

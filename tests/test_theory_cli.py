@@ -89,10 +89,27 @@ def test_drift_shows_the_counter_examples(arvdm, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("command", ["bound", "memory", "drift"])
+def test_predict_sets_single_steps_beside_the_kl(arvdm):
+    few = ["-s", "fifo", "-s", "next-frame", "-s", "outpainting", "--dim", 1, "--length", 4, "--init-steps", 2]
+    words = ["predict", *few, "--substeps", 1, "--networks", 1]
+    found = facts(arvdm, *words)
+    assert {row["schedule"] for row in found["rows"]} == {"fifo", "next-frame", "outpainting"}
+    for row in found["rows"]:
+        assert row["total"] == pytest.approx(row["start"] + row["score"] + row["solver"])
+        assert row["kl"] > row["kl_last"] > 0 or row["kl_last"] == pytest.approx(row["kl"])
+    shown = arvdm("theory", *words)
+    assert len(rows(shown.stdout)) == 3
+    told = found["rank_correlation"]["total"]["video"]
+    assert f"single steps ranks them as the KL of the video does with Spearman {told:.2f}" in shown.stdout
+
+
+@pytest.mark.parametrize("command", ["bound", "memory", "drift", "predict"])
 def test_plots_are_written_and_never_over_something_unasked(arvdm, command, tmp_path):
-    few = ["--size", 1] if command == "memory" else ["--substeps", 1]
-    words = ["theory", command, *few, "--dim", 1, "--order", 2, "--ar-steps", 2, "--plot", tmp_path / "plot.png"]
+    few = {
+        "memory": ["--size", 1, "--ar-steps", 2],
+        "predict": ["-s", "fifo", "--substeps", 1, "--length", 4, "--networks", 1],
+    }.get(command, ["--substeps", 1, "--ar-steps", 2])
+    words = ["theory", command, *few, "--dim", 1, "--order", 2, "--plot", tmp_path / "plot.png"]
     assert arvdm(*words).exit_code == 0
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert arvdm(*words).exit_code == 10
@@ -109,6 +126,13 @@ def test_plots_are_written_and_never_over_something_unasked(arvdm, command, tmp_
         (["bound", "--echo", 2], "The echo is a share"),
         (["drift", "--ar-steps", 999], "hold 23988 numbers; up to 3000"),
         (["memory", "-s", "trapezoid"], "breaks monotonicity"),
+        (["memory", "--memory", "all"], "No memory is called 'all'"),
+        (["bound", "--score-error", "inf"], "The score error is a number, not inf"),
+        (["bound", "--seed", 2**64], "--seed"),
+        (["bound", "--order", 10_000], "10000 lags of 3 numbers are 30000; up to 600"),
+        (["bound", "--plot", "bound.doc"], "bound.doc is no picture"),
+        (["predict", "--kernel", "analytic"], "Steps of analytic renew noise"),
+        (["predict", "--length", 3], "The last 4 of 3 frames"),
     ],
 )
 def test_what_cannot_be_analysed_is_a_usage_error(arvdm, words, says):

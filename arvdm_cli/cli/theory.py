@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.table import Table
 from typer import Option, Typer
 
-from ..errors import TheoryError
+from ..errors import OutputError, TheoryError, UsageError
 from ..schedules import PRESETS, choose, preset
 from .console import out, printable, say, settings, write_json
 from .schedule import confirm_replacing_file
 
 if TYPE_CHECKING:
-    from ..theory import Analysis, CounterExample, Setting
+    from ..theory import Analysis, CounterExample, Prediction, Setting
 
 app = Typer(help="Show what is lost in long videos, and why, on processes where all is known.", no_args_is_help=True)
 
@@ -45,7 +45,7 @@ InitSteps = Annotated[int, Option(min=1, help="Denoising steps of the initializa
 ScoreError = Annotated[
     float | None, Option(min=0, help="How far every weight of the network is off, relatively. [default: 0.05]")
 ]
-Seed = Annotated[int, Option(help="Of what is off.")]
+Seed = Annotated[int, Option(min=0, max=2**63 - 1, help="Of what is off.")]
 Family = Annotated[str, Option("--diffusion", help="flow or ddpm: what a level means.")]
 ArSteps = Annotated[int, Option(min=1, help="AR steps.")]
 Picture = Annotated[Path | None, Option(help="Draw it too: .png, .svg or .pdf; needs pip install 'arvdm[plot]'.")]
@@ -263,6 +263,80 @@ def drift(
         show_broken(broken)
 
 
+@app.command()
+def predict(
+    schedule: Annotated[
+        list[str] | None, Option("--schedule", "-s", help="Preset or file; repeat. [default: ten of five presets]")
+    ] = None,
+    order: Order = 4,
+    dim: Dim = 2,
+    echo: Echo = 0.4,
+    context: Context = 4,
+    prompt: Prompt = 4,
+    kernel: Annotated[str, Option(help="euler or heun.")] = "heun",
+    substeps: Substeps = 2,
+    init_steps: InitSteps = 8,
+    score_error: ScoreError = None,
+    networks: Annotated[int, Option(min=1, help="Networks that are off in ways of their own; numbers are means.")] = 2,
+    seed: Seed = 0,
+    diffusion: Family = "flow",
+    length: Annotated[int, Option("--length", "-n", min=1, help="New frames.")] = 24,
+    last: Annotated[int, Option(min=1, help="So many of them, the last ones, are looked at by themselves too.")] = 4,
+    plot: Picture = None,
+    yes: Yes = False,
+):
+    """Tell from single denoising steps which schedules drift, and compare with the KL of their videos.
+
+    Each step starts from true noisy frames, so no video is generated: the errors of the start, of the network and of
+    the solver add up. The denoising loss alone says little: most of it no network can avoid.
+    """
+    plans = {name: choose(name) for name in schedule or []}
+    check_picture(plot, yes)
+
+    from .. import theory as library
+    from ..gaussian import rotation
+
+    setting = make_setting(
+        context=context,
+        prompt=prompt,
+        kernel=kernel,
+        substeps=substeps,
+        init_steps=init_steps,
+        score_error=score_error,
+        seed=seed,
+        diffusion=diffusion,
+    )
+    found = library.predict(rotation(order, dim, echo), plans or library.VARIETY, setting, length, last, networks)
+    ranks = {
+        of: {
+            name: library.rank_correlation(*([getattr(each, by) for each in found.values()] for by in (of, target)))
+            for name, target in (("video", "kl"), ("last", "kl_last"))
+        }
+        for of in ("total", "excess", "raw")
+    }
+    draw("prediction", plot, found)
+    if settings.json:
+        told = {of: {name: x if math.isfinite(x) else None for name, x in each.items()} for of, each in ranks.items()}
+        rows = [{"schedule": name, **asdict(each), "total": each.total} for name, each in found.items()]
+        return write_json({"kernel": kernel, "length": length, "last": last, "rows": rows, "rank_correlation": told})
+    show_predictions(found, ranks, last)
+
+
+def show_predictions(found: "dict[str, Prediction]", ranks: dict[str, dict[str, float]], last: int):
+    """Print what single steps say of each schedule, and whether it ranks them as their KL does."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("schedule", "start", "score", "solver", "sum", "excess", "raw", "video", f"last {last}"):
+        table.add_column(title, justify="left" if title == "schedule" else "right")
+    for name, each in sorted(found.items(), key=lambda pair: pair[1].kl):
+        values = (each.start, each.score, each.solver, each.total, each.excess, each.raw, each.kl, each.kl_last)
+        table.add_row(printable(name), *map(number, values))
+    out.print(table)
+    out.print()
+    for of, what in (("total", "The sum of single steps"), ("excess", "Excess loss"), ("raw", "Raw loss")):
+        if math.isfinite(ranks[of]["video"]):
+            out.print(f"{what} ranks them as the KL of the video does with Spearman {ranks[of]['video']:.2f}.")
+
+
 def make_setting(diffusion: str, score_error: float | None = 0.0, **chosen: Any) -> "Setting":
     """Put the flags together; a score error that is not given is 0.05 where there is a network."""
     from ..diffusion import DIFFUSIONS
@@ -275,11 +349,18 @@ def make_setting(diffusion: str, score_error: float | None = 0.0, **chosen: Any)
     return Setting(diffusion=DIFFUSIONS[diffusion](), score_error=score_error, **chosen)
 
 
+PICTURES = ".png", ".svg", ".pdf"
+
+
 def check_picture(plot: Path | None, yes: bool):
     """Stop before the work where the picture could not be drawn."""
     if plot:
         from ..reports import figure
 
+        if plot.suffix.lower() not in PICTURES:
+            raise UsageError(f"{plot} is no picture.", hint=f"Choose a name that ends in {', '.join(PICTURES)}.")
+        if not plot.parent.is_dir():
+            raise OutputError(f"{plot.parent} is no folder.")
         confirm_replacing_file(plot, yes)
         figure()
 
