@@ -197,15 +197,19 @@ def plot_prediction(path: Path, found: Mapping[str, Prediction]) -> None:
 
     Raises: OutputError where the picture cannot be written
     """
+    from .theory import rank_correlation
+
     drawn, (left, right) = figure(10.0, 4.0, 2)
     for name in dict.fromkeys(name.split(",")[0] for name in found):
         each = [one for key, one in found.items() if key.split(",")[0] == name]
-        left.plot([one.total for one in each], [one.kl for one in each], "o", label=name)
-        right.plot([one.raw for one in each], [one.kl for one in each], "o", label=name)
-    left.set(xlabel="squared errors of single steps, summed", ylabel="KL of the video, nats", xscale="log")
-    right.set(xlabel="raw denoising loss", ylabel="KL of the video, nats")
-    for ax in (left, right):
-        ax.set_yscale("log")
+        for ax, by in ((left, "total"), (right, "raw")):
+            ax.plot([getattr(one, by) for one in each], [one.kl for one in each], "o", label=name)
+    for ax, by, label in (
+        (left, "total", "squared errors of single steps, summed"),
+        (right, "raw", "raw denoising loss"),
+    ):
+        ranks = rank_correlation([getattr(one, by) for one in found.values()], [one.kl for one in found.values()])
+        ax.set(title=f"Spearman {ranks:.2f}", xlabel=label, ylabel="KL of the video, nats", ylim=(0, None))
     left.legend()
     save(drawn, path)
 

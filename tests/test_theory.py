@@ -311,6 +311,7 @@ def test_rank_correlation_is_that_of_spearman():
     assert rank_correlation([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(0.8)  # 1 - 6 sum d^2 / (n (n^2 - 1))
     assert rank_correlation([1, 1, 2], [1, 1, 5]) == pytest.approx(1)  # what is equal shares its rank
     assert math.isnan(rank_correlation([1, 1, 1], [1, 2, 3]))
+    assert math.isnan(rank_correlation([1], [2]))
 
 
 # Against the sampler and its solvers
