@@ -12,3 +12,4 @@ arvdm theory memory -s fifo --json -y --plot memory.png > memory.json
 arvdm theory drift -s outpainting --counter-examples --json -y --plot drift.png > drift.json
 arvdm theory predict --score-error 0.1 --json -y --plot predict.png > predict.json
 arvdm theory predict --score-error 0 --kernel euler --substeps 4 --json -y --plot predict-solver.png > predict-solver.json
+arvdm theory predict --dim 3 --score-error 0.05 --json -y --plot predict-both.png > predict-both.json
