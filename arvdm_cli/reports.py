@@ -5,17 +5,59 @@ from __future__ import annotations
 import base64
 import csv
 import html
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import OutputError, UsageError
+from .errors import OutputError, OutputExistsError, UsageError
 from .schedules import Schedule
 
 STYLE = """body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 72em; padding: 0 1em; color: #222; }
 table { border-collapse: collapse; margin: 1em 0; } td, th { padding: .2em .8em; text-align: right; }
 th { border-bottom: 1px solid #888; } td:first-child, th:first-child { text-align: left; }
 img { max-width: 100%; image-rendering: pixelated; } figure { margin: 1.5em 0; } figcaption { color: #666; }"""
+
+
+def resume(file: Path, asked: dict[str, Any], replace: bool) -> dict[str, Any] | None:
+    """A measurement that was stopped, to go on with, or None where there is none.
+
+    asked: what it must have been started with
+    replace: whatever is there counts as none
+
+    Raises: OutputExistsError where the file holds something else
+    """
+    if not file.exists() or replace:
+        return None
+    try:
+        report: dict[str, Any] = json.loads(file.read_text())
+        known, complete = report["asked"], report["complete"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputExistsError(f"{file} is no measurement: {error}.", hint="-o chooses another folder.") from error
+    if complete or known != asked:
+        what = "a finished measurement" if complete else "a measurement of something else"
+        raise OutputExistsError(f"{file.parent} holds {what}.", hint="-y replaces it; -o chooses another folder.")
+    return report
+
+
+def save(file: Path, report: dict[str, Any]) -> None:
+    """Write a measurement, whole or not at all."""
+    part = file.with_name(file.name + ".part")
+    part.write_text(json.dumps(report, indent=1) + "\n")
+    part.replace(file)
+
+
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """Read what `write_csv` wrote: numbers as numbers, nothing as None."""
+
+    def value(cell: str) -> Any:
+        try:
+            return int(cell) if cell.lstrip("-").isdigit() else float(cell)
+        except ValueError:
+            return cell or None
+
+    with path.open(newline="") as file:
+        return [{key: value(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:

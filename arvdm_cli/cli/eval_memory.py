@@ -1,6 +1,5 @@
 """`arvdm eval memory`: what models still know of what they saw."""
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.table import Table
 from typer import Argument, Option
 
-from ..errors import OutputError, OutputExistsError, UsageError
+from ..errors import OutputError, UsageError
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
 
@@ -59,7 +58,7 @@ def memory(
     is the nearest stands beside chance, and beside controls that must be at chance (none, other, unseen) or at 100 %
     (truth). OUT gets memory.json, memory.csv, retrieval.png, strips of truth, made and difference, and memory.html.
     """
-    from .. import checkpoint, evaluation, generation, registry, retrieval
+    from .. import checkpoint, evaluation, generation, registry, reports, retrieval
     from .. import needles as haystack
 
     for name in control or []:
@@ -76,7 +75,7 @@ def memory(
         "history_guidance": history_guidance,
     }
     asked = {"kinds": kinds, "gaps": gaps, "controls": controls, "worlds": worlds, "frames": frames, "seed": seed}
-    report = begun(out, asked | {"models": models, "chosen": chosen}, yes)
+    report = begun(out / "memory.json", asked | {"models": models, "chosen": chosen}, yes)
     machine = checkpoint.choose_machine(device, dtype, threads)
     for model in models:
         loaded = checkpoint.load(registry.resolve(model), *machine)
@@ -105,7 +104,7 @@ def memory(
                 out.mkdir(parents=True, exist_ok=True)
                 for name in made:
                     draw(out / strip(model, k, g, name), tests, made[name])
-                (out / "memory.json").write_text(json.dumps(report, indent=1) + "\n")
+                reports.save(out / "memory.json", report)
             except OSError as error:
                 raise OutputError(f"{out} cannot be written: {error}.") from error
     finish(out, report)
@@ -116,20 +115,14 @@ def memory(
     say(f"{printable(str(out))} holds memory.html, memory.json, memory.csv, retrieval.png and strips")
 
 
-def begun(out: Path, asked: dict[str, Any], yes: bool) -> dict[str, Any]:
+def begun(file: Path, asked: dict[str, Any], yes: bool) -> dict[str, Any]:
     """A measurement that was stopped, to go on with, or a new one."""
-    file = out / "memory.json"
-    if not file.exists() or yes:
+    from .. import reports
+
+    report = reports.resume(file, asked, yes)
+    if report is None:
         return {"asked": asked, "complete": False, "rows": []}
-    try:
-        report = json.loads(file.read_text())
-        known, complete = report["asked"], report["complete"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputExistsError(f"{file} is no measurement: {error}.", hint="-o chooses another folder.") from error
-    if complete or known != asked:
-        what = "a finished measurement" if complete else "a measurement of something else"
-        raise OutputExistsError(f"{out} holds {what}.", hint="-y replaces it; -o chooses another folder.")
-    say(f"{printable(str(out))}: going on after {len(report['rows'])} rows")
+    say(f"{printable(str(file.parent))}: going on after {len(report['rows'])} rows")
     return report
 
 
@@ -174,7 +167,7 @@ def finish(out: Path, report: dict[str, Any]) -> None:
         ]
         reports.write_page(out / "memory.html", "What is remembered", words, titled, [out / "retrieval.png", *strips])
         report["complete"] = True
-        (out / "memory.json").write_text(json.dumps(report, indent=1) + "\n")
+        reports.save(out / "memory.json", report)
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error}.") from error
 
