@@ -164,3 +164,55 @@ def plot_schedules(path: Path, schedules: Sequence[tuple[str, Schedule]], ar_ste
         drawn.savefig(path, dpi=120)
     except (OSError, ValueError) as error:
         raise OutputError(f"{path} cannot be written: {error}.", hint="Choose a .png, .svg or .pdf.") from error
+
+
+SERIES = {"": "-", "_repeat_last": ":", "_mean_context": "--", "_truth": ":"}  # a column's suffix -> its line
+LOOKS = {"contrast": "of the truth's", "sharpness": "of the truth's", "colour_error": "mean difference of a channel"}
+
+
+def plot_drift(folder: Path, rows: Sequence[dict[str, Any]], titles: dict[str, str]) -> list[Path]:
+    """Draw psnr.png, ssim.png, looks.png and motion.png against the frame; gives their paths.
+
+    rows: by model, ground and frame, with the figures of `drift`
+    titles: of grounds
+    """
+    pictures: dict[str, list[tuple[str, str | None, tuple[str, ...], str]]] = {
+        "psnr": [("psnr", ground, ("", "_repeat_last", "_mean_context"), "dB") for ground in titles],
+        "ssim": [("ssim", ground, ("", "_repeat_last", "_mean_context"), "SSIM") for ground in titles],
+        "looks": [(name, None, ("",), what) for name, what in LOOKS.items()],
+        "motion": [("motion", None, ("", "_truth"), "share of turns")],
+    }
+    paths = []
+    for name, panels in pictures.items():
+        drawn, axes = figure(5.0 * len(panels), 4.0, len(panels))
+        for ax, (key, ground, columns, what) in zip(axes, panels, strict=True):
+            for number, model in enumerate(dict.fromkeys(row["model"] for row in rows)):
+                for column in columns:
+                    own = [row for row in rows if row["model"] == model and ground in (None, row["ground"])]
+                    weight = "turns" if key == "motion" else "count"
+                    line = smooth([(row["frame"], row[weight], row.get(key + column)) for row in own])
+                    words = f"{model}{column.replace('_', ', ', 1).replace('_', ' ')}"
+                    ax.plot(*line, linestyle=SERIES[column], color=f"C{number}", alpha=0.9, label=words)
+            if name == "looks" and key != "colour_error":
+                ax.axhline(1, color="black", linewidth=0.8)
+            ax.set_title(key.replace("_", " ") if ground is None else titles[ground])
+            ax.set_xlabel("new frame")
+            ax.set_ylabel(what)
+            ax.legend(fontsize="small")
+        paths.append(folder / f"{name}.png")
+        drawn.savefig(paths[-1], dpi=100)
+    return paths
+
+
+def smooth(points: Iterable[tuple[int, int, float | None]], frames: int = 8) -> tuple[list[float], list[float]]:
+    """Means over stretches of frames, as two lists to draw; points: frame, how many it stands for, value."""
+    parts: dict[int, list[tuple[int, int, float]]] = {}
+    for frame, count, value in points:
+        if value is not None:
+            parts.setdefault((frame - 1) // frames, []).append((frame, count, value))
+    middles, means = [], []
+    for _, part in sorted(parts.items()):
+        weight = sum(count for _, count, _ in part)
+        middles.append(sum(frame * count for frame, count, _ in part) / weight)
+        means.append(sum(value * count for _, count, value in part) / weight)
+    return middles, means

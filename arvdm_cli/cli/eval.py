@@ -10,12 +10,13 @@ from rich.text import Text
 from typer import Argument, Option, Typer
 
 from ..errors import OutputError, OutputExistsError
-from . import eval_memory
+from . import eval_drift, eval_memory
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
 
 app = Typer(help="Measure checkpoints.", no_args_is_help=True)
 app.command()(eval_memory.memory)
+app.command()(eval_drift.drift)
 
 
 @app.callback()
