@@ -1,17 +1,16 @@
 """`arvdm eval drift`: how fast models degrade over long roll-outs."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.table import Table
 from typer import Argument, Option
 
-from ..errors import DataError, OutputError, UsageError
+from ..errors import DataError, UsageError
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
+from .measuring import Cells, Device, Dtype, Out, Rows, Seed, Threads, Yes, cell, table, told, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,19 +21,15 @@ VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif", ".y4m")
 TITLES = {"returns": "Returns", "new": "New ground"}
 SHOWN = 3  # mazes in a strip
 
-Rows = list[dict[str, Any]]
-
 
 def drift(
     models: Annotated[
         list[str] | None, Argument(metavar="MODEL...", help="Folders, short names, or owner/name on the Hub.")
     ] = None,
-    out: Annotated[Path, Option("--out", "-o", help="Folder of the measurement; one that was stopped goes on.")] = Path(
-        "drift"
-    ),
+    out: Out = Path("drift"),
     mazes: Annotated[int, Option(min=1, help="Mazes that training never saw; two paths in each.")] = 16,
     length: Annotated[int, Option("--length", "-n", min=1, max=1000, help="New frames of each path.")] = 300,
-    seed: Annotated[int, Option(help="Same seed, same mazes; more of them extend fewer.")] = 3_000_000,
+    seed: Seed = 3_000_000,
     truth: Annotated[Path | None, Option(help="Folder that keeps the true frames; OUT/truth if not given.")] = None,
     clips: Annotated[
         Path | None, Option(help="Clips, or a folder of them, that show truth (left) and model side by side.")
@@ -54,10 +49,10 @@ def drift(
     memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
     eviction: Annotated[str | None, Option(help="stride, oldest or sink: which group leaves a full memory.")] = None,
     history_guidance: Annotated[float | None, Option(help="Above 1, memory counts more.")] = None,
-    yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing measurement.")] = False,
-    device: Annotated[str, Option(help="auto, cpu, cuda[:i] or mps.")] = "auto",
-    dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "float32",
-    threads: Annotated[int | None, Option(min=1, help="Threads of the CPU.")] = None,
+    yes: Yes = False,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
 ):
     """Measure error accumulation: long roll-outs with true actions, each frame against the exact truth.
 
@@ -158,21 +153,6 @@ def begun(out: Path, asked: dict[str, Any], yes: bool) -> tuple[dict[str, Any], 
     return report, [row | {"model": str(row["model"])} for row in frames if str(row["model"]) in report["models"]]
 
 
-def told(shown: Callable[..., None]) -> Callable[[int, int], None]:
-    """Progress of the library as one of the terminal."""
-    return lambda done, total: shown(done - 1)
-
-
-@contextmanager
-def writing(out: Path) -> Iterator[None]:
-    """Write into a folder, which is made."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error}.") from error
-
-
 def listed(source: Path) -> list[Path]:
     """The videos of a folder, or the one that is named."""
     if not source.exists():
@@ -265,7 +245,6 @@ def finish(out: Path, report: dict[str, Any], frames: Rows) -> None:
     reports.save(out / "drift.json", report)
 
 
-Cells = list[list[str]]
 COLUMNS = (  # of a model's table: what, figure, digits
     ("PSNR, dB", "psnr", 2),
     ("... repeat-last", "psnr_repeat_last", 2),
@@ -281,11 +260,6 @@ COLUMNS = (  # of a model's table: what, figure, digits
     ("turns the right way", "motion", 2),
     ("... of the truth", "motion_truth", 2),
 )
-
-
-def cell(value: float | None, digits: int) -> str:
-    """A number, or a dash."""
-    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def tables(report: dict[str, Any]) -> Iterator[tuple[str, Cells]]:
@@ -339,13 +313,3 @@ def clip_tables(rows: Rows) -> Iterator[tuple[str, Cells]]:
             for name in dict.fromkeys(row["clip"] for row in own):
                 told.append([name, *(cell(row[figure], digits) for row in own if row["clip"] == name)])
             yield f"{title}, clips of {size}, {context} frames shown, {length} made", told
-
-
-def table(rows: Cells) -> Table:
-    """A table for the terminal."""
-    shown = Table(box=None, padding=(0, 2, 0, 0))
-    for number, name in enumerate(rows[0]):
-        shown.add_column(name, justify="right" if number else "left")
-    for row in rows[1:]:
-        shown.add_row(*map(printable, row))
-    return shown

@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.table import Table
-from typer import Argument, Option
+from typer import Option
 
-from ..errors import OutputError, UsageError
+from ..errors import UsageError
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
+from .measuring import Device, Dtype, Models, Out, Seed, Threads, Yes, begun, table, told, writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +23,8 @@ SHOWN = 3  # worlds in a strip
 
 
 def memory(
-    models: Annotated[list[str], Argument(metavar="MODEL...", help="Folders, short names, or owner/name on the Hub.")],
-    out: Annotated[Path, Option("--out", "-o", help="Folder of the measurement; one that was stopped goes on.")] = Path(
-        "memory"
-    ),
+    models: Models,
+    out: Out = Path("memory"),
     kind: Annotated[
         list[str] | None, Option(help="theme, colour, blocks2 or blocks4; repeat for more. [default: theme, colour]")
     ] = None,
@@ -40,17 +38,17 @@ def memory(
     quick: Annotated[bool, Option("--quick", help="Gap 64, 4 frames, with memory and without: a few minutes.")] = False,
     worlds: Annotated[int, Option(min=1, help="Mazes that training never saw, for each kind and gap.")] = 64,
     frames: Annotated[int, Option(min=1, max=12, help="Frames made and compared after the return.")] = 8,
-    seed: Annotated[int, Option(help="Same seed, same mazes; more of them extend fewer.")] = 2_000_000,
+    seed: Seed = 2_000_000,
     needles: Annotated[Path | None, Option(help="Folder that keeps the tests; OUT/needles if not given.")] = None,
     schedule: Annotated[str | None, Option("--schedule", "-s", help="Preset or file; see `arvdm schedule`.")] = None,
     steps: Annotated[int | None, Option(min=1, help="Denoising steps; what they count, `arvdm schedule` says.")] = None,
     memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
     eviction: Annotated[str | None, Option(help="stride, oldest or sink: which group leaves a full memory.")] = None,
     history_guidance: Annotated[float | None, Option(help="Above 1, memory counts more.")] = None,
-    yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing measurement.")] = False,
-    device: Annotated[str, Option(help="auto, cpu, cuda[:i] or mps.")] = "auto",
-    dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "float32",
-    threads: Annotated[int | None, Option(min=1, help="Threads of the CPU.")] = None,
+    yes: Yes = False,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
 ):
     """Take needle tests: a thing is shown, goes out of view, and comes back; is it drawn as it was?
 
@@ -86,44 +84,25 @@ def memory(
             if any((row["model"], row["kind"], row["gap"]) == (model, k, g) for row in report["rows"]):
                 continue  # measured before this run was stopped
             with progress("world", worlds) as shown:
-
-                def tell(done: int, total: int, shown: Any = shown) -> None:
-                    shown(done - 1)
-
                 file = (needles or out / "needles") / f"{k}-{g}-{world.size}-{seed}.npz"
-                tests = haystack.take(file, world, k, g, worlds, seed, progress=tell)
+                tests = haystack.take(file, world, k, g, worlds, seed, progress=told(shown))
             total = worlds * sum(frames + g * (name == "free") for name in controls if name != "truth")
             with progress("frame", total, "fps") as shown:
-
-                def count(done: int, total: int, shown: Any = shown) -> None:
-                    shown(done - 1)
-
-                rows, made = retrieval.measure(loaded, tests, plan, sampling, tuple(controls), frames, progress=count)
+                rows, made = retrieval.measure(
+                    loaded, tests, plan, sampling, tuple(controls), frames, progress=told(shown)
+                )
             report["rows"] += [{"model": model, **used, "kind": k, **row} for row in rows]
-            try:
-                out.mkdir(parents=True, exist_ok=True)
+            with writing(out):
                 for name in made:
                     draw(out / strip(model, k, g, name), tests, made[name])
                 reports.save(out / "memory.json", report)
-            except OSError as error:
-                raise OutputError(f"{out} cannot be written: {error}.") from error
     finish(out, report)
     if settings.json:
         return write_json(report)
     for model in models:
-        stdout.print(table(model, [row for row in report["rows"] if row["model"] == model]))
+        rows = [row for row in report["rows"] if row["model"] == model]
+        stdout.print(table(cells(rows), model, left=("control",)))
     say(f"{printable(str(out))} holds memory.html, memory.json, memory.csv, retrieval.png and strips")
-
-
-def begun(file: Path, asked: dict[str, Any], yes: bool) -> dict[str, Any]:
-    """A measurement that was stopped, to go on with, or a new one."""
-    from .. import reports
-
-    report = reports.resume(file, asked, yes)
-    if report is None:
-        return {"asked": asked, "complete": False, "rows": []}
-    say(f"{printable(str(file.parent))}: going on after {len(report['rows'])} rows")
-    return report
 
 
 def strip(model: str, kind: str, gap: int, control: str) -> str:
@@ -149,7 +128,7 @@ def finish(out: Path, report: dict[str, Any]) -> None:
     from .. import reports, retrieval
 
     rows, asked = report["rows"], report["asked"]
-    try:
+    with writing(out):
         reports.write_csv(out / "memory.csv", rows)
         reports.plot_retrieval(out / "retrieval.png", rows)
         words = (
@@ -168,8 +147,6 @@ def finish(out: Path, report: dict[str, Any]) -> None:
         reports.write_page(out / "memory.html", "What is remembered", words, titled, [out / "retrieval.png", *strips])
         report["complete"] = True
         reports.save(out / "memory.json", report)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error}.") from error
 
 
 def cells(rows: list[dict[str, Any]]) -> list[list[str]]:
@@ -183,14 +160,3 @@ def cells(rows: list[dict[str, Any]]) -> list[list[str]]:
             [f"{row['kind']} {row['gap']}", row["control"], found, span, chance, *ways, f"{row['margin']:+.1f} dB"]
         )
     return told
-
-
-def table(model: str, rows: list[dict[str, Any]]) -> Table:
-    """One model's rows."""
-    header, *told = cells(rows)
-    shown = Table(title=printable(model), title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for title in header:
-        shown.add_column(title, justify="left" if title in ("test", "control") else "right")
-    for row in told:
-        shown.add_row(*row)
-    return shown
