@@ -44,6 +44,7 @@ BASELINES = ("repeat_last", "mean_context")  # what must be beaten; mean_history
 BATCH = 8  # clips that one core makes together
 TURNS = np.array([0, 0, 0, 1, -1])  # of ACTIONS: 1 to the left, -1 to the right
 FORMAT = 1  # of the file of clips
+TRACKS = ("frames", "actions", "poses")  # arrays of it
 
 Progress = Callable[[int, int], None]  # (things done, things in all)
 
@@ -70,7 +71,7 @@ class Clips:
 
     def first(self, mazes: int) -> Clips:
         """The clips of the first mazes; a maze hangs on its number alone."""
-        return replace(self, **{name: getattr(self, name)[:, :mazes] for name in ("frames", "actions", "poses")})
+        return replace(self, **{name: getattr(self, name)[:, :mazes] for name in TRACKS})
 
     def truth(self, kind: str) -> np.ndarray:
         """What is to be made: uint8 (mazes, LENGTH, h, w, 3)."""
@@ -116,16 +117,21 @@ def draw_paths(maze: Maze) -> tuple[np.ndarray, np.ndarray]:
     return np.array([drawn[kind] for kind in KINDS], np.uint8), np.array(poses, np.int16)
 
 
+def film(maze: Maze, poses: np.ndarray) -> np.ndarray:
+    """Render what is seen from poses (..., 3), each once: uint8 (..., h, w, 3)."""
+    once, where = np.unique(poses.reshape(-1, 3), axis=0, return_inverse=True)
+    with Renderer(maze) as renderer:
+        pictures = renderer.render([tuple(pose) for pose in once.tolist()])
+    return pictures[where.reshape(poses.shape[:-1])]
+
+
 def render(world: World, mazes: int, seed: int, progress: Progress = unheard) -> Clips:
     """Render the clips of unseen mazes."""
     frames, actions, poses = [], [], []
     for index in range(mazes):
         maze = Maze(world, maze_seed(seed, index))
         own, places = draw_paths(maze)
-        once, where = np.unique(places.reshape(-1, 3), axis=0, return_inverse=True)
-        with Renderer(maze) as renderer:
-            pictures = renderer.render([tuple(pose) for pose in once.tolist()])
-        frames.append(pictures[where.reshape(places.shape[:2])])
+        frames.append(film(maze, places))
         actions.append(own)
         poses.append(places)
         progress(index + 1, mazes)
@@ -135,24 +141,38 @@ def render(world: World, mazes: int, seed: int, progress: Progress = unheard) ->
 def take_clips(file: Path, world: World, mazes: int, seed: int, progress: Progress = unheard) -> Clips:
     """Read clips from a file, or render them into it where it holds others or too few."""
     key = json.dumps({"format": FORMAT, "world": asdict(world), "seed": seed, "frames": [HISTORY, LENGTH]})
-    names = ("frames", "actions", "poses")
-    if file.exists():
-        try:
-            with np.load(file) as kept:
-                if str(kept["key"]) == key and kept["actions"].shape[1] >= mazes:
-                    return Clips(world, seed, *(kept[name] for name in names)).first(mazes)
-        except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
-            raise DataError(f"{file} holds no clips: {error}.", hint="Choose another --clips.") from error
+    kept = recall(file, key, "--clips")
+    if kept and kept["actions"].shape[1] >= mazes:
+        return Clips(world, seed, *(kept[name] for name in TRACKS)).first(mazes)
     clips = render(world, mazes, seed, progress)
+    retain(file, key, {name: getattr(clips, name) for name in TRACKS})
+    return clips
+
+
+def recall(file: Path, key: str, flag: str) -> dict[str, np.ndarray] | None:
+    """Read the frames, actions and poses of a file, or None where it is not there or was written under another key.
+
+    flag: names another file
+    """
+    if not file.exists():
+        return None
+    try:
+        with np.load(file) as kept:
+            return {name: kept[name] for name in TRACKS} if str(kept["key"]) == key else None
+    except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
+        raise DataError(f"{file} holds no clips: {error}.", hint=f"Choose another {flag}.") from error
+
+
+def retain(file: Path, key: str, arrays: dict[str, Any]) -> None:
+    """Write arrays for `recall`."""
     part = file.with_name(file.name + ".part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as opened:
-            np.savez_compressed(opened, key=np.array(key), **{name: getattr(clips, name) for name in names})
+            np.savez_compressed(opened, key=np.array(key), **arrays)
         part.replace(file)
     except OSError as error:
         raise OutputError(f"{file} cannot be written: {error}.") from error
-    return clips
 
 
 # What the model makes
@@ -352,18 +372,23 @@ def shifts(before: Tensor, after: Tensor) -> np.ndarray:
     return np.array(tried)[torch.stack(scores).argmax(0).numpy()]
 
 
-def right_turns(frames: np.ndarray, turned: np.ndarray) -> tuple[int, int]:
-    """Count turns whose picture moves the right way, and all turns.
+def right_way(frames: np.ndarray, turned: np.ndarray) -> np.ndarray:
+    """Into which frames (m, f) a turn leads whose picture moves the right way; none leads into the first.
 
     frames: uint8 (m, f, h, w, 3); turned: (m, f), 1 where a left turn leads into a frame, -1 where a right one does
     """
-    good = 0
-    for clip, signs in zip(frames, turned, strict=True):
+    good = np.zeros(turned.shape, bool)
+    for clip, signs, own in zip(frames, turned, good, strict=True):
         at = np.flatnonzero(signs[1:]) + 1
         if len(at):
             # a left turn moves the picture to the right
-            good += int((np.sign(shifts(unit(clip[at - 1]), unit(clip[at]))) == signs[at]).sum())
-    return good, int((turned[:, 1:] != 0).sum())
+            own[at] = np.sign(shifts(unit(clip[at - 1]), unit(clip[at]))) == signs[at]
+    return good
+
+
+def right_turns(frames: np.ndarray, turned: np.ndarray) -> tuple[int, int]:
+    """Count turns whose picture moves the right way, and all turns; frames and turned as in `right_way`."""
+    return int(right_way(frames, turned).sum()), int((turned[:, 1:] != 0).sum())
 
 
 def beyond_context(poses: np.ndarray, schedule: Schedule, sampling: Sampling) -> np.ndarray:

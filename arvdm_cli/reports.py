@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import csv
 import html
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import OutputError, UsageError
+from .errors import OutputError, OutputExistsError, UsageError
 from .schedules import Schedule
 
 if TYPE_CHECKING:
@@ -19,6 +20,47 @@ STYLE = """body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 72em; 
 table { border-collapse: collapse; margin: 1em 0; } td, th { padding: .2em .8em; text-align: right; }
 th { border-bottom: 1px solid #888; } td:first-child, th:first-child { text-align: left; }
 img { max-width: 100%; image-rendering: pixelated; } figure { margin: 1.5em 0; } figcaption { color: #666; }"""
+
+
+def resume(file: Path, asked: dict[str, Any], replace: bool) -> dict[str, Any] | None:
+    """A measurement that was stopped, to go on with, or None where there is none.
+
+    asked: what it must have been started with
+    replace: whatever is there counts as none
+
+    Raises: OutputExistsError where the file holds something else
+    """
+    if not file.exists() or replace:
+        return None
+    try:
+        report: dict[str, Any] = json.loads(file.read_text())
+        known, complete = report["asked"], report["complete"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputExistsError(f"{file} is no measurement: {error}.", hint="-o chooses another folder.") from error
+    if complete or known != asked:
+        what = "a finished measurement" if complete else "a measurement of something else"
+        raise OutputExistsError(f"{file.parent} holds {what}.", hint="-y replaces it; -o chooses another folder.")
+    return report
+
+
+def save(file: Path, report: dict[str, Any]) -> None:
+    """Write a measurement, whole or not at all."""
+    part = file.with_name(file.name + ".part")
+    part.write_text(json.dumps(report, indent=1) + "\n")
+    part.replace(file)
+
+
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """Read what `write_csv` wrote: numbers as numbers, nothing as None."""
+
+    def value(cell: str) -> Any:
+        try:
+            return int(cell) if cell.lstrip("-").isdigit() else float(cell)
+        except ValueError:
+            return cell or None
+
+    with path.open(newline="") as file:
+        return [{key: value(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -121,7 +163,7 @@ def plot_schedules(path: Path, schedules: Sequence[tuple[str, Schedule]], ar_ste
         ax.set_yticks([turn * (steps + 1) + steps / 2 for turn in range(ar_steps)], range(1, ar_steps + 1))
     axes[0].set_ylabel("AR step")
     drawn.colorbar(image, ax=list(axes), label="level: 0 clean, 1 pure noise", shrink=0.8)
-    save(drawn, path)
+    write_figure(drawn, path)
 
 
 def plot_bound(path: Path, found: Analysis) -> None:
@@ -148,7 +190,7 @@ def plot_bound(path: Path, found: Analysis) -> None:
     for ax in (left, right):
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend()
-    save(drawn, path)
+    write_figure(drawn, path)
 
 
 def plot_bottleneck(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -164,10 +206,10 @@ def plot_bottleneck(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         ax.plot(*zip(*line, strict=True), "o-", label=name)
     ax.set(xlabel="numbers remembered", ylabel="memory bottleneck of the last AR step, nats", ylim=(0, None))
     ax.legend()
-    save(drawn, path)
+    write_figure(drawn, path)
 
 
-def plot_drift(path: Path, found: Analysis, broken: Mapping[str, CounterExample]) -> None:
+def plot_clips(path: Path, found: Analysis, broken: Mapping[str, CounterExample]) -> None:
     """Draw the KL of the clip of each AR step beside its bound and, if there are any, counter-examples.
 
     Raises: OutputError where the picture cannot be written
@@ -189,7 +231,7 @@ def plot_drift(path: Path, found: Analysis, broken: Mapping[str, CounterExample]
         axes[1].set_ylim(top=10 * axes[1].get_ylim()[1])  # room for the legend
         axes[1].set_xticks(range(len(broken)), list(broken), fontsize="small")
         axes[1].legend(loc="upper center", ncols=3, fontsize="small")
-    save(drawn, path)
+    write_figure(drawn, path)
 
 
 def plot_prediction(path: Path, found: Mapping[str, Prediction]) -> None:
@@ -211,12 +253,64 @@ def plot_prediction(path: Path, found: Mapping[str, Prediction]) -> None:
         ranks = rank_correlation([getattr(one, by) for one in found.values()], [one.kl for one in found.values()])
         ax.set(title=f"Spearman {ranks:.2f}", xlabel=label, ylabel="KL of the video, nats", ylim=(0, None))
     left.legend()
-    save(drawn, path)
+    write_figure(drawn, path)
 
 
-def save(drawn: Any, path: Path) -> None:
+def write_figure(drawn: Any, path: Path) -> None:
     """Write a figure; the name says in which format."""
     try:
         drawn.savefig(path, dpi=120)
     except (OSError, ValueError) as error:
         raise OutputError(f"{path} cannot be written: {error}.", hint="Choose a .png, .svg or .pdf.") from error
+
+
+SERIES = {"": "-", "_repeat_last": ":", "_mean_context": "--", "_truth": ":"}  # a column's suffix -> its line
+LOOKS = {"contrast": "of the truth's", "sharpness": "of the truth's", "colour_error": "mean difference of a channel"}
+
+
+def plot_drift(folder: Path, rows: Sequence[dict[str, Any]], titles: dict[str, str]) -> list[Path]:
+    """Draw psnr.png, ssim.png, looks.png and motion.png against the frame; gives their paths.
+
+    rows: by model, ground and frame, with the figures of `drift`
+    titles: of grounds
+    """
+    pictures: dict[str, list[tuple[str, str | None, tuple[str, ...], str]]] = {
+        "psnr": [("psnr", ground, ("", "_repeat_last", "_mean_context"), "dB") for ground in titles],
+        "ssim": [("ssim", ground, ("", "_repeat_last", "_mean_context"), "SSIM") for ground in titles],
+        "looks": [(name, None, ("",), what) for name, what in LOOKS.items()],
+        "motion": [("motion", None, ("", "_truth"), "share of turns")],
+    }
+    paths = []
+    for name, panels in pictures.items():
+        drawn, axes = figure(5.0 * len(panels), 4.0, len(panels))
+        for ax, (key, ground, columns, what) in zip(axes, panels, strict=True):
+            for number, model in enumerate(dict.fromkeys(row["model"] for row in rows)):
+                for column in columns:
+                    own = [row for row in rows if row["model"] == model and ground in (None, row["ground"])]
+                    weight = "turns" if key == "motion" else "count"
+                    line = smooth([(row["frame"], row[weight], row.get(key + column)) for row in own])
+                    words = f"{model}{column.replace('_', ', ', 1).replace('_', ' ')}"
+                    ax.plot(*line, linestyle=SERIES[column], color=f"C{number}", alpha=0.9, label=words)
+            if name == "looks" and key != "colour_error":
+                ax.axhline(1, color="black", linewidth=0.8)
+            ax.set_title(key.replace("_", " ") if ground is None else titles[ground])
+            ax.set_xlabel("new frame")
+            ax.set_ylabel(what)
+            ax.legend(fontsize="small")
+        paths.append(folder / f"{name}.png")
+        drawn.savefig(paths[-1], dpi=100)
+    return paths
+
+
+def smooth(points: Iterable[tuple[int, int, float | None]], frames: int = 8) -> tuple[list[float], list[float]]:
+    """Means over stretches of frames, as two lists to draw; points: frame, how many it stands for, value."""
+    parts: dict[int, list[tuple[int, int, float]]] = {}
+    for frame, count, value in points:
+        if value is not None:
+            parts.setdefault((frame - 1) // frames, []).append((frame, count, value))
+    middles, means = [], []
+    for _, part in sorted(parts.items()):
+        weight = sum(count for _, count, _ in part)
+        middles.append(sum(frame * count for frame, count, _ in part) / weight)
+        means.append(sum(value * count for _, count, value in part) / weight)
+    return middles, means

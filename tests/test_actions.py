@@ -8,7 +8,7 @@ import pytest
 
 from arvdm_cli import actions
 from arvdm_cli.actions import MINECRAFT, names_of_rows, parse, stream
-from arvdm_cli.cli.generate import live
+from arvdm_cli.cli.maker import live
 from arvdm_cli.errors import ActionError
 
 MAZE = ("stay", "forward", "backward", "left", "right")

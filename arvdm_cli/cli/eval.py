@@ -10,12 +10,14 @@ from rich.text import Text
 from typer import Argument, Option, Typer
 
 from ..errors import OutputError, OutputExistsError
-from . import eval_memory
+from . import eval_drift, eval_memory
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
+from .measuring import Device, Dtype, Seed, Threads
 
 app = Typer(help="Measure checkpoints.", no_args_is_help=True)
 app.command()(eval_memory.memory)
+app.command()(eval_drift.drift)
 
 
 @app.callback()
@@ -30,7 +32,7 @@ def card(
         "card"
     ),
     mazes: Annotated[int, Option(min=1, help="Mazes that training never saw.")] = 32,
-    seed: Annotated[int, Option(help="Same seed, same mazes; more of them extend fewer.")] = 1_000_000,
+    seed: Seed = 1_000_000,
     clips: Annotated[Path | None, Option(help="File that keeps the true frames; OUT/clips.npz if not given.")] = None,
     data: Annotated[Path | None, Option(help="Training episodes, to be sure that none of their mazes is used.")] = None,
     free_runs: Annotated[int, Option(min=0, help="Mazes from which a long run goes on; 0 for none.")] = 8,
@@ -41,9 +43,9 @@ def card(
     context: Annotated[int | None, Option(min=0, help="Clean frames before the window.")] = None,
     memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing card.")] = False,
-    device: Annotated[str, Option(help="auto, cpu, cuda[:i] or mps.")] = "auto",
-    dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "float32",
-    threads: Annotated[int | None, Option(min=1, help="Threads of the CPU.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
 ):
     """Make the figures of a maze checkpoint's card, on mazes that training never saw."""
     if (out / "card.json").exists() and not yes:

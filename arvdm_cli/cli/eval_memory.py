@@ -1,16 +1,15 @@
 """`arvdm eval memory`: what models still know of what they saw."""
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.table import Table
-from typer import Argument, Option
+from typer import Option
 
-from ..errors import OutputError, OutputExistsError, UsageError
+from ..errors import UsageError
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
+from .measuring import Device, Dtype, Models, Out, Seed, Threads, Yes, begun, table, told, writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,10 +23,8 @@ SHOWN = 3  # worlds in a strip
 
 
 def memory(
-    models: Annotated[list[str], Argument(metavar="MODEL...", help="Folders, short names, or owner/name on the Hub.")],
-    out: Annotated[Path, Option("--out", "-o", help="Folder of the measurement; one that was stopped goes on.")] = Path(
-        "memory"
-    ),
+    models: Models,
+    out: Out = Path("memory"),
     kind: Annotated[
         list[str] | None, Option(help="theme, colour, blocks2 or blocks4; repeat for more. [default: theme, colour]")
     ] = None,
@@ -41,17 +38,17 @@ def memory(
     quick: Annotated[bool, Option("--quick", help="Gap 64, 4 frames, with memory and without: a few minutes.")] = False,
     worlds: Annotated[int, Option(min=1, help="Mazes that training never saw, for each kind and gap.")] = 64,
     frames: Annotated[int, Option(min=1, max=12, help="Frames made and compared after the return.")] = 8,
-    seed: Annotated[int, Option(help="Same seed, same mazes; more of them extend fewer.")] = 2_000_000,
+    seed: Seed = 2_000_000,
     needles: Annotated[Path | None, Option(help="Folder that keeps the tests; OUT/needles if not given.")] = None,
     schedule: Annotated[str | None, Option("--schedule", "-s", help="Preset or file; see `arvdm schedule`.")] = None,
     steps: Annotated[int | None, Option(min=1, help="Denoising steps; what they count, `arvdm schedule` says.")] = None,
     memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
     eviction: Annotated[str | None, Option(help="stride, oldest or sink: which group leaves a full memory.")] = None,
     history_guidance: Annotated[float | None, Option(help="Above 1, memory counts more.")] = None,
-    yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing measurement.")] = False,
-    device: Annotated[str, Option(help="auto, cpu, cuda[:i] or mps.")] = "auto",
-    dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "float32",
-    threads: Annotated[int | None, Option(min=1, help="Threads of the CPU.")] = None,
+    yes: Yes = False,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
 ):
     """Take needle tests: a thing is shown, goes out of view, and comes back; is it drawn as it was?
 
@@ -59,7 +56,7 @@ def memory(
     is the nearest stands beside chance, and beside controls that must be at chance (none, other, unseen) or at 100 %
     (truth). OUT gets memory.json, memory.csv, retrieval.png, strips of truth, made and difference, and memory.html.
     """
-    from .. import checkpoint, evaluation, generation, registry, retrieval
+    from .. import checkpoint, evaluation, generation, registry, reports, retrieval
     from .. import needles as haystack
 
     for name in control or []:
@@ -76,7 +73,7 @@ def memory(
         "history_guidance": history_guidance,
     }
     asked = {"kinds": kinds, "gaps": gaps, "controls": controls, "worlds": worlds, "frames": frames, "seed": seed}
-    report = begun(out, asked | {"models": models, "chosen": chosen}, yes)
+    report = begun(out / "memory.json", asked | {"models": models, "chosen": chosen}, yes)
     machine = checkpoint.choose_machine(device, dtype, threads)
     for model in models:
         loaded = checkpoint.load(registry.resolve(model), *machine)
@@ -87,50 +84,25 @@ def memory(
             if any((row["model"], row["kind"], row["gap"]) == (model, k, g) for row in report["rows"]):
                 continue  # measured before this run was stopped
             with progress("world", worlds) as shown:
-
-                def tell(done: int, total: int, shown: Any = shown) -> None:
-                    shown(done - 1)
-
                 file = (needles or out / "needles") / f"{k}-{g}-{world.size}-{seed}.npz"
-                tests = haystack.take(file, world, k, g, worlds, seed, progress=tell)
+                tests = haystack.take(file, world, k, g, worlds, seed, progress=told(shown))
             total = worlds * sum(frames + g * (name == "free") for name in controls if name != "truth")
             with progress("frame", total, "fps") as shown:
-
-                def count(done: int, total: int, shown: Any = shown) -> None:
-                    shown(done - 1)
-
-                rows, made = retrieval.measure(loaded, tests, plan, sampling, tuple(controls), frames, progress=count)
+                rows, made = retrieval.measure(
+                    loaded, tests, plan, sampling, tuple(controls), frames, progress=told(shown)
+                )
             report["rows"] += [{"model": model, **used, "kind": k, **row} for row in rows]
-            try:
-                out.mkdir(parents=True, exist_ok=True)
+            with writing(out):
                 for name in made:
                     draw(out / strip(model, k, g, name), tests, made[name])
-                (out / "memory.json").write_text(json.dumps(report, indent=1) + "\n")
-            except OSError as error:
-                raise OutputError(f"{out} cannot be written: {error}.") from error
+                reports.save(out / "memory.json", report)
     finish(out, report)
     if settings.json:
         return write_json(report)
     for model in models:
-        stdout.print(table(model, [row for row in report["rows"] if row["model"] == model]))
+        rows = [row for row in report["rows"] if row["model"] == model]
+        stdout.print(table(cells(rows), model, left=("control",)))
     say(f"{printable(str(out))} holds memory.html, memory.json, memory.csv, retrieval.png and strips")
-
-
-def begun(out: Path, asked: dict[str, Any], yes: bool) -> dict[str, Any]:
-    """A measurement that was stopped, to go on with, or a new one."""
-    file = out / "memory.json"
-    if not file.exists() or yes:
-        return {"asked": asked, "complete": False, "rows": []}
-    try:
-        report = json.loads(file.read_text())
-        known, complete = report["asked"], report["complete"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputExistsError(f"{file} is no measurement: {error}.", hint="-o chooses another folder.") from error
-    if complete or known != asked:
-        what = "a finished measurement" if complete else "a measurement of something else"
-        raise OutputExistsError(f"{out} holds {what}.", hint="-y replaces it; -o chooses another folder.")
-    say(f"{printable(str(out))}: going on after {len(report['rows'])} rows")
-    return report
 
 
 def strip(model: str, kind: str, gap: int, control: str) -> str:
@@ -156,7 +128,7 @@ def finish(out: Path, report: dict[str, Any]) -> None:
     from .. import reports, retrieval
 
     rows, asked = report["rows"], report["asked"]
-    try:
+    with writing(out):
         reports.write_csv(out / "memory.csv", rows)
         reports.plot_retrieval(out / "retrieval.png", rows)
         words = (
@@ -174,9 +146,7 @@ def finish(out: Path, report: dict[str, Any]) -> None:
         ]
         reports.write_page(out / "memory.html", "What is remembered", words, titled, [out / "retrieval.png", *strips])
         report["complete"] = True
-        (out / "memory.json").write_text(json.dumps(report, indent=1) + "\n")
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error}.") from error
+        reports.save(out / "memory.json", report)
 
 
 def cells(rows: list[dict[str, Any]]) -> list[list[str]]:
@@ -190,14 +160,3 @@ def cells(rows: list[dict[str, Any]]) -> list[list[str]]:
             [f"{row['kind']} {row['gap']}", row["control"], found, span, chance, *ways, f"{row['margin']:+.1f} dB"]
         )
     return told
-
-
-def table(model: str, rows: list[dict[str, Any]]) -> Table:
-    """One model's rows."""
-    header, *told = cells(rows)
-    shown = Table(title=printable(model), title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for title in header:
-        shown.add_column(title, justify="left" if title in ("test", "control") else "right")
-    for row in told:
-        shown.add_row(*row)
-    return shown

@@ -254,7 +254,7 @@ def drift(
     if counter_examples:
         right = make_setting(context=order, prompt=max(prompt, order), kernel="heun", substeps=8, diffusion=diffusion)
         broken = library.counter_examples(process, {name: preset(name) for name in PRESETS}, right)
-    draw("drift", plot, found, broken)
+    draw("clips", plot, found, broken)
     if settings.json:
         examples = {name: asdict(each) for name, each in broken.items()}
         return write_json({"schedule": schedule, "kernel": kernel} | facts_of(found) | {"counter_examples": examples})

@@ -43,7 +43,7 @@ def train(
                 else:
                     say(", ".join(f"{name} {value}" for name, value in event.items()))
 
-            made = run(plan, resume and ((Path(plan.out) / "state.pt").exists() or len(plans) == 1), show)
+            made = run(plan, resume and (Path(plan.out) / "state.pt").exists(), show)
         runs.append({"checkpoint": str(made), "steps": plan.steps})
         if not settings.json:
             stdout.print(f"checkpoint in {printable(str(made))}", soft_wrap=True)

@@ -1,0 +1,315 @@
+"""`arvdm eval drift`: how fast models degrade over long roll-outs."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from ..errors import DataError, UsageError
+from .console import out as stdout
+from .console import printable, progress, say, settings, write_json
+from .measuring import Cells, Device, Dtype, Out, Rows, Seed, Threads, Yes, cell, table, told, writing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..metrics import Features
+
+VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif", ".y4m")
+TITLES = {"returns": "Returns", "new": "New ground"}
+SHOWN = 3  # mazes in a strip
+
+
+def drift(
+    models: Annotated[
+        list[str] | None, Argument(metavar="MODEL...", help="Folders, short names, or owner/name on the Hub.")
+    ] = None,
+    out: Out = Path("drift"),
+    mazes: Annotated[int, Option(min=1, help="Mazes that training never saw; two paths in each.")] = 16,
+    length: Annotated[int, Option("--length", "-n", min=1, max=1000, help="New frames of each path.")] = 300,
+    seed: Seed = 3_000_000,
+    truth: Annotated[Path | None, Option(help="Folder that keeps the true frames; OUT/truth if not given.")] = None,
+    clips: Annotated[
+        Path | None, Option(help="Clips, or a folder of them, that show truth (left) and model side by side.")
+    ] = None,
+    context: Annotated[
+        int | None, Option(min=1, help="Frames at the start of --clips that were shown; found if not given.")
+    ] = None,
+    videos: Annotated[Path | None, Option(help="Folder of videos without a truth: how their looks change.")] = None,
+    codec: Annotated[
+        str | None, Option(metavar="MODEL", help="Whose codec the Frechet distance is over; the first MODEL's if none.")
+    ] = None,
+    lpips: Annotated[Path | None, Option(help="LPIPS as TorchScript, called with two batches in [-1, 1].")] = None,
+    fvd: Annotated[Path | None, Option(help="I3D as TorchScript: i3d_torchscript.pt.")] = None,
+    schedule: Annotated[str | None, Option("--schedule", "-s", help="Preset or file; see `arvdm schedule`.")] = None,
+    steps: Annotated[int | None, Option(min=1, help="Denoising steps; what they count, `arvdm schedule` says.")] = None,
+    chunk: Annotated[int | None, Option(min=1, help="Frames that become clean in one AR step.")] = None,
+    memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
+    eviction: Annotated[str | None, Option(help="stride, oldest or sink: which group leaves a full memory.")] = None,
+    history_guidance: Annotated[float | None, Option(help="Above 1, memory counts more.")] = None,
+    yes: Yes = False,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+):
+    """Measure error accumulation: long roll-outs with true actions, each frame against the exact truth.
+
+    In every maze a model goes on from 64 true frames along a walk (explore) and turning in place (spin). Figures stand
+    apart for returns (what the frame shows was seen before) and new ground, beside repeating the last frame and the
+    mean of the context. OUT gets drift.json (by ranges of frames), drift.csv (by frame), plots, strips and drift.html.
+
+    --clips scores clips that show truth and model side by side, and --videos tells how videos without a truth change;
+    both work without a MODEL.
+    """
+    from .. import checkpoint, evaluation, generation, metrics, registry, reports
+    from .. import drift as runs
+
+    models = models or []
+    if not (models or clips or videos):
+        raise UsageError("There is nothing to measure.", hint="Name a model, --clips or --videos.")
+    if models or clips:
+        metrics.need_ms_ssim()
+    if models:
+        reports.figure()  # fails now rather than at the end, where it cannot draw
+    machine = checkpoint.choose_machine(device, dtype, threads)
+    perceived = metrics.lpips(metrics.load_script(lpips, machine[0]), machine[0]) if lpips else None
+    i3d = metrics.i3d_features(metrics.load_script(fvd, machine[0]), machine[0]) if fvd else None
+    chosen = {
+        "schedule": schedule,
+        "steps": steps,
+        "chunk": chunk,
+        "slots": memory_slots,
+        "eviction": eviction,
+        "history_guidance": history_guidance,
+    }
+    files = {"clips": clips, "videos": videos, "lpips": lpips, "fvd": fvd}
+    asked = {"models": models, "mazes": mazes, "length": length, "seed": seed, "codec": codec, "chosen": chosen}
+    asked |= {"context": context} | {name: str(file) if file else None for name, file in files.items()}
+    report, frames = begun(out, asked, yes)
+    report["notes"] = ([] if lpips else [metrics.LPIPS]) + ([] if fvd else [metrics.FVD])
+
+    encoder: dict[str, Any] = {}
+    latents = None
+    if codec or models:
+        own = checkpoint.load(registry.resolve(codec or models[0]), *machine)
+        encoder = {"name": f"Frechet distance ({own.card.get('name') or codec or models[0]} codec)"}
+        encoder["sha256"], latents = own.sha256, metrics.codec_features(own)
+    for model in models:
+        if model in report["models"]:
+            continue  # measured before this run was stopped
+        loaded = checkpoint.load(registry.resolve(model), *machine)
+        plan, sampling = generation.choose(loaded.sampling, **chosen)
+        world = evaluation.world_of(loaded)
+        with progress("maze", mazes) as shown:
+            file = (truth or out / "truth") / f"{world.size}-{world.turn:g}-{seed}.npz"
+            true = runs.take(file, world, mazes, length, seed, told(shown))
+        total = len(runs.PATHS) * mazes
+        with progress("frame", total * length, "fps") as shown:
+            made, facts = runs.roll_out(loaded, true, plan, sampling, told(shown))
+        with progress("clip", total) as shown:
+            by_range, by_frame = runs.measure(made, true, sampling.context, perceived, told(shown))
+        facts |= {"ranges": by_range, "frechet": None, "fvd": None}
+        right = true.frames[:, :, evaluation.HISTORY :]
+        ours, theirs = (part.reshape(-1, *part.shape[2:]) for part in (made, right))
+        if latents:
+            facts["frechet"] = encoder | {"rows": runs.distances(ours, theirs, latents)}
+        if i3d:
+            facts["fvd"] = runs.distances(ours, theirs, i3d)
+        report["models"][model] = facts
+        frames += [{"model": model, **row} for row in by_frame]
+        with writing(out):
+            for path, *pair in zip(runs.PATHS, made, right, strict=True):
+                draw(out / strip(model, path), *pair)
+            reports.write_csv(out / "drift.csv", frames)
+            reports.save(out / "drift.json", report)
+    if clips:
+        report["clips"] = score_clips(out, listed(clips), context)
+    if videos:
+        report["videos"] = watch(out, listed(videos), latents, encoder)
+    with writing(out):
+        finish(out, report, frames)
+    if settings.json:
+        return write_json(report)
+    for title, rows in tables(report):
+        stdout.print(printable(title), soft_wrap=True)
+        stdout.print(table(rows))
+        stdout.print()
+    for note in report["notes"]:
+        say(note)
+    say(f"{printable(str(out))} holds drift.html, drift.json and by frame {', '.join(kept(report))}")
+
+
+def begun(out: Path, asked: dict[str, Any], yes: bool) -> tuple[dict[str, Any], Rows]:
+    """A measurement that was stopped, to go on with, or a new one; and its figures by frame."""
+    from .. import reports
+
+    report = reports.resume(out / "drift.json", asked, yes)
+    if report is None:
+        return {"asked": asked, "complete": False, "notes": [], "models": {}, "clips": None, "videos": None}, []
+    say(f"{printable(str(out))}: going on after {len(report['models'])} of {len(asked['models'])} models")
+    frames = reports.read_csv(out / "drift.csv")
+    return report, [row | {"model": str(row["model"])} for row in frames if str(row["model"]) in report["models"]]
+
+
+def listed(source: Path) -> list[Path]:
+    """The videos of a folder, or the one that is named."""
+    if not source.exists():
+        raise DataError(f"{source} is not there.")
+    files = sorted(file for file in source.iterdir() if file.suffix.lower() in VIDEOS) if source.is_dir() else [source]
+    if not files:
+        raise DataError(f"{source} holds no videos.", hint=f"They end with {', '.join(VIDEOS)}.")
+    return files
+
+
+def score_clips(out: Path, files: Sequence[Path], context: int | None) -> Rows:
+    """Score clips that show truth and model side by side; those by frame go to clips.csv."""
+    from .. import reports, sidebyside, video
+
+    pairs, figures = [], []
+    with progress("clip", len(files)) as shown:
+        for index, file in enumerate(files):
+            pairs.append(sidebyside.split(file.stem, video.read(file).frames, context))
+            figures.append(sidebyside.figures_of(pairs[-1]))
+            shown(index)
+    with writing(out):
+        reports.write_csv(out / "clips.csv", sidebyside.rows(pairs, figures, single=True))
+    return sidebyside.rows(pairs, figures)
+
+
+def watch(out: Path, files: Sequence[Path], latents: "Features | None", encoder: dict[str, Any]) -> dict[str, Any]:
+    """Follow the looks of videos without a truth; those by frame go to videos.csv."""
+    from .. import drift, reports, video
+
+    films, looks = [], []
+    with progress("video", len(files)) as shown:
+        for index, file in enumerate(files):
+            clip = video.read(file)
+            looks.append(drift.looks_of(clip.frames, clip.fps))
+            films.append(drift.features_of(clip.frames, latents) if latents else None)
+            shown(index)
+    longest = max(len(each["contrast"]) for each in looks)
+    with writing(out):
+        reports.write_csv(out / "videos.csv", drift.looks_rows(looks, single=True))
+    found: dict[str, Any] = {"ranges": drift.looks_rows(looks), "frechet": None}
+    if encoder:
+        distances = drift.distances_from_first([film for film in films if film is not None], longest)
+        found["frechet"] = encoder | {"rows": distances}
+    return found
+
+
+def strip(model: str, path: str) -> str:
+    """Name the file of a strip."""
+    return f"{re.sub('[^A-Za-z0-9.]+', '-', model).strip('-')}-{path}.png"
+
+
+def draw(file: Path, made: "np.ndarray", truth: "np.ndarray") -> None:
+    """Draw some mazes at the end of every range of frames: what was true above what was made."""
+    import numpy as np
+
+    from ..drift import ranges
+    from ..video import contact_sheet
+
+    at = [last - 1 for _, last in ranges(made.shape[1])]
+    pairs = np.stack((truth[:SHOWN, at], made[:SHOWN, at]), 1)  # (mazes, 2, ranges, h, w, 3)
+    contact_sheet(pairs.reshape(-1, *pairs.shape[3:]), len(at), file)
+
+
+def kept(report: dict[str, Any]) -> list[str]:
+    """Name the files of figures by frame."""
+    parts = {"drift.csv": report["models"], "clips.csv": report["clips"], "videos.csv": report["videos"]}
+    return [name for name, part in parts.items() if part]
+
+
+def finish(out: Path, report: dict[str, Any], frames: Rows) -> None:
+    """Write what is made of all figures together."""
+    from .. import drift, reports
+    from ..evaluation import HISTORY
+
+    pictures = []
+    if frames:
+        pictures = reports.plot_drift(out, frames, TITLES)
+        pictures += [out / strip(model, path) for model in report["models"] for path in drift.PATHS]
+    asked = report["asked"]
+    words = (
+        f"{asked['mazes']} mazes that training never saw; from {HISTORY} true frames on, {asked['length']} made "
+        "with the true actions along a walk (explore) and turning in place (spin). Returns: what the frame shows was "
+        "seen before, in the history or on the way since. Contrast and sharpness are shares of the truth's; motion is "
+        "the share of turns that move the picture the right way. Plots are means over 8 frames; strips show the truth "
+        "above what was made, at the last frame of each range. "
+    ) * bool(asked["models"])
+    notes = words + " ".join(report["notes"])
+    reports.write_page(out / "drift.html", "How fast it drifts", notes, tables(report), pictures)
+    report["complete"] = True
+    reports.save(out / "drift.json", report)
+
+
+COLUMNS = (  # of a model's table: what, figure, digits
+    ("PSNR, dB", "psnr", 2),
+    ("... repeat-last", "psnr_repeat_last", 2),
+    ("... mean of context", "psnr_mean_context", 2),
+    ("SSIM", "ssim", 3),
+    ("... repeat-last", "ssim_repeat_last", 3),
+    ("... mean of context", "ssim_mean_context", 3),
+    ("MS-SSIM", "ms_ssim", 3),
+    ("LPIPS", "lpips", 3),
+    ("colour error", "colour_error", 3),
+    ("contrast / truth's", "contrast", 2),
+    ("sharpness / truth's", "sharpness", 2),
+    ("turns the right way", "motion", 2),
+    ("... of the truth", "motion_truth", 2),
+)
+
+
+def tables(report: dict[str, Any]) -> Iterator[tuple[str, Cells]]:
+    """Yield every table with its title; the first row is its header."""
+    for model, facts in report["models"].items():
+        for ground, title in TITLES.items():
+            if rows := [row for row in facts["ranges"] if row["ground"] == ground]:
+                yield f"{model}: {title}", across(rows, facts["ms_ssim_scales"])
+        for found in (facts["frechet"], {"name": "FVD", "rows": facts["fvd"]}):
+            if found and found["rows"]:
+                yield f"{model}: {found['name']}, both paths", distances(found["rows"])
+    yield from clip_tables(report["clips"] or [])
+    if videos := report["videos"]:
+        looks = ("contrast", "sharpness", "colour_spread")
+        body = [
+            [row["frames"], str(row["videos"]), *(cell(row[name], 3) for name in looks)] for row in videos["ranges"]
+        ]
+        header = ["frames", "videos", *(name.replace("_", " ") for name in looks)]
+        yield "Videos, beside their first second", [header, *body]
+        if videos["frechet"] and videos["frechet"]["rows"]:
+            yield f"Videos: {videos['frechet']['name']} from frames 1-64", distances(videos["frechet"]["rows"])
+
+
+def across(rows: Rows, scales: int) -> Cells:
+    """A table of ranges from left to right."""
+    told = [["frames", *(row["frames"] for row in rows)], ["frames measured", *(str(row["count"]) for row in rows)]]
+    for title, name, digits in COLUMNS:
+        if name in rows[0]:
+            title = f"{title}, {scales} scales" if name == "ms_ssim" else title
+            told.append([title, *(cell(row[name], digits) for row in rows)])
+    return told
+
+
+def distances(rows: Rows) -> Cells:
+    """A table of Frechet distances."""
+    told = [["", *(row["frames"] for row in rows)], ["stretches of 16", *(str(row["stretches"]) for row in rows)]]
+    told.append(["distance", *(cell(row["distance"], 2) for row in rows)])
+    if "floor" in rows[0]:
+        told.append(["truth from truth, half as many", *(cell(row["floor"], 2) for row in rows)])
+    return told
+
+
+def clip_tables(rows: Rows) -> Iterator[tuple[str, Cells]]:
+    """Yield two tables for each kind of clips: a row a clip, a column a range."""
+    kinds = dict.fromkeys((row["size"], row["context"], row["length"]) for row in rows)
+    for size, context, length in kinds:
+        own = [row for row in rows if (row["size"], row["context"], row["length"]) == (size, context, length)]
+        spans = list(dict.fromkeys(row["frames"] for row in own))
+        for title, figure, digits in (("PSNR, dB", "psnr", 1), ("SSIM", "ssim", 2)):
+            told = [["frames made", *spans]]
+            for name in dict.fromkeys(row["clip"] for row in own):
+                told.append([name, *(cell(row[figure], digits) for row in own if row["clip"] == name)])
+            yield f"{title}, clips of {size}, {context} frames shown, {length} made", told

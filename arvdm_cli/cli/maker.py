@@ -1,0 +1,317 @@
+"""What `arvdm generate` makes: a clip's prompt and actions read, its frames made and written, its state kept."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ActionError, OutputError
+from .console import out as stdout
+from .console import printable, progress, say, settings, write_json
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..checkpoint import Model
+    from ..runs import Saved
+    from ..sampler import Actions, Sampling
+    from ..schedules import Schedule
+    from ..video import Writer
+
+DEFAULT_LENGTH = 120  # new frames, where neither --length nor the actions say how many
+
+
+class EndOfActions(Exception):
+    """Live actions have ended, and with them a video without a length."""
+
+
+class Clip:
+    """One clip to make: its prompt, its actions, its seed and its length."""
+
+    def __init__(self, source: str | None, prompt: Any, past: torch.Tensor, seed: int):
+        self.source, self.prompt, self.past, self.seed = source, prompt, past, seed
+        self.length: int | None = None  # new frames; None until stopped
+        self.actions: Actions
+        self.live = False  # whether actions come as frames are seen
+        self.key = ""  # what tells the actions from others
+
+
+class Maker:
+    """A model, how it is sampled, and the machine it runs on."""
+
+    def __init__(self, name: str, model: Model, schedule: Schedule, sampling: Sampling, machine: tuple[Any, Any]):
+        self.name, self.model, self.schedule, self.sampling = name, model, schedule, sampling
+        self.device, self.dtype = machine
+
+    def prepare(
+        self,
+        source: str | None,
+        first: int | None,
+        count: int | None,
+        crop: str | None,
+        past: str | None,
+        actions: str,
+        length: int | None,
+        seed: int,
+    ) -> Clip:
+        """Read a prompt and actions, before anything is written."""
+        import numpy as np
+        import torch
+
+        from .. import action_files, video
+
+        config, names = self.model.codec.config, self.model.actions
+        height, width = config.height, config.width
+        reach = self.sampling.context + self.sampling.slots * self.sampling.group
+        if source is None:
+            frames = np.empty((0, height, width, 3), np.uint8)
+        else:
+            most = count or max(1, reach)
+            read = video.read(source, start=first, count=most, fps=self.model.fps, crop=crop, size=(height, width))
+            for note in read.notes:
+                say(f"prompt: {note}")
+            frames = read.frames
+            if count and len(frames) < count:
+                say(f"prompt: {len(frames)} frames, fewer than the {count} asked for")
+        past = past or beside(source)
+        led = torch.zeros(1, len(frames), len(names))  # a row of zeros is an unknown action
+        if past is not None:
+            say(f"prompt: actions from {past}, {action_files.recognise(past)}")
+            known = action_files.read_clip(past, names, frames=len(frames))
+            start = first if first is not None else len(known) - len(frames)
+            if len(known) < start + len(frames):
+                raise ActionError(f"{past!r} holds {len(known)} actions, none for frame {start + len(frames) - 1}.")
+            led = torch.from_numpy(known[start : start + len(frames)]).unsqueeze(0)
+        clip = Clip(source, frames, led, seed)
+        clip.actions, given = self.read_actions(actions, length, seed)
+        clip.live = actions == "-"
+        clip.key = actions if given is None else digest(clip.actions(0, given).numpy().tobytes())
+        clip.length = length if length else (given if length == 0 or given else DEFAULT_LENGTH)
+        if length == 0 and given is None:
+            clip.length = None
+        return clip
+
+    def read_actions(self, source: str, length: int | None, seed: int) -> tuple[Actions, int | None]:
+        """Actions for the new frames, and how many there are where that is known."""
+        import torch
+
+        from .. import action_files
+        from .. import actions as tracks
+        from ..generation import given
+
+        names = self.model.actions
+        if not names:
+            return given(torch.zeros(1, 0, 0)), None
+        if source == "random":
+            walk = self.model.card.get("walk")
+            return endless(lambda frames: tracks.random(names, frames, seed, walk)), None
+        if source == "-":
+            return live(tracks.stream(sys.stdin.buffer, names), len(names), bool(length)), None
+        track = action_files.read(source, names, frames=length or None)
+        if length and len(track) > length:
+            say(f"actions: the first {length} of {len(track)} are used")
+        return given(torch.from_numpy(track).unsqueeze(0)), len(track)
+
+    def empty(self, seed: int) -> Clip:
+        """A clip whose prompt was shown by an earlier run."""
+        import numpy as np
+        import torch
+
+        config = self.model.codec.config
+        shape = (0, config.height, config.width, 3)
+        return Clip(None, np.empty(shape, np.uint8), torch.zeros(1, 0, len(self.model.actions)), seed)
+
+    def open(self, target: str, asked: dict[str, Any], states: list[Saved]) -> tuple[Writer, Saved | None]:
+        """A writer, and the newest state from which the frames that are there can be gone on with."""
+        from .. import video
+
+        config, encoding = self.model.codec.config, asked["encoding"]
+        comment = f"arvdm {self.name} {self.model.sha256[:12]} {self.schedule.name} seed {asked['seed']}"
+        shown = asked["prompt_frames"] if asked["include_prompt"] else 0
+        lacking: OutputError | None = None
+        for saved in states:
+            try:
+                keep = shown + saved.frames - len(saved.tail)
+                writer = video.Writer(target, config.height, config.width, comment=comment, keep=keep, **encoding)
+                return writer, saved
+            except OutputError as error:
+                lacking = error
+        if lacking:
+            raise lacking
+        return video.Writer(target, config.height, config.width, comment=comment, **encoding), None
+
+    def write(self, clip: Clip, target: str, asked: dict[str, Any], states: list[Saved]):
+        """Make one clip, or the rest of it, and encode it, telling the sidecar whatever happens."""
+        from .. import runs, video
+        from ..generation import begin, generate_states
+
+        for saved in states[:1]:
+            runs.check_unchanged(saved.settings, asked)
+            if saved.complete and saved.settings["length"] == asked["length"]:
+                say(f"{target}: all {asked['length']} frames are there")
+                return None
+        with runs.hold(target):
+            writer, saved_ = self.open(target, asked, states)
+            if saved_ is None:
+                runs.forget_states(target)
+            run = runs.Run(asked, saved_.frames if saved_ else 0)
+            keeper = runs.Keeper(
+                None if clip.live else runs.state_file(target),
+                asked,
+                run.before,
+                saved_.tail if saved_ else None,
+                16 + round(asked["encoding"]["fps"]),  # frames that an encoder may hold back
+                lambda first: clip.actions(first, self.schedule.chunk)[0].float().numpy(),
+            )
+            try:
+                with writer, progress("frame", clip.length, "fps") as report:
+                    for note in writer.notes:
+                        say(note)
+                    if saved_:
+                        say(f"{target}: going on after {saved_.frames} frames")
+                        writer.write(saved_.tail)
+                        state = saved_.state
+                    else:
+                        if asked["include_prompt"]:
+                            writer.write(clip.prompt)
+                        state = begin(self.model, self.sampling, video.to_tensor(clip.prompt).unsqueeze(0), clip.past)
+                    left = (clip.length or 0) - run.before
+                    made = generate_states(
+                        self.model, self.schedule, self.sampling, state, clip.actions, clip.seed, left, clip.live
+                    )
+                    try:
+                        for part, reached in made if left or not clip.length else ():
+                            frames = video.to_bytes(part[0])
+                            writer.write(frames)
+                            run.add(len(frames))
+                            keeper.add(frames, reached)
+                            report(run.before + run.frames - 1)
+                    except EndOfActions:
+                        pass
+                    run.complete = True
+                keeper.save(complete=True)
+            except BaseException:
+                with suppress(OutputError):  # the error that came first is the one to tell
+                    keeper.save(complete=False)
+                if keeper.last:
+                    say(f"{target}: broken off; the same command with --resume auto goes on")
+                raise
+            finally:
+                beside = runs.sidecar(target)
+                if beside and run.before + run.frames:
+                    runs.write(run, beside)
+        facts = run.facts() | {"output": target}
+        if settings.json:
+            return write_json(facts, stderr=target == "-")
+        say(f"seed {clip.seed}; {run.frames} frames in {run.seconds:.1f} s, {facts['frames_per_second']:.1f} frames/s")
+        if target != "-":
+            stdout.print(printable(target), soft_wrap=True)
+
+    def measure(self, clip: Clip) -> tuple[float, int]:
+        """New frames per second, and the most memory used so far in MB, over a second AR step of a clip."""
+        import resource
+
+        from .. import video
+        from ..generation import begin, generate
+
+        state = begin(self.model, self.sampling, video.to_tensor(clip.prompt).unsqueeze(0), clip.past)
+        made = generate(self.model, self.schedule, self.sampling, state, clip.actions, clip.seed)
+        next(made)
+        started = time.perf_counter()
+        frames = next(made).shape[1]
+        seconds = time.perf_counter() - started
+        return frames / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+    def facts(self, clip: Clip, target: str) -> dict[str, Any]:
+        """Every setting of one clip, for its sidecar."""
+        from dataclasses import asdict
+
+        return {
+            "output": target,
+            "model": self.name,
+            "sha256": self.model.sha256,
+            "prompt": clip.source,
+            "prompt_frames": len(clip.prompt),
+            "prompt_sha256": digest(clip.prompt.tobytes() + clip.past.numpy().tobytes()),
+            "actions": clip.key,
+            "length": clip.length,
+            "seed": clip.seed,
+            "sampling": asdict(self.sampling),
+            "levels": self.schedule.levels,
+            "chunk": self.schedule.chunk,
+            "device": str(self.device),
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+
+
+def beside(source: str | None) -> str | None:
+    """The file of actions that stands beside a prompt under the same stem, if there is one."""
+    if source in (None, "-") or not Path(source).is_file():
+        return None
+    files = (Path(source).with_suffix(suffix) for suffix in (".jsonl", ".csv", ".npz"))
+    return next((str(file) for file in files if file.is_file()), None)
+
+
+def digest(data: bytes) -> str:
+    """A name for some bytes that no others have."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def endless(draw: Callable[[int], Any]) -> Actions:
+    """Actions that go on for ever, from a function whose longer tracks begin with its shorter ones."""
+    import torch
+
+    track = torch.from_numpy(draw(256))
+
+    def rows(first: int, count: int) -> torch.Tensor:
+        nonlocal track
+        if first + count > len(track):
+            track = torch.from_numpy(draw(2 * (first + count)))
+        return track[first : first + count].unsqueeze(0)
+
+    return rows
+
+
+def live(stream: Any, width: int, keep_on: bool) -> Actions:
+    """Actions read from a stream as they are asked for; rows that were used are forgotten.
+
+    keep_on: after the stream's end actions are unknown, else the video ends there
+    """
+    import torch
+
+    kept: list[torch.Tensor] = []
+    start, ended = 0, False
+
+    def rows(first: int, count: int) -> torch.Tensor:
+        nonlocal start, ended
+        del kept[: first - start]
+        start = first
+        while len(kept) < count and not ended:
+            row = next(stream, None)
+            ended = row is None
+            if row is not None:
+                kept.append(torch.from_numpy(row))
+        if ended and not kept and not keep_on:
+            raise EndOfActions
+        missing = [torch.zeros(width)] * (count - len(kept))
+        return torch.stack(kept[:count] + missing).unsqueeze(0)
+
+    return rows
+
+
+def following(saved: Saved, length: int, actions: Actions) -> Actions:
+    """Actions whose first row leads into new frame `length`; before it, those that were saved."""
+    import torch
+
+    known = torch.from_numpy(saved.ahead).unsqueeze(0)[:, : length - saved.frames]
+
+    def rows(first: int, count: int) -> torch.Tensor:
+        old = known[:, max(0, first - saved.frames) :][:, :count]
+        return torch.cat((old, actions(max(0, first - length), count - old.shape[1])), 1)
+
+    return rows

@@ -1,0 +1,77 @@
+"""What the commands that measure share: their flags, how they go on after a stop, tables."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from rich.table import Table
+from typer import Argument, Option
+
+from ..errors import OutputError
+from .console import printable, say
+
+Rows = list[dict[str, Any]]
+Cells = list[list[str]]
+
+Models = Annotated[list[str], Argument(metavar="MODEL...", help="Folders, short names, or owner/name on the Hub.")]
+Out = Annotated[Path, Option("--out", "-o", help="Folder of the measurement; one that was stopped goes on.")]
+Schedules = Annotated[
+    list[str] | None,
+    Option(
+        "--schedule",
+        "-s",
+        help="Preset or file, with options as in outpainting:chunk=2,steps=8; repeat for more. "
+        "[default: the checkpoint's presets]",
+    ),
+]
+Seed = Annotated[int, Option(help="Same seed, same mazes; more of them extend fewer.")]
+Yes = Annotated[bool, Option("--yes", "-y", help="Replace an existing measurement.")]
+Device = Annotated[str, Option(help="auto, cpu, cuda[:i] or mps.")]
+Dtype = Annotated[str, Option(help="auto, float32, bfloat16 or float16.")]
+Threads = Annotated[int | None, Option(min=1, help="Threads of the CPU.")]
+
+
+def begun(file: Path, asked: dict[str, Any], yes: bool) -> dict[str, Any]:
+    """A measurement of rows that was stopped, to go on with, or a new one."""
+    from .. import reports
+
+    report = reports.resume(file, asked, yes)
+    if report is None:
+        return {"asked": asked, "complete": False, "rows": []}
+    say(f"{printable(str(file.parent))}: going on after {len(report['rows'])} rows")
+    return report
+
+
+def told(shown: Callable[..., None]) -> Callable[[int, int], None]:
+    """Progress of the library as one of the terminal."""
+    return lambda done, total: shown(done - 1)
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Write into a folder, which is made."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error}.") from error
+
+
+def cell(value: float | None, digits: int) -> str:
+    """A number, or a dash."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def table(rows: Cells, title: str | None = None, left: Sequence[str] = ()) -> Table:
+    """A table for the terminal; the first row is its header.
+
+    left: columns to set flush left, besides the first
+    """
+    title = None if title is None else printable(title)
+    shown = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for number, name in enumerate(rows[0]):
+        shown.add_column(name, justify="left" if number == 0 or name in left else "right")
+    for row in rows[1:]:
+        shown.add_row(*map(printable, row))
+    return shown

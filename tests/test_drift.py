@@ -1,0 +1,339 @@
+"""Drift: which frames are returns, what each figure says of good and bad frames, and clips that hold their truth."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import model
+
+from arvdm_cli import drift, evaluation, metrics, reports, sidebyside
+from arvdm_cli.drift import HISTORY, PATHS, Truth, ranges
+from arvdm_cli.errors import CheckpointError, OutputExistsError, UsageError, VideoError
+from arvdm_cli.generation import choose
+from arvdm_cli.mazes import LEFT, STAY, World
+from arvdm_cli.paths import explore
+from arvdm_cli.video import Writer, read
+
+SIZE, LENGTH = 32, 20
+
+
+def panorama(seed):
+    """A picture as wide as a full turn, with edges to follow: uint8 (h, 8 w, 3)."""
+    draw = np.random.default_rng(seed)
+    return np.kron(draw.integers(0, 256, (SIZE // 4, 2 * SIZE, 3), np.uint8), np.ones((4, 4, 1), np.uint8))
+
+
+def invented(mazes=2, length=LENGTH):
+    """Truth without a renderer: both paths turn left over a panorama, 4 pixels an action; `explore` is all new."""
+    f = HISTORY + length
+    actions = np.full((len(PATHS), mazes, f), LEFT, np.uint8)
+    actions[:, :, 0] = STAY
+    poses = np.zeros((len(PATHS), mazes, f, 3), np.int16)
+    poses[0, ..., 2], poses[1, ..., 2] = np.arange(f), np.arange(f) % 64
+    at = (-4 * poses[..., 2, None] + np.arange(SIZE)) % (8 * SIZE)  # (paths, mazes, f, w)
+    wide = np.stack([panorama(maze) for maze in range(mazes)])  # (mazes, h, 8 w, 3)
+    frames = np.stack([[wide[maze][:, at[path, maze]] for maze in range(mazes)] for path in range(len(PATHS))])
+    return Truth(World(size=SIZE), 7, frames.swapaxes(2, 3), actions, poses)  # (paths, mazes, f, h, w, 3)
+
+
+TRUTH = invented()
+
+
+def rows_of(made, truth=TRUTH):
+    """A table of ranges, by ground and range."""
+    figures = drift.score(made, truth, context=3)
+    returned = drift.returns(truth.poses)[..., HISTORY:].reshape(-1, truth.length)
+    told = drift.rows(figures, returned)
+    return {(row["ground"], row["frames"]): row for row in told}
+
+
+def noisy(frames, strength):
+    draw = np.random.default_rng(0)
+    return (frames + draw.normal(0, strength, frames.shape)).clip(0, 255).astype(np.uint8)
+
+
+# The truth
+
+
+def test_a_return_is_a_frame_whose_pose_was_seen_before():
+    draw = np.random.default_rng(0)
+    poses = draw.integers(0, 3, (2, 3, 40, 3))
+    found = drift.returns(poses)
+    for clip in np.ndindex(2, 3):
+        way = [tuple(pose) for pose in poses[clip].tolist()]
+        assert found[clip].tolist() == [pose in way[:t] for t, pose in enumerate(way)]
+
+
+@pytest.mark.parametrize("length", [1, 2, 4, 5, 16, 63, 300, 1000])
+def test_ranges_cover_every_frame_once(length):
+    spans = ranges(length)
+    assert [frame for first, last in spans for frame in range(first, last + 1)] == list(range(1, length + 1))
+    assert spans == [*ranges(1000)[: len(spans) - 1], (spans[-1][0], length)]
+    assert [drift.label(*span) for span in ranges(16)] == ["1", "2-4", "5-8", "9-16"]
+
+
+def test_true_frames_read_back_the_same_and_longer_ones_hold_shorter_ones(tmp_path, monkeypatch):
+    rendered = []
+
+    def render(world, mazes, length, seed, progress):
+        rendered.append((mazes, length))
+        return invented(mazes, length)
+
+    monkeypatch.setattr(drift, "render", render)
+    file, world = tmp_path / "truth.npz", World(size=SIZE)
+    made = drift.take(file, world, 2, 8, 7)
+    part = drift.take(file, world, 1, 5, 7)
+    np.testing.assert_array_equal(part.frames, made.frames[:, :1, : HISTORY + 5])
+    assert rendered == [(2, 8)] and (part.mazes, part.length) == (1, 5)
+    drift.take(file, world, 2, 9, 7)
+    assert rendered == [(2, 8), (2, 9)]
+
+
+def test_paths_are_legal_and_a_short_one_is_the_beginning_of_a_long_one():
+    pytest.importorskip("labmaze")
+    maze = drift.Maze(World(), drift.maze_seed(3, 0))
+    actions, poses = drift.draw_paths(maze, 300)
+    short, _ = drift.draw_paths(maze, 10)
+    np.testing.assert_array_equal(actions[:, : HISTORY + 10], short)
+    assert maze.follow(tuple(poses[0, 0].tolist()), actions[0].tolist()) == [tuple(pose) for pose in poses[0].tolist()]
+    assert drift.returns(poses)[1, HISTORY:].all()  # a spin has turned twice by then
+    assert 0 < drift.returns(poses)[0, HISTORY:].sum() < 300
+    assert explore is drift.explore
+
+
+def test_rendered_frames_of_a_spin_repeat():
+    pytest.importorskip("labmaze")
+    pytest.importorskip("vizdoom")
+    truth = drift.render(World(size=16, turn=22.5, step=0.25), 1, 8, 7)
+    assert truth.frames.shape == (2, 1, HISTORY + 8, 16, 16, 3)
+    np.testing.assert_array_equal(truth.frames[1, 0, 16:], truth.frames[1, 0, :-16])
+
+
+# Figures
+
+
+def test_a_perfect_copy_scores_100_db_and_its_turns_all_move_the_right_way():
+    told = rows_of(TRUTH.frames[:, :, HISTORY:])
+    assert {ground for ground, _ in told} == {"returns", "new"}
+    for row in told.values():
+        assert row["psnr"] == 100 and row["ssim"] == pytest.approx(1) and row["ms_ssim"] == pytest.approx(1)
+        assert row["motion"] == row["motion_truth"] == row["contrast"] == row["sharpness"] == 1
+        assert row["colour_error"] == 0 and row["psnr_repeat_last"] < 100
+
+
+def test_frames_are_counted_for_the_ground_they_show():
+    told = rows_of(TRUTH.frames[:, :, HISTORY:])
+    assert [told["new", frames]["count"] for frames in ("1", "2-4", "17-20")] == [2, 6, 8]  # explore, two mazes
+    assert sum(row["count"] for row in told.values()) == 2 * 2 * LENGTH
+
+
+def test_noise_lowers_every_figure():
+    clean, some, more = (rows_of(noisy(TRUTH.frames[:, :, HISTORY:], strength)) for strength in (0, 20, 60))
+    for key in clean:
+        for name in ("psnr", "ssim", "ms_ssim"):
+            assert clean[key][name] > some[key][name] > more[key][name], name
+        assert clean[key]["sharpness"] < some[key]["sharpness"] < more[key]["sharpness"]
+
+
+def test_a_picture_that_stands_still_obeys_no_turn_and_scores_what_repeat_last_scores():
+    still = np.repeat(TRUTH.frames[:, :, HISTORY - 1 : HISTORY], LENGTH, 2)
+    for row in rows_of(still).values():
+        assert row["motion"] == 0 and row["motion_truth"] == 1
+        assert row["psnr"] == row["psnr_repeat_last"] and row["ssim"] == row["ssim_repeat_last"]
+
+
+def test_motion_counts_turns_only():
+    frames, actions = TRUTH.frames[0, 0, HISTORY:], TRUTH.actions[0, 0, HISTORY:].copy()
+    actions[3:] = STAY
+    told = drift.motion_of(frames, frames, TRUTH.frames[0, 0, HISTORY - 1], actions)
+    assert told["motion"][:3].tolist() == [1, 1, 1] and np.isnan(told["motion"][3:]).all()
+
+
+def test_ms_ssim_takes_as_many_scales_as_a_picture_allows():
+    assert [metrics.scales(side, 256) for side in (11, 16, 32, 64, 128, 176)] == [1, 1, 2, 3, 4, 5]
+    for side in (11, 16, 22, 32, 43, 44, 64, 90, 128, 160, 176):
+        picture = torch.rand(1, 1, 3, side, side, generator=torch.Generator().manual_seed(side))
+        assert metrics.ms_ssim(picture, picture)[0, 0] == pytest.approx(1, abs=1e-5)
+    one = torch.rand(1, 5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    other = (one + 0.1 * torch.randn(one.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
+    # one scale is SSIM but for the edges, which torchmetrics mirrors
+    np.testing.assert_allclose(metrics.ms_ssim(one, other), evaluation.ssim(one, other), atol=0.02)
+
+
+# Frechet distances and networks from files
+
+
+def test_the_frechet_distance_of_equal_sets_is_0_and_grows_with_a_shift():
+    one = np.random.default_rng(0).normal(size=(200, 6))
+    assert metrics.frechet(one, one) == pytest.approx(0, abs=1e-9)
+    assert metrics.frechet(one, one + 0.5) == pytest.approx(6 * 0.25)
+    assert metrics.frechet(one, 3 * one) == pytest.approx(4 * (np.trace(np.cov(one.T)) + (one.mean(0) ** 2).sum()))
+    few = one[:3]  # fewer than features
+    assert metrics.frechet(few, few) == pytest.approx(0, abs=1e-9)
+
+
+def test_made_stretches_are_compared_with_true_ones_of_the_same_range():
+    truth = np.random.default_rng(0).integers(0, 256, (4, 70, 8, 8, 3), np.uint8)
+    made = truth.copy()
+    made[:, 32:64] //= 2
+
+    def features(pieces):
+        assert pieces.shape[1:] == (16, 8, 8, 3)
+        return pieces.mean((1, 2, 3))
+
+    told = {row["frames"]: row for row in drift.distances(made, truth, features)}
+    assert [(name, row["stretches"]) for name, row in told.items()] == [("1-16", 4), ("17-32", 4), ("33-64", 8)]
+    assert told["1-16"]["distance"] == told["17-32"]["distance"] == 0 < told["33-64"]["distance"]
+    assert all(row["floor"] > 0 for row in told.values())
+
+
+def test_features_of_a_codec_are_of_its_latents_and_of_how_they_change():
+    measure = metrics.codec_features(model())
+    still = np.repeat(np.random.default_rng(0).integers(0, 256, (3, 1, SIZE, SIZE, 3), np.uint8), 16, 1)
+    found = measure(still)
+    assert found.shape == (3, 8)  # two channels
+    np.testing.assert_allclose(found[:, 4:], 0, atol=1e-5)
+    assert (measure(noisy(still, 40))[:, 6:] > 0.01).all()
+    assert measure(np.repeat(np.repeat(still, 2, 2), 2, 3)).shape == (3, 8)  # of any size
+
+
+class Distance(torch.nn.Module):
+    def forward(self, a, b):
+        return (a - b).abs().mean((1, 2, 3), keepdim=True)
+
+
+class Means(torch.nn.Module):
+    def forward(self, video, rescale: bool, resize: bool, return_features: bool):
+        assert not rescale and not resize and return_features
+        assert video.shape[1:] == (3, 16, 224, 224)
+        return video.mean((2, 3, 4))
+
+
+def test_networks_are_read_from_files_and_shown_what_they_expect(tmp_path):
+    torch.jit.save(torch.jit.script(Distance()), tmp_path / "lpips.pt")
+    measure = metrics.lpips(metrics.load_script(tmp_path / "lpips.pt", torch.device("cpu")), torch.device("cpu"))
+    black = torch.zeros(2, 3, 3, 8, 8)
+    np.testing.assert_allclose(measure(black, black + 1), 2)  # from -1 to 1
+    torch.jit.save(torch.jit.script(Means()), tmp_path / "i3d.pt")
+    features = metrics.i3d_features(metrics.load_script(tmp_path / "i3d.pt", torch.device("cpu")), torch.device("cpu"))
+    np.testing.assert_allclose(features(np.full((1, 16, 8, 8, 3), 255, np.uint8)), [[1, 1, 1]], atol=1e-4)
+    (tmp_path / "none.pt").write_bytes(b"nothing")
+    for name in ("none.pt", "missing.pt"):
+        with pytest.raises(CheckpointError, match=f"{name} is no TorchScript"):
+            metrics.load_script(tmp_path / name, torch.device("cpu"))
+
+
+# Whole measurements
+
+
+def test_a_model_is_measured_on_every_path():
+    loaded = model()
+    schedule, sampling = choose(loaded.sampling, steps=1)
+    truth = invented(1, 6)
+    told = []
+    made, facts = drift.roll_out(loaded, truth, schedule, sampling, lambda *counts: told.append(counts))
+    assert told[-1] == (12, 12) and made.shape == (2, 1, 6, SIZE, SIZE, 3)
+    assert facts["ms_ssim_scales"] == 2
+    by_range, by_frame = drift.measure(made, truth, sampling.context)
+    assert [(row["ground"], row["frames"]) for row in by_range] == [
+        (ground, frames) for ground in drift.GROUNDS for frames in ("1", "2-4", "5-6")
+    ]
+    assert sum(row["count"] for row in by_frame) == 12
+
+
+# Videos without a truth
+
+
+def test_looks_are_told_beside_the_first_second():
+    film = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), np.uint8)
+    film[10:] = film[10:] // 2
+    figures = drift.looks_of(film, 10)
+    for name in drift.LOOKS:
+        np.testing.assert_allclose(figures[name][:10].mean(), 1, atol=1e-5)
+        np.testing.assert_allclose(figures[name][10:].mean(), 0.5, atol=0.02)
+    short = {name: values[:3] for name, values in figures.items()}
+    told = drift.looks_rows([figures, short])
+    assert [row["videos"] for row in told] == [2, 2, 1, 1, 1]
+
+
+def test_later_stretches_are_compared_with_the_first_ones():
+    draw = np.random.default_rng(0)
+    videos = [np.concatenate((draw.normal(0, 1, (4, 3)), draw.normal(shift, 1, (4, 3)))) for shift in (5, 5, 5)]
+    (row,) = drift.distances_from_first(videos, 128)
+    assert (row["frames"], row["stretches"], row["reference"]) == ("65-128", 12, 12) and row["distance"] > 40
+    assert drift.distances_from_first([np.zeros((0, 1))], 10) == []
+
+
+# Clips that show truth and model side by side
+
+
+def side_by_side(context=12, made=10, border=255, size=32):
+    """A clip whose right half, in a border, goes wrong more and more after its context."""
+    draw = np.random.default_rng(1)
+    truth = np.repeat(np.repeat(draw.integers(0, 256, (context + made, size // 8, size // 8, 3), np.uint8), 8, 1), 8, 2)
+    right = truth.copy()
+    for t in range(made):
+        right[context + t] = noisy(truth[context + t], 10 * (t + 1))
+    if border is not None:
+        for edge in (np.s_[context:, [0, -1]], np.s_[context:, :, [0, -1]]):
+            right[edge] = border
+    return np.concatenate((truth, right), 2)
+
+
+def test_clips_are_split_where_the_halves_begin_to_differ_also_after_encoding(tmp_path):
+    frames = side_by_side()
+    with Writer(tmp_path / "clip.mp4", 32, 64, 10, crf=10) as writer:
+        writer.write(frames)
+    for source in (frames, read(tmp_path / "clip.mp4").frames):
+        pair = sidebyside.split("clip", source)
+        assert len(pair.context) == 12 and pair.made.shape == pair.truth.shape == (10, 28, 28, 3)
+        assert pair.size == "32x32"
+        figures = sidebyside.figures_of(pair)
+        assert figures["psnr"][0] > 24 > 15 > figures["psnr"][-1]  # the border does not count
+    np.testing.assert_array_equal(sidebyside.split("clip", frames).truth, frames[12:, 2:-2, 2:30])
+    assert len(sidebyside.split("clip", frames, 5).context) == 5
+
+
+def test_a_clip_that_cannot_be_split_is_named():
+    same = np.concatenate((TRUTH.frames[0, 0], TRUTH.frames[0, 0]), 2)
+    with pytest.raises(VideoError, match="never differ"):
+        sidebyside.split("same", same)
+    with pytest.raises(VideoError, match="no two pictures"):
+        sidebyside.split("odd", same[:, :, 1:])
+    with pytest.raises(UsageError, match="99 of its"):
+        sidebyside.split("short", same[:20], 99)
+
+
+def test_the_mean_is_over_clips_of_one_kind():
+    clips = [sidebyside.split(name, side_by_side(context)) for name, context in (("a", 12), ("b", 12), ("c", 9))]
+    figures = [sidebyside.figures_of(pair) for pair in clips]
+    told = sidebyside.rows(clips, figures)
+    assert list(dict.fromkeys(row["clip"] for row in told)) == ["a", "b", "mean of 2", "c"]
+    single = sidebyside.rows(clips, figures, single=True)
+    assert [row["index"] for row in single if row["clip"] == "c"] == list(range(9, 19))
+    values = {row["clip"]: row["psnr"] for row in single if row["frame"] == 3}
+    assert values["mean of 2"] == pytest.approx((values["a"] + values["b"]) / 2, abs=1e-3)
+
+
+# Files of a measurement
+
+
+def test_rows_read_back_as_they_were_written(tmp_path):
+    rows = [
+        {"model": "maze", "frame": 1, "psnr": 20.5, "motion": None},
+        {"model": "b", "frame": -2, "psnr": 0.0} | {"motion": 1.0},
+    ]
+    reports.write_csv(tmp_path / "rows.csv", rows)
+    assert reports.read_csv(tmp_path / "rows.csv") == rows
+
+
+def test_only_what_was_stopped_and_asked_the_same_goes_on(tmp_path):
+    file, asked = tmp_path / "drift.json", {"models": ["maze"]}
+    assert reports.resume(file, asked, False) is None
+    report = {"asked": asked, "complete": False, "models": {}}
+    reports.save(file, report)
+    assert reports.resume(file, asked, False) == report and reports.resume(file, asked, True) is None
+    with pytest.raises(OutputExistsError, match="something else"):
+        reports.resume(file, {"models": []}, False)
+    reports.save(file, report | {"complete": True})
+    with pytest.raises(OutputExistsError, match="finished"):
+        reports.resume(file, asked, False)
