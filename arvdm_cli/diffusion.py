@@ -246,6 +246,15 @@ def follow(diffusion: Diffusion, clean: Tensor, noisy: Tensor, before: Tensor, a
     return alpha_then * clean + kept * (noisy - alpha * clean)
 
 
+def taken_up(diffusion: Diffusion, before: Tensor, after: Tensor) -> Tensor:
+    """How much of an error of the clean estimate `follow` takes up from level `before` to level `after`.
+
+    On straight paths that is 1 - after / before.
+    """
+    (alpha, sigma), (alpha_then, sigma_then) = diffusion.scales(before), diffusion.scales(after)
+    return alpha_then - (sigma_then / sigma).nan_to_num(1.0) * alpha
+
+
 SOLVERS: dict[str, Callable[..., Tensor]] = {"euler": euler, "heun": heun, "ddim": ddim}
 
 

@@ -8,6 +8,7 @@ where the pose it should show was seen before, in the history or on the way sinc
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -283,6 +284,24 @@ def score(
     finally:
         torch.set_num_threads(threads)
     return {name: np.stack([figures[name] for figures in told]) for name in told[0]}
+
+
+def degradation(ranges: Sequence[Row]) -> Row:
+    """How far roll-outs have come down, told by the last of their rows by range.
+
+    psnr_end: dB of returns, None where there are none
+    psnr_lost: dB by which that is less than at the first frame's
+    looks: by what factor contrast, sharpness and colour spread are off the truth's, its logarithm, the mean of three
+    """
+    last = [row for row in ranges if row["frames"] == ranges[-1]["frames"]]
+    first, end = ([row["psnr"] for row in part if row["ground"] == "returns"] for part in (ranges[:1], last))
+    weight = sum(row["count"] for row in last)
+    off = [row["count"] * sum(abs(math.log(max(row[name], 1e-6))) for name in LOOKS) / len(LOOKS) for row in last]
+    return {
+        "psnr_end": end[0] if end else None,
+        "psnr_lost": round(first[0] - end[0], 4) if first and end else None,
+        "looks": round(sum(off) / weight, 4),
+    }
 
 
 # Videos without a truth

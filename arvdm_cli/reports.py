@@ -7,6 +7,7 @@ import csv
 import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,12 @@ th { border-bottom: 1px solid #888; } td:first-child, th:first-child { text-alig
 img { max-width: 100%; image-rendering: pixelated; } figure { margin: 1.5em 0; } figcaption { color: #666; }"""
 
 
-def resume(file: Path, asked: dict[str, Any], replace: bool) -> dict[str, Any] | None:
+def resume(file: Path, asked: dict[str, Any], replace: bool, again: bool = False) -> dict[str, Any] | None:
     """A measurement that was stopped, to go on with, or None where there is none.
 
     asked: what it must have been started with
     replace: whatever is there counts as none
+    again: one that was finished goes on too
 
     Raises: OutputExistsError where the file holds something else
     """
@@ -37,8 +39,8 @@ def resume(file: Path, asked: dict[str, Any], replace: bool) -> dict[str, Any] |
         known, complete = report["asked"], report["complete"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputExistsError(f"{file} is no measurement: {error}.", hint="-o chooses another folder.") from error
-    if complete or known != asked:
-        what = "a finished measurement" if complete else "a measurement of something else"
+    if (complete and not again) or known != asked:
+        what = "a finished measurement" if complete and not again else "a measurement of something else"
         raise OutputExistsError(f"{file.parent} holds {what}.", hint="-y replaces it; -o chooses another folder.")
     return report
 
@@ -262,6 +264,47 @@ def write_figure(drawn: Any, path: Path) -> None:
         drawn.savefig(path, dpi=120)
     except (OSError, ValueError) as error:
         raise OutputError(f"{path} cannot be written: {error}.", hint="Choose a .png, .svg or .pdf.") from error
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Points of two figures beside each other."""
+
+    x: str  # figure of a row
+    y: str
+    title: str = ""
+    x_label: str = ""
+    y_label: str = ""
+    best: str | None = None  # figure that is true of points to ring and join
+
+
+MARKERS = "osD^vP*X"
+
+
+def plot_points(path: Path, rows: Sequence[dict[str, Any]], panels: Sequence[Panel], name: str = "schedule") -> None:
+    """Draw rows as points, a colour and a marker for each model; `name` says what is written beside a point."""
+    drawn, axes = figure(5.6 * len(panels), 4.6, len(panels))
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    for ax, panel in zip(axes, panels, strict=True):
+        shown = [row for row in rows if row[panel.x] is not None and row[panel.y] is not None]
+        for number, model in enumerate(models):
+            own = [row for row in shown if row["model"] == model]
+            xs, ys = ([row[key] for row in own] for key in (panel.x, panel.y))
+            ax.scatter(xs, ys, marker=MARKERS[number % len(MARKERS)], color=f"C{number}", label=model, alpha=0.8)
+            for row in own:
+                ax.annotate(
+                    row[name], (row[panel.x], row[panel.y]), (4, 4), textcoords="offset points", fontsize="x-small"
+                )
+        if panel.best:
+            best = sorted((row[panel.x], row[panel.y]) for row in shown if row[panel.best])
+            ax.plot(*zip(*best, strict=True), color="black", linewidth=1, linestyle="--", label="frontier")
+            ax.scatter(*zip(*best, strict=True), s=140, facecolors="none", edgecolors="black")
+        ax.margins(0.15)
+        ax.set_title(panel.title, fontsize="medium")
+        ax.set_xlabel(panel.x_label)
+        ax.set_ylabel(panel.y_label)
+        ax.legend(fontsize="small")
+    drawn.savefig(path, dpi=110)
 
 
 SERIES = {"": "-", "_repeat_last": ":", "_mean_context": "--", "_truth": ":"}  # a column's suffix -> its line

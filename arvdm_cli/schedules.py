@@ -256,6 +256,23 @@ def choose(name: str, **chosen: Any) -> Schedule:
     return schedule if value is None else shift(schedule, value)
 
 
+def spelled(text: str) -> tuple[str, dict[str, int | float]]:
+    """Read a schedule written in one word, as outpainting:chunk=2,steps=8: its name, and options for `choose`."""
+    name, colon, rest = text.partition(":")
+    if Path(text).suffix.lower() in (".json", ".toml"):
+        return text, {}
+    options: dict[str, int | float] = {}
+    for part in rest.split(",") if colon else ():
+        option, _, value = part.partition("=")
+        try:
+            options[option.strip()] = float(value) if option.strip() == "shift" else int(value)
+        except ValueError as error:
+            raise ScheduleError(
+                f"{text!r} says {part!r}, which sets no option to a number.", hint="outpainting:chunk=2,steps=8"
+            ) from error
+    return name, options
+
+
 def shift(schedule: Schedule, value: float) -> Schedule:
     """Map every level s to value * s / (1 + (value - 1) * s), which rises from 0 to 1 and so keeps all requirements.
 

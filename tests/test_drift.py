@@ -337,3 +337,16 @@ def test_only_what_was_stopped_and_asked_the_same_goes_on(tmp_path):
     reports.save(file, report | {"complete": True})
     with pytest.raises(OutputExistsError, match="finished"):
         reports.resume(file, asked, False)
+
+
+def test_degradation_is_told_by_the_last_range():
+    looks = {"contrast": 1.0, "sharpness": 1.0, "colour_spread": 1.0}
+    rows = [
+        {"ground": "returns", "frames": "1", "count": 2, "psnr": 30.0} | looks,
+        {"ground": "returns", "frames": "2-4", "count": 3, "psnr": 22.0} | looks | {"sharpness": float(np.exp(-0.3))},
+        {"ground": "new", "frames": "2-4", "count": 1, "psnr": 10.0} | looks | {"contrast": float(np.exp(0.9))},
+    ]
+    # 0.1 off in three frames, 0.3 in one
+    assert drift.degradation(rows) == {"psnr_end": 22.0, "psnr_lost": 8.0, "looks": 0.15}
+    new = drift.degradation(rows[2:])
+    assert new["psnr_end"] is None and new["psnr_lost"] is None and new["looks"] == 0.3

@@ -20,6 +20,7 @@ from arvdm_cli.schedules import (
     read,
     rolling,
     shift,
+    spelled,
     write,
 )
 
@@ -284,3 +285,12 @@ def test_choose_takes_presets_and_files_and_shifts_either(tmp_path):
 
 def test_the_name_is_no_part_of_what_a_schedule_is():
     assert replace(fifo(), name="other") == fifo()
+
+
+def test_a_schedule_can_be_spelled_in_one_word():
+    assert spelled("fifo") == ("fifo", {}) and spelled("a:b.json") == ("a:b.json", {})
+    name, options = spelled("outpainting:chunk=2,steps=8,shift=1.5")
+    assert choose(name, **options) == shift(outpainting(2, 8), 1.5)
+    for wrong in ("outpainting:chunk", "outpainting:chunk=two", "outpainting:", "outpainting:chunk=2,"):
+        with pytest.raises(ScheduleError, match="sets no option to a number"):
+            spelled(wrong)

@@ -10,7 +10,7 @@ from rich.text import Text
 from typer import Argument, Option, Typer
 
 from ..errors import OutputError, OutputExistsError
-from . import eval_drift, eval_memory
+from . import eval_drift, eval_memory, eval_pareto, eval_predict
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
 from .measuring import Device, Dtype, Seed, Threads
@@ -18,6 +18,8 @@ from .measuring import Device, Dtype, Seed, Threads
 app = Typer(help="Measure checkpoints.", no_args_is_help=True)
 app.command()(eval_memory.memory)
 app.command()(eval_drift.drift)
+app.command()(eval_predict.predict)
+app.command()(eval_pareto.pareto)
 
 
 @app.callback()

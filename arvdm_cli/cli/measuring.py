@@ -3,13 +3,17 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.table import Table
 from typer import Argument, Option
 
+from .. import schedules
 from ..errors import OutputError
 from .console import printable, say
+
+if TYPE_CHECKING:
+    from ..checkpoint import Model
 
 Rows = list[dict[str, Any]]
 Cells = list[list[str]]
@@ -32,15 +36,35 @@ Dtype = Annotated[str, Option(help="auto, float32, bfloat16 or float16.")]
 Threads = Annotated[int | None, Option(min=1, help="Threads of the CPU.")]
 
 
-def begun(file: Path, asked: dict[str, Any], yes: bool) -> dict[str, Any]:
-    """A measurement of rows that was stopped, to go on with, or a new one."""
+def begun(file: Path, asked: dict[str, Any], yes: bool, again: bool = False) -> dict[str, Any]:
+    """A measurement of rows that was stopped, to go on with, or a new one.
+
+    again: one that was finished goes on too
+    """
     from .. import reports
 
-    report = reports.resume(file, asked, yes)
+    report = reports.resume(file, asked, yes, again)
     if report is None:
         return {"asked": asked, "complete": False, "rows": []}
     say(f"{printable(str(file.parent))}: going on after {len(report['rows'])} rows")
     return report
+
+
+def check_schedules(given: Sequence[str] | None) -> None:
+    """Raise ScheduleError where one of them cannot be built."""
+    for text in given or ():
+        name, options = schedules.spelled(text)
+        schedules.choose(name, **options)
+
+
+def schedules_of(model: "Model", given: Sequence[str] | None) -> list[str]:
+    """The schedules to measure a model under, as they are spelled: those given, else the presets it was trained for."""
+    return list(given or model.card.get("presets") or [model.sampling.schedule])
+
+
+def missing(report: dict[str, Any], **point: Any) -> bool:
+    """Whether a measurement has no row of a point yet."""
+    return not any(all(row[name] == value for name, value in point.items()) for row in report["rows"])
 
 
 def told(shown: Callable[..., None]) -> Callable[[int, int], None]:

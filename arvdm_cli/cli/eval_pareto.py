@@ -1,0 +1,159 @@
+"""`arvdm eval pareto`: forgetting against degradation, over networks, memory budgets and schedules."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from typer import Option
+
+from ..schedules import spelled
+from .console import out as stdout
+from .console import printable, progress, say, settings, write_json
+from .measuring import (
+    Cells,
+    Device,
+    Dtype,
+    Models,
+    Out,
+    Schedules,
+    Threads,
+    Yes,
+    begun,
+    cell,
+    check_schedules,
+    missing,
+    schedules_of,
+    table,
+    told,
+    writing,
+)
+
+DRIFT_SEED, NEEDLE_SEED = 3_000_000, 2_000_000  # those of `eval drift` and `eval memory`
+
+
+def pareto(
+    models: Models,
+    out: Out = Path("pareto"),
+    schedule: Schedules = None,
+    memory_slots: Annotated[
+        list[int] | None,
+        Option(min=0, help="Groups of past frames in memory, 0 for none; repeat. [default: the checkpoint's]"),
+    ] = None,
+    kind: Annotated[str, Option(help="Needle: theme, colour, blocks2 or blocks4.")] = "theme",
+    gap: Annotated[int, Option(min=1, help="Frames for which the needle is out of view.")] = 64,
+    worlds: Annotated[int, Option(min=1, help="Needle tests.")] = 32,
+    frames: Annotated[int, Option(min=1, max=12, help="Frames made in each needle test.")] = 4,
+    mazes: Annotated[int, Option(min=1, help="Mazes of the roll-outs; two paths in each.")] = 4,
+    length: Annotated[int, Option("--length", "-n", min=2, max=1000, help="New frames of each roll-out.")] = 64,
+    forgetting: Annotated[Literal["found", "margin"], Option(help="Needles not found, or by how many dB.")] = "found",
+    degradation: Annotated[
+        Literal["looks", "psnr_lost", "psnr_end"],
+        Option(help="How far the looks of the last frames are off, or their PSNR on returns, which needs memory too."),
+    ] = "looks",
+    truth: Annotated[Path | None, Option(help="Folder that keeps the true frames; OUT/truth if not given.")] = None,
+    needles: Annotated[Path | None, Option(help="Folder that keeps the tests; OUT/needles if not given.")] = None,
+    yes: Yes = False,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+):
+    """Set what models forget against how far they degrade, over networks, memory budgets and schedules.
+
+    Each point takes needle tests as `eval memory` does and rolls out as `eval drift` does. The paper found that less
+    forgetting goes with more degradation; the last line says whether it does here. OUT gets pareto.json, pareto.csv,
+    pareto.png with the frontier marked, and pareto.html.
+    """
+    check_schedules(schedule)  # before anything is measured
+
+    from .. import checkpoint, evaluation, generation, metrics, registry, reports
+    from .. import drift as runs
+    from .. import needles as haystack
+    from .. import pareto as points
+
+    metrics.need_ms_ssim()
+    reports.figure()  # fails now rather than at the end, where it cannot draw
+    asked = {"models": models, "schedules": schedule, "slots": memory_slots, "kind": kind, "gap": gap}
+    asked |= {"worlds": worlds, "frames": frames, "mazes": mazes, "length": length}
+    report = begun(out / "pareto.json", asked | {"forgetting": forgetting, "degradation": degradation}, yes)
+    machine = checkpoint.choose_machine(device, dtype, threads)
+    for model in models:
+        loaded = checkpoint.load(registry.resolve(model), *machine)
+        forgetful = loaded.network.compression is None  # so that there is no budget to choose
+        budgets = [0] if forgetful else memory_slots or [loaded.sampling.slots]
+        named = ((text, slots) for text in schedules_of(loaded, schedule) for slots in dict.fromkeys(budgets))
+        left = [point for point in named if missing(report, model=model, spelled=point[0], slots=point[1])]
+        if not left:
+            continue  # measured before this run was stopped
+        world = evaluation.world_of(loaded)
+        with progress("maze", mazes) as shown:
+            file = (truth or out / "truth") / f"{world.size}-{world.turn:g}-{DRIFT_SEED}.npz"
+            true = runs.take(file, world, mazes, length, DRIFT_SEED, told(shown))
+        with progress("world", worlds) as shown:
+            file = (needles or out / "needles") / f"{kind}-{gap}-{world.size}-{NEEDLE_SEED}.npz"
+            tests = haystack.take(file, world, kind, gap, worlds, NEEDLE_SEED, progress=told(shown))
+        for text, slots in left:
+            name, options = spelled(text)
+            plan, sampling = generation.choose(loaded.sampling, schedule=name, slots=slots, **options)
+            with progress("frame", len(runs.PATHS) * mazes * length + worlds * frames, "fps") as shown:
+                row = points.measure(loaded, true, tests, plan, sampling, frames, told(shown))
+            report["rows"].append({"model": model, "spelled": text, **row})
+            with writing(out):
+                reports.save(out / "pareto.json", report)
+    report["rows"], report["found"] = points.judge(report["rows"], forgetting, degradation)
+    with writing(out):
+        finish(out, report)
+    if settings.json:
+        return write_json(report)
+    stdout.print(table(cells(report), left=("schedule",)))
+    stdout.print()
+    stdout.print(verdict(report), soft_wrap=True)
+    say(f"{printable(str(out))} holds pareto.html, pareto.json, pareto.csv and pareto.png")
+
+
+def cells(report: dict[str, Any]) -> Cells:
+    """A row for each point; the first row is a header."""
+    header = ["model", "schedule", "memory slots", "needles found", "95 %", "margin, dB", "PSNR at the end", "dB lost"]
+    told = [[*header, "looks", "forgetting", "degradation", "frontier"]]
+    for row in report["rows"]:
+        found = [f"{row['top1']:.0%}", f"{100 * row['low']:.0f}-{row['high']:.0%}", cell(row["margin"], 1)]
+        rolled = [cell(row["psnr_end"], 2), cell(row["psnr_lost"], 2), cell(row["looks"], 3)]
+        errors = [cell(row["forgetting"], 3), cell(row["degradation"], 3), "yes" if row["frontier"] else ""]
+        told.append([row["model"], row["spelled"], str(row["slots"]), *found, *rolled, *errors])
+    return told
+
+
+def verdict(report: dict[str, Any]) -> str:
+    """Whether less forgetting goes with more degradation here, in one line."""
+    found = report["found"]
+    holds = {
+        "yes": "Less forgetting goes with more degradation here, as the paper says",
+        "no": "That less forgetting goes with more degradation does not show here",
+        "opposite": "Less forgetting goes with less degradation here, against what the paper says",
+    }[found["verdict"]]
+    rank = "none" if found["spearman"] is None else f"{found['spearman']:.2f} (by chance {found['chance']:.3f})"
+    return f"{holds}: rank correlation {rank}, {found['frontier']} of {found['points']} points on the frontier."
+
+
+def finish(out: Path, report: dict[str, Any]) -> None:
+    """Write what is made of all rows together."""
+    from .. import reports
+    from ..pareto import DEGRADATION, FORGETTING
+
+    asked, rows = report["asked"], report["rows"]
+    plain = ("sampling", "world")  # tables within a row
+    reports.write_csv(
+        out / "pareto.csv", [{key: value for key, value in row.items() if key not in plain} for row in rows]
+    )
+    named = [row | {"name": f"{row['spelled']}, {row['slots']}"} for row in rows]
+    labels = f"{FORGETTING[asked['forgetting']]}, {asked['gap']} frames out of view", DEGRADATION[asked["degradation"]]
+    panel = reports.Panel("forgetting", "degradation", "schedule, memory slots", *labels, best="frontier")
+    reports.plot_points(out / "pareto.png", named, [panel], "name")
+    text = (
+        f"{asked['worlds']} needle tests ({asked['kind']}, {asked['gap']} frames out of view), {asked['frames']} "
+        f"frames made in each; roll-outs of {asked['length']} frames on two paths in each of {asked['mazes']} mazes. "
+        f"Forgetting: {FORGETTING[asked['forgetting']]}. Degradation, over the last frames: "
+        f"{DEGRADATION[asked['degradation']]}. No point has less of both than one on the frontier. {verdict(report)}"
+    )
+    tables = [("Points", cells(report))]
+    reports.write_page(out / "pareto.html", "Forgetting against degradation", text, tables, [out / "pareto.png"])
+    report["complete"] = True
+    reports.save(out / "pareto.json", report)

@@ -1,0 +1,187 @@
+"""`arvdm eval predict`: how fast schedules degrade, told without rolling a video out."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Option
+
+from ..schedules import spelled
+from .console import out as stdout
+from .console import printable, progress, say, settings, write_json
+from .measuring import (
+    Cells,
+    Device,
+    Dtype,
+    Models,
+    Out,
+    Rows,
+    Schedules,
+    Seed,
+    Threads,
+    Yes,
+    begun,
+    cell,
+    check_schedules,
+    missing,
+    schedules_of,
+    table,
+    told,
+    writing,
+)
+
+EXPECTED = 0.7  # rank correlation with roll-outs that the paper's sum of errors should reach
+
+
+def predict(
+    models: Models,
+    out: Out = Path("predict"),
+    schedule: Schedules = None,
+    measured: Annotated[
+        list[Path] | None,
+        Option(help="Folder of `eval drift` or `eval pareto` to compare with; repeat for more. Can be given later."),
+    ] = None,
+    length: Annotated[int, Option("--length", "-n", min=1, help="New frames of the video to predict.")] = 300,
+    mazes: Annotated[int, Option(min=1, help="Mazes that training never saw; three clips in each.")] = 16,
+    often: Annotated[int, Option(min=1, help="AR steps measured in each clip.")] = 2,
+    parts: Annotated[int, Option(min=2, help="Steps between two levels that stand for the solver's exact path.")] = 4,
+    seed: Seed = 1_000_000,
+    clips: Annotated[Path | None, Option(help="File that keeps the true frames; in OUT/clips if not given.")] = None,
+    memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
+    yes: Yes = False,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+):
+    """Predict error accumulation: the errors of single AR steps from true frames, summed over a video.
+
+    They are measured where what comes next was seen before and is still known, so that the best estimate's error is
+    about 0 and the network's is its own. Beside their sum stands the raw denoising loss, most of which is nobody's.
+    With --measured, Spearman's rank correlation says how far each agrees with roll-outs of the same models. OUT gets
+    predict.json, predict.csv, predict.png and predict.html.
+    """
+    check_schedules(schedule)  # before anything is measured
+
+    from .. import checkpoint, evaluation, generation, prediction, registry, reports
+
+    found = [row for folder in measured or [] for row in prediction.measured(folder)]
+    reports.figure()  # fails now rather than at the end, where it cannot draw
+    asked = {"models": models, "schedules": schedule, "length": length, "mazes": mazes, "often": often, "parts": parts}
+    report = begun(out / "predict.json", asked | {"seed": seed, "slots": memory_slots}, yes, again=bool(measured))
+    machine = checkpoint.choose_machine(device, dtype, threads)
+    for model in models:
+        loaded = checkpoint.load(registry.resolve(model), *machine)
+        left = [text for text in schedules_of(loaded, schedule) if missing(report, model=model, spelled=text)]
+        if not left:
+            continue  # measured before this run was stopped
+        world = evaluation.world_of(loaded)
+        with progress("maze", mazes) as shown:
+            file = clips or out / "clips" / f"{world.size}-{world.turn:g}-{seed}.npz"
+            true = evaluation.take_clips(file, world, mazes, seed, told(shown))
+        with progress("clip", mazes * len(evaluation.KINDS)) as shown:
+            stretches = prediction.encode(loaded, true, told(shown))
+        for text in left:
+            name, options = spelled(text)
+            plan, sampling = generation.choose(loaded.sampling, schedule=name, slots=memory_slots, **options)
+            with progress("batch", prediction.batches(mazes, plan.window, often)) as shown:
+                row = prediction.predict(loaded, stretches, plan, sampling, length, parts, often, told(shown))
+            report["rows"].append({"model": model, "spelled": text, **row})
+            with writing(out):
+                reports.save(out / "predict.json", report)
+    report["measured"] = [str(folder) for folder in measured or []]
+    report["rows"] = prediction.beside(report["rows"], found)
+    report["agreement"] = prediction.agreement(report["rows"])
+    with writing(out):
+        finish(out, report)
+    if settings.json:
+        return write_json(report)
+    for title, rows in tables(report):
+        stdout.print(printable(title), soft_wrap=True)
+        stdout.print(table(rows, left=("measured", "of")))
+        stdout.print()
+    stdout.print(verdict(report), soft_wrap=True)
+    say(f"{printable(str(out))} holds predict.html, predict.json, predict.csv and predict.png")
+
+
+ROLLED = {  # figures of roll-outs
+    "psnr_end": "PSNR of returns at the end, dB",
+    "psnr_lost": "dB of PSNR lost on returns since frame 1",
+    "looks": "looks off the truth's",
+}
+COLUMNS = (  # of a model's table: title, figure, digits
+    ("start", "start", 4),
+    ("score", "score", 4),
+    ("discretisation", "discretisation", 4),
+    ("noise", "noise", 4),
+    ("AR steps", "ar_steps", 0),
+    ("predicted", "predicted", 2),
+    ("last step", "last", 4),
+    ("whole AR step", "whole", 4),
+    ("raw loss", "raw", 3),
+    ("PSNR at the end", "psnr_end", 2),
+    ("dB lost", "psnr_lost", 2),
+    ("looks", "looks", 3),
+)
+
+
+def tables(report: dict[str, Any]) -> Iterator[tuple[str, Cells]]:
+    """Yield every table with its title; the first row is its header."""
+    from .. import prediction
+    from ..metrics import ranks
+
+    for model in report["asked"]["models"]:
+        rows = [row for row in report["rows"] if row["model"] == model]
+        columns = [column for column in COLUMNS if any(row[column[1]] is not None for row in rows)]
+        body = [[row["spelled"], *(cell(row[name], digits) for _, name, digits in columns)] for row in rows]
+        title = f"{model}: squared error of latents, per clean frame, over {report['asked']['length']} frames"
+        yield title, [["schedule", *(name for name, _, _ in columns)], *body]
+        orders = {name: ranks([row[name] for row in rows]) for name in prediction.ORDERS}
+        body = [[row["spelled"], *(f"{orders[name][at]:g}" for name in orders)] for at, row in enumerate(rows)]
+        yield f"{model}: rank of each schedule, the least error first, by", [["schedule", *orders], *body]
+    if agreed := report["agreement"]:
+        body = [
+            [row["order"], ROLLED[row["figure"]], row["model"] or "all", str(row["points"])]
+            + [cell(row[name], digits) for name, digits in (("spearman", 2), ("chance", 3))]
+            for row in agreed
+        ]
+        header = ["", "measured", "of", "points", "Spearman", "by chance"]
+        yield "Rank correlation with roll-outs: 1 where both call the same schedules worse", [header, *body]
+
+
+def verdict(report: dict[str, Any]) -> str:
+    """What comes of it, in one line."""
+    for row in report["agreement"]:
+        if (row["order"], row["figure"], row["model"]) == ("predicted", "psnr_end", None):
+            if row["spearman"] is None:
+                break
+            kept = "reaches" if row["spearman"] >= EXPECTED else "does not reach"
+            return (
+                f"Predicted against measured: Spearman {row['spearman']:.2f} over {row['points']} points, "
+                f"which {kept} the {EXPECTED} expected."
+            )
+    return "Nothing measured to compare with: --measured takes at least 3 points of `eval drift` or `eval pareto`."
+
+
+def finish(out: Path, report: dict[str, Any]) -> None:
+    """Write what is made of all rows together."""
+    from .. import prediction, reports
+
+    rows: Rows = report["rows"]
+    flat = [{key: value for key, value in row.items() if key not in ("sampling", "by_step")} for row in rows]
+    reports.write_csv(out / "predict.csv", flat)
+    words = {"predicted": "predicted squared error of latents", "raw": prediction.ORDERS["raw"]}
+    wanted = [("predicted", "psnr_end"), ("predicted", "looks"), ("raw", "psnr_end")]
+    known = [pair for pair in wanted if any(row[pair[1]] is not None for row in rows)] or [("raw", "predicted")]
+    panels = [reports.Panel(x, y, "", words[x], ROLLED.get(y) or words[y]) for x, y in known]
+    reports.plot_points(out / "predict.png", rows, panels, "spelled")
+    asked = report["asked"]
+    text = (
+        f"{asked['mazes']} mazes that training never saw; {asked['often']} AR steps in each clip, from true frames, "
+        f"summed over {asked['length']} frames. start: {prediction.START}. "
+        + " ".join(f"{name}: {what}." for name, what in (prediction.TERMS | prediction.ORDERS).items())
+        + " By chance: how often points that have nothing to do with each other would agree or disagree as much. "
+        + verdict(report)
+    )
+    reports.write_page(out / "predict.html", "What schedules will lose", text, tables(report), [out / "predict.png"])
+    report["complete"] = True
+    reports.save(out / "predict.json", report)
