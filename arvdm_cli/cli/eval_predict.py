@@ -97,7 +97,7 @@ def predict(
         return write_json(report)
     for title, rows in tables(report):
         stdout.print(printable(title), soft_wrap=True)
-        stdout.print(table(rows, left=("measured", "of")))
+        stdout.print(table(rows, left=("of",)))
         stdout.print()
     stdout.print(verdict(report), soft_wrap=True)
     say(f"{printable(str(out))} holds predict.html, predict.json, predict.csv and predict.png")
@@ -108,7 +108,7 @@ ROLLED = {  # figures of roll-outs
     "psnr_lost": "dB of PSNR lost on returns since frame 1",
     "looks": "looks off the truth's",
 }
-COLUMNS = (  # of a model's table: title, figure, digits
+FIGURES = (  # of a model's table: title, figure, digits
     ("start", "start", 4),
     ("score", "score", 4),
     ("discretisation", "discretisation", 4),
@@ -131,21 +131,27 @@ def tables(report: dict[str, Any]) -> Iterator[tuple[str, Cells]]:
 
     for model in report["asked"]["models"]:
         rows = [row for row in report["rows"] if row["model"] == model]
-        columns = [column for column in COLUMNS if any(row[column[1]] is not None for row in rows)]
-        body = [[row["spelled"], *(cell(row[name], digits) for _, name, digits in columns)] for row in rows]
+        header = ["", *(row["spelled"] for row in rows)]
+        figures = [figure for figure in FIGURES if any(row[figure[1]] is not None for row in rows)]
+        body = [[title, *(cell(row[name], digits) for row in rows)] for title, name, digits in figures]
         title = f"{model}: squared error of latents, per clean frame, over {report['asked']['length']} frames"
-        yield title, [["schedule", *(name for name, _, _ in columns)], *body]
-        orders = {name: ranks([row[name] for row in rows]) for name in prediction.ORDERS}
-        body = [[row["spelled"], *(f"{orders[name][at]:g}" for name in orders)] for at, row in enumerate(rows)]
-        yield f"{model}: rank of each schedule, the least error first, by", [["schedule", *orders], *body]
-    if agreed := report["agreement"]:
-        body = [
-            [row["order"], ROLLED[row["figure"]], row["model"] or "all", str(row["points"])]
-            + [cell(row[name], digits) for name, digits in (("spearman", 2), ("chance", 3))]
-            for row in agreed
-        ]
-        header = ["", "measured", "of", "points", "Spearman", "by chance"]
-        yield "Rank correlation with roll-outs: 1 where both call the same schedules worse", [header, *body]
+        yield title, [header, *body]
+        body = [[name, *(f"{rank:g}" for rank in ranks([row[name] for row in rows]))] for name in prediction.ORDERS]
+        yield f"{model}: rank of each schedule, the least error first, by", [header, *body]
+    if report["agreement"]:
+        yield "Spearman's rank correlation with roll-outs (and by chance as far from 0)", agreed(report["agreement"])
+
+
+def agreed(rows: Rows) -> Cells:
+    """A table of rank correlations: a row for each order and model, a column for each figure of roll-outs."""
+    known = {(row["order"], row["model"], row["figure"]): row for row in rows}
+    told = [["", "of", "points", *(title for title, name, _ in FIGURES if name in ROLLED)]]
+    for order, model in dict.fromkeys((row["order"], row["model"]) for row in rows):
+        own = [known.get((order, model, name)) for name in ROLLED]
+        points = max(row["points"] for row in own if row)
+        found = (f"{cell(row['spearman'], 2)} ({cell(row['chance'], 3)})" if row else "-" for row in own)
+        told.append([order, model or "all", str(points), *found])
+    return told
 
 
 def verdict(report: dict[str, Any]) -> str:
