@@ -299,7 +299,7 @@ def plot_points(path: Path, rows: Sequence[dict[str, Any]], panels: Sequence[Pan
             best = sorted((row[panel.x], row[panel.y]) for row in shown if row[panel.best])
             ax.plot(*zip(*best, strict=True), color="black", linewidth=1, linestyle="--", label="frontier")
             ax.scatter(*zip(*best, strict=True), s=140, facecolors="none", edgecolors="black")
-        ax.margins(0.15)
+        ax.margins(0.2, 0.12)
         ax.set_title(panel.title, fontsize="medium")
         ax.set_xlabel(panel.x_label)
         ax.set_ylabel(panel.y_label)

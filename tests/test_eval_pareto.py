@@ -53,8 +53,12 @@ def test_points_are_measured_over_networks_budgets_and_schedules(arvdm, tiny, tm
     page = (out / "pareto.html").read_text()
     assert page.count("<img") == 1 and 'src="http' not in page
 
-    # what it measured can be set beside predictions
+    tiny.clear()
     assert arvdm("eval", "pareto", "one", "without", *FEW, *BUDGETS).exit_code == 10
+    done = arvdm("eval", "pareto", "one", "without", *FEW, *BUDGETS, "--degradation", "psnr_end")
+    assert done.exit_code == 0 and not tiny, done.stderr  # other axes, nothing measured again
+    again = json.loads((out / "pareto.json").read_text())["rows"]
+    assert [row["degradation"] for row in again] == [-row["psnr_end"] for row in report["rows"]]
 
 
 def test_a_stopped_run_goes_on_and_one_json_object_is_printed(arvdm, tiny, tmp_path):

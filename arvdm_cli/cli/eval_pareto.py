@@ -44,11 +44,17 @@ def pareto(
     frames: Annotated[int, Option(min=1, max=12, help="Frames made in each needle test.")] = 4,
     mazes: Annotated[int, Option(min=1, help="Mazes of the roll-outs; two paths in each.")] = 4,
     length: Annotated[int, Option("--length", "-n", min=2, max=1000, help="New frames of each roll-out.")] = 64,
-    forgetting: Annotated[Literal["found", "margin"], Option(help="Needles not found, or by how many dB.")] = "found",
+    forgetting: Annotated[
+        Literal["found", "margin"] | None,
+        Option(help="Needles not found, or by how many dB; can be changed later. [default: found]"),
+    ] = None,
     degradation: Annotated[
-        Literal["looks", "psnr_lost", "psnr_end"],
-        Option(help="How far the looks of the last frames are off, or their PSNR on returns, which needs memory too."),
-    ] = "looks",
+        Literal["looks", "psnr_lost", "psnr_end"] | None,
+        Option(
+            help="How far the looks of the last frames are off, or their PSNR on returns, which hangs on memory too; "
+            "can be changed later. [default: looks]"
+        ),
+    ] = None,
     truth: Annotated[Path | None, Option(help="Folder that keeps the true frames; OUT/truth if not given.")] = None,
     needles: Annotated[Path | None, Option(help="Folder that keeps the tests; OUT/needles if not given.")] = None,
     yes: Yes = False,
@@ -73,7 +79,7 @@ def pareto(
     reports.figure()  # fails now rather than at the end, where it cannot draw
     asked = {"models": models, "schedules": schedule, "slots": memory_slots, "kind": kind, "gap": gap}
     asked |= {"worlds": worlds, "frames": frames, "mazes": mazes, "length": length}
-    report = begun(out / "pareto.json", asked | {"forgetting": forgetting, "degradation": degradation}, yes)
+    report = begun(out / "pareto.json", asked, yes, again=bool(forgetting or degradation))
     machine = checkpoint.choose_machine(device, dtype, threads)
     for model in models:
         loaded = checkpoint.load(registry.resolve(model), *machine)
@@ -98,7 +104,8 @@ def pareto(
             report["rows"].append({"model": model, "spelled": text, **row})
             with writing(out):
                 reports.save(out / "pareto.json", report)
-    report["rows"], report["found"] = points.judge(report["rows"], forgetting, degradation)
+    report["axes"] = {"forgetting": forgetting or "found", "degradation": degradation or "looks"}
+    report["rows"], report["found"] = points.judge(report["rows"], **report["axes"])
     with writing(out):
         finish(out, report)
     if settings.json:
@@ -138,13 +145,13 @@ def finish(out: Path, report: dict[str, Any]) -> None:
     from .. import reports
     from ..pareto import DEGRADATION, FORGETTING
 
-    asked, rows = report["asked"], report["rows"]
+    asked, rows, axes = report["asked"], report["rows"], report["axes"]
     plain = ("sampling", "world")  # tables within a row
     reports.write_csv(
         out / "pareto.csv", [{key: value for key, value in row.items() if key not in plain} for row in rows]
     )
     named = [row | {"name": f"{row['spelled']}, {row['slots']}"} for row in rows]
-    labels = f"{FORGETTING[asked['forgetting']]}, {asked['gap']} frames out of view", DEGRADATION[asked["degradation"]]
+    labels = f"{FORGETTING[axes['forgetting']]}, {asked['gap']} frames out of view", DEGRADATION[axes["degradation"]]
     panel = reports.Panel("forgetting", "degradation", "schedule, memory slots", *labels, best="frontier")
     reports.plot_points(out / "pareto.png", named, [panel], "name")
     text = (
@@ -152,8 +159,8 @@ def finish(out: Path, report: dict[str, Any]) -> None:
         f"frames made in each; roll-outs of {asked['length']} frames on two paths in each of {asked['mazes']} mazes. "
         "Margin, PSNR of returns at the end, and what of it is lost since frame 1, are in dB; looks is 0 where the "
         "last frames have the truth's contrast, sharpness and colour spread. "
-        f"Forgetting: {FORGETTING[asked['forgetting']]}. Degradation, over the last frames: "
-        f"{DEGRADATION[asked['degradation']]}. No point has less of both than one on the frontier. {verdict(report)}"
+        f"Forgetting: {FORGETTING[axes['forgetting']]}. Degradation, over the last frames: "
+        f"{DEGRADATION[axes['degradation']]}. No point has less of both than one on the frontier. {verdict(report)}"
     )
     tables = [("Points", cells(report))]
     reports.write_page(out / "pareto.html", "Forgetting against degradation", text, tables, [out / "pareto.png"])
