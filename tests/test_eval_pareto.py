@@ -66,7 +66,9 @@ def test_a_stopped_run_goes_on_and_one_json_object_is_printed(arvdm, tiny, tmp_p
         timed = ("seconds", "frames_per_second")
         return [{key: value for key, value in row.items() if key not in timed} for row in report["rows"]]
 
-    whole = json.loads(arvdm("eval", "pareto", "one", *FEW, *BUDGETS, "--json").stdout)
+    first = arvdm("eval", "pareto", "one", *FEW, *BUDGETS, "--json")
+    assert first.exit_code == 0, first.stderr
+    whole = json.loads(first.stdout)
     file = tmp_path / "out" / "pareto.json"
     file.write_text(json.dumps({"asked": whole["asked"], "complete": False, "rows": whole["rows"][:3]}))
     assert arvdm("eval", "pareto", "one", *FEW, *BUDGETS, "--gap", "8").exit_code == 10
