@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -155,40 +155,3 @@ def i3d_features(network: torch.nn.Module, device: torch.device) -> Features:
         return torch.stack(rows).numpy()
 
     return measure
-
-
-# Orders
-
-
-def ranks(values: Sequence[float]) -> np.ndarray:
-    """The rank (n,) of each value, from 1; equal values share the mean of theirs."""
-    each = np.asarray(values, float)
-    return (each[:, None] > each).sum(1) + ((each[:, None] == each).sum(1) + 1) / 2
-
-
-def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Rank correlation of two columns: 1 where both rise together; None where one of them is all alike.
-
-    Source: Spearman, The proof and measurement of association between two things, 1904.
-    """
-    a, b = (each - each.mean() for each in (ranks(one), ranks(other)))
-    size = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum()) / size if size else None
-
-
-def shuffled(one: Sequence[float], other: Sequence[float], times: int = 10_000) -> float | None:
-    """In what share of shuffles two columns agree or disagree in rank at least as much as they do: a p-value."""
-    found = spearman(one, other)
-    if found is None:
-        return None
-    a, b = ranks(one), ranks(other)
-    a, b = a - a.mean(), b - b.mean()
-    orders = np.random.default_rng(0).permuted(np.tile(a, (times, 1)), axis=1)  # (times, n)
-    reached = np.abs(orders @ b) >= abs(float(a @ b)) - 1e-9
-    return float((reached.sum() + 1) / (times + 1))
-
-
-def frontier(one: Sequence[float], other: Sequence[float]) -> list[bool]:
-    """Which points no other one beats: is as low in both figures, and lower in one of them."""
-    points = list(zip(one, other, strict=True))
-    return [not any(a <= x and b <= y and (a, b) != (x, y) for a, b in points) for x, y in points]

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import drift, metrics, retrieval
+from . import drift, retrieval
 from .checkpoint import Model
 from .drift import Truth
 from .evaluation import Progress, unheard
 from .needles import Needle
+from .orders import frontier, shuffled, spearman
 from .sampler import Sampling
 from .schedules import Schedule
 
@@ -70,10 +71,10 @@ def judge(rows: Sequence[Row], forgetting: str, degradation: str) -> tuple[list[
         told.append(row | {"forgetting": round(lost, 4), "degradation": down})
     points = [row for row in told if row["degradation"] is not None]
     pair = [row["forgetting"] for row in points], [row["degradation"] for row in points]
-    best = iter(metrics.frontier(*pair))
+    best = iter(frontier(*pair))
     for row in told:
         row["frontier"] = row["degradation"] is not None and next(best)
-    rank, chance = metrics.spearman(*pair), metrics.shuffled(*pair)
+    rank, chance = spearman(*pair), shuffled(*pair)
     found = {"points": len(points), "frontier": sum(row["frontier"] for row in told)}
     found |= {"spearman": rank and round(rank, 3), "chance": chance and round(chance, 4)}
     return told, found | {"verdict": verdict(rank, chance)}

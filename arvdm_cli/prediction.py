@@ -23,13 +23,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import drift, metrics
+from . import drift
 from .checkpoint import Model
 from .denoiser import Denoiser, Levels
 from .diffusion import Diffusion, taken_up
 from .errors import DataError, UsageError
 from .evaluation import BATCH, HISTORY, KINDS, LENGTH, Clips, Progress, encode_all, one_hot, unheard
 from .generation import begin_latents
+from .orders import shuffled, spearman
 from .sampler import Noise, Sampling, State
 from .schedules import Schedule
 
@@ -187,7 +188,11 @@ def encode(model: Model, clips: Clips, progress: Progress = unheard) -> Stretche
     """Encode all frames of held-out clips."""
     latents, actions = {}, {}
     for number, (kind, frames) in enumerate(zip(KINDS, clips.frames, strict=True)):
-        latents[kind] = encode_all(model, frames, lambda done, total, past=number: progress(past * total + done, 0))
+
+        def tell(done: int, total: int, past: int = number) -> None:
+            progress(past * total + done, len(KINDS) * total)
+
+        latents[kind] = encode_all(model, frames, tell)
         actions[kind] = one_hot(model, clips.actions[number]).to(latents[kind].device)
     return Stretches(clips, latents, actions)
 
@@ -358,7 +363,7 @@ def agreement(rows: Sequence[Row]) -> list[Row]:
                 if len(own) < 3:
                     continue
                 pair = [row[order] for row in own], [sign * row[figure] for row in own]
-                rank, chance = metrics.spearman(*pair), metrics.shuffled(*pair)
+                rank, chance = spearman(*pair), shuffled(*pair)
                 told.append(
                     {"order": order, "figure": figure, "model": model, "points": len(own)}
                     | {"spearman": None if rank is None else round(rank, 3)}

@@ -241,7 +241,7 @@ def plot_prediction(path: Path, found: Mapping[str, Prediction]) -> None:
 
     Raises: OutputError where the picture cannot be written
     """
-    from .theory import rank_correlation
+    from .orders import spearman
 
     drawn, (left, right) = figure(10.0, 4.0, 2)
     for name in dict.fromkeys(name.split(",")[0] for name in found):
@@ -252,8 +252,9 @@ def plot_prediction(path: Path, found: Mapping[str, Prediction]) -> None:
         (left, "total", "squared errors of single steps, summed"),
         (right, "raw", "raw denoising loss"),
     ):
-        ranks = rank_correlation([getattr(one, by) for one in found.values()], [one.kl for one in found.values()])
-        ax.set(title=f"Spearman {ranks:.2f}", xlabel=label, ylabel="KL of the video, nats", ylim=(0, None))
+        rank = spearman([getattr(one, by) for one in found.values()], [one.kl for one in found.values()])
+        title = "" if rank is None else f"Spearman {rank:.2f}"
+        ax.set(title=title, xlabel=label, ylabel="KL of the video, nats", ylim=(0, None))
     left.legend()
     write_figure(drawn, path)
 

@@ -465,18 +465,6 @@ def single_steps(video: Video) -> tuple[float, float, float]:
     return start, score, solver
 
 
-def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's: 1 where both grow together, -1 where one falls as the other grows; what is equal shares its rank.
-
-    It is NaN where nothing differs.
-    """
-    ranks = []
-    for values in (torch.tensor(x, dtype=torch.float64), torch.tensor(y, dtype=torch.float64)):
-        below = (values < values[:, None]).sum(1)
-        ranks.append(below + ((values == values[:, None]).sum(1) - 1) / 2)
-    return torch.corrcoef(torch.stack(ranks).double())[0, 1].item() if len(x) > 1 else math.nan
-
-
 # What must not be done
 
 

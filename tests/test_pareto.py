@@ -5,17 +5,10 @@ from test_drift import invented
 from test_retrieval import GAP, NEEDLES
 from tiny import model
 
-from arvdm_cli import drift, metrics, pareto, retrieval
+from arvdm_cli import drift, pareto, retrieval
 from arvdm_cli.generation import choose
 
 ROW = {"margin": -1.0, "psnr_end": 20.0, "psnr_lost": 1.0}
-
-
-def test_the_frontier_is_what_no_point_beats():
-    one, other = [1, 2, 3, 2, 4, 1], [5, 3, 1, 4, 1, 5]
-    # (2, 4) loses to (2, 3), (4, 1) to (3, 1); two equal points beat neither
-    assert metrics.frontier(one, other) == [True, True, True, False, False, True]
-    assert metrics.frontier([], []) == []
 
 
 def test_the_verdict_follows_the_rank_correlation():

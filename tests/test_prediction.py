@@ -10,7 +10,7 @@ import torch
 from tiny import SCHEDULES, Film, Recorder, begin, model
 from torch.testing import assert_close
 
-from arvdm_cli import metrics, prediction
+from arvdm_cli import prediction
 from arvdm_cli.denoiser import Denoiser
 from arvdm_cli.diffusion import DDPM, FlowMatching
 from arvdm_cli.errors import DataError, UsageError
@@ -165,30 +165,6 @@ def test_what_nothing_shown_tells_cannot_be_predicted():
     stretches = prediction.encode(tiny, turning(around=60))
     with pytest.raises(DataError, match=r"Frame \d+ of the window of outpainting"):
         prediction.predict(tiny, stretches, preset("outpainting", chunk=4, steps=1), tiny.sampling, 8)
-
-
-# Orders
-
-
-def test_ranks_share_their_mean_where_values_are_equal():
-    assert metrics.ranks([3, 1, 2]).tolist() == [3, 1, 2]
-    assert metrics.ranks([5, 1, 5, 5]).tolist() == [3, 1, 3, 3]
-
-
-def test_rank_correlation_is_known_where_it_was_worked_out_by_hand():
-    assert metrics.spearman([1, 2, 3, 4], [10, 20, 30, 1000]) == pytest.approx(1)
-    assert metrics.spearman([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
-    # differences of rank 1, 1, 1, 1, 0: 1 - 6 * 4 / (5 * 24)
-    assert metrics.spearman([1, 2, 3, 4, 5], [2, 1, 4, 3, 5]) == pytest.approx(0.8)
-    # ranks 1, 2.5, 2.5, 4 beside 1, 2, 3, 4: 4.5 / sqrt(4.5 * 5)
-    assert metrics.spearman([1, 2, 2, 3], [1, 2, 3, 4]) == pytest.approx(4.5 / np.sqrt(22.5))
-    assert metrics.spearman([1, 1, 1], [1, 2, 3]) is None
-
-
-def test_chance_is_the_share_of_orders_that_agree_or_disagree_as_much():
-    # of the 24 orders of four points one agrees wholly, and one disagrees wholly
-    assert metrics.shuffled([1, 2, 3, 4], [1, 2, 3, 4]) == pytest.approx(2 / 24, abs=0.01)
-    assert metrics.shuffled([1, 1, 1], [1, 2, 3]) is None
 
 
 def row_of(model, schedule, predicted, **more):

@@ -12,6 +12,7 @@ from arvdm_cli.errors import TheoryError
 from arvdm_cli.gaussian import Law, Process, rotation
 from arvdm_cli.kernels import KERNELS, Sight, make_network
 from arvdm_cli.memory import Memory
+from arvdm_cli.orders import spearman
 from arvdm_cli.sampler import Sampling, start, stream
 from arvdm_cli.schedules import PRESETS, Schedule, fifo, next_frame, outpainting, pyramid, rolling
 from arvdm_cli.theory import (
@@ -22,7 +23,6 @@ from arvdm_cli.theory import (
     counter_examples,
     memory,
     predict,
-    rank_correlation,
 )
 
 PROCESS = rotation(order=4, dim=3)
@@ -275,15 +275,15 @@ def test_single_steps_rank_schedules_by_the_kl_of_the_video_and_the_raw_loss_doe
     for case in predicted:
         for target in ("kl", "kl_last"):
             total, raw, true = ([getattr(each, of) for each in case.values()] for of in ("total", "raw", target))
-            assert rank_correlation(total, true) > 0.85
-            assert rank_correlation(raw, true) < 0.25
+            assert spearman(total, true) > 0.85
+            assert spearman(raw, true) < 0.25
 
 
 def test_without_errors_of_the_solver_excess_loss_cannot_rank_what_the_solver_spoils(predicted):
     _, exact, coarse = predicted
     for case in (exact, coarse):
         excess, true = [each.excess for each in case.values()], [each.kl for each in case.values()]
-        assert not rank_correlation(excess, true) > 0.5
+        assert (spearman(excess, true) or 0) <= 0.5  # none where all are 0
     assert all(each.score == 0 < each.solver for each in exact.values())
 
 
@@ -303,15 +303,6 @@ def test_what_renews_noise_is_not_predicted():
         predict(PROCESS, VARIETY, Setting(kernel="analytic"))
     with pytest.raises(TheoryError, match="nothing to look at"):
         predict(PROCESS, VARIETY, Setting(kernel="heun"), frames=3)
-
-
-def test_rank_correlation_is_that_of_spearman():
-    assert rank_correlation([1, 2, 3, 9], [2, 4, 4.5, 5]) == pytest.approx(1)
-    assert rank_correlation([1, 2, 3, 9], [5, 4, 3, -9]) == pytest.approx(-1)
-    assert rank_correlation([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(0.8)  # 1 - 6 sum d^2 / (n (n^2 - 1))
-    assert rank_correlation([1, 1, 2], [1, 1, 5]) == pytest.approx(1)  # what is equal shares its rank
-    assert math.isnan(rank_correlation([1, 1, 1], [1, 2, 3]))
-    assert math.isnan(rank_correlation([1], [2]))
 
 
 # Against the sampler and its solvers

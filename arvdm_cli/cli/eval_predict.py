@@ -127,7 +127,7 @@ FIGURES = (  # of a model's table: title, figure, digits
 def tables(report: dict[str, Any]) -> Iterator[tuple[str, Cells]]:
     """Yield every table with its title; the first row is its header."""
     from .. import prediction
-    from ..metrics import ranks
+    from ..orders import ranks
 
     for model in report["asked"]["models"]:
         rows = [row for row in report["rows"] if row["model"] == model]

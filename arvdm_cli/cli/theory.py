@@ -295,6 +295,7 @@ def predict(
 
     from .. import theory as library
     from ..gaussian import rotation
+    from ..orders import spearman
 
     setting = make_setting(
         context=context,
@@ -309,20 +310,19 @@ def predict(
     found = library.predict(rotation(order, dim, echo), plans or library.VARIETY, setting, length, last, networks)
     ranks = {
         of: {
-            name: library.rank_correlation(*([getattr(each, by) for each in found.values()] for by in (of, target)))
+            name: spearman(*([getattr(each, by) for each in found.values()] for by in (of, target)))
             for name, target in (("video", "kl"), ("last", "kl_last"))
         }
         for of in ("total", "excess", "raw")
     }
     draw("prediction", plot, found)
     if settings.json:
-        told = {of: {name: x if math.isfinite(x) else None for name, x in each.items()} for of, each in ranks.items()}
         rows = [{"schedule": name, **asdict(each), "total": each.total} for name, each in found.items()]
-        return write_json({"kernel": kernel, "length": length, "last": last, "rows": rows, "rank_correlation": told})
+        return write_json({"kernel": kernel, "length": length, "last": last, "rows": rows, "rank_correlation": ranks})
     show_predictions(found, ranks, last)
 
 
-def show_predictions(found: "dict[str, Prediction]", ranks: dict[str, dict[str, float]], last: int):
+def show_predictions(found: "dict[str, Prediction]", ranks: dict[str, dict[str, float | None]], last: int):
     """Print what single steps say of each schedule, and whether it ranks them as their KL does."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("schedule", "start", "score", "solver", "sum", "excess", "raw", "video", f"last {last}"):
@@ -333,8 +333,8 @@ def show_predictions(found: "dict[str, Prediction]", ranks: dict[str, dict[str, 
     out.print(table)
     out.print()
     for of, what in (("total", "The sum of single steps"), ("excess", "Excess loss"), ("raw", "Raw loss")):
-        if math.isfinite(ranks[of]["video"]):
-            out.print(f"{what} ranks them as the KL of the video does with Spearman {ranks[of]['video']:.2f}.")
+        if (rank := ranks[of]["video"]) is not None:
+            out.print(f"{what} ranks them as the KL of the video does with Spearman {rank:.2f}.")
 
 
 def make_setting(diffusion: str, score_error: float | None = 0.0, **chosen: Any) -> "Setting":
