@@ -166,7 +166,7 @@ def where_from(context: Context) -> dict[str, Any]:
             continue
         source = root.get_parameter_source(name)
         kind = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment"}.get(source.name if source else "", "default")
-        place = {"flag": option.opts[0], "environment": str(option.envvar or "")}.get(kind, "")  # type: ignore[attr-defined]
+        place = {"flag": option.opts[0], "environment": str(option.envvar or "")}.get(kind, "")
         found[name] = {"value": root.params[name], "from": f"{kind} {place}".strip()}
     for name in VARIABLES:
         value = os.environ.get(name)

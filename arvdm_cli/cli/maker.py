@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ActionError, OutputError
 from .console import out as stdout
-from .console import printable, progress, say, settings, write_json
+from .console import printable, progress, say, settings, warn, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +74,7 @@ class Maker:
             most = count or max(1, reach)
             read = video.read(source, start=first, count=most, fps=self.model.fps, crop=crop, size=(height, width))
             for note in read.notes:
-                say(f"prompt: {note}")
+                (warn if note.startswith("damaged") else say)(f"prompt: {note}")
             frames = read.frames
             if count and len(frames) < count:
                 say(f"prompt: {len(frames)} frames, fewer than the {count} asked for")
