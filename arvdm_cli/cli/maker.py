@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -251,10 +252,10 @@ class Maker:
 
 def beside(source: str | None) -> str | None:
     """The file of actions that stands beside a prompt under the same stem, if there is one."""
-    if source in (None, "-") or not Path(source).is_file():
+    if source in (None, "-") or not os.path.isfile(source):
         return None
     files = (Path(source).with_suffix(suffix) for suffix in (".jsonl", ".csv", ".npz"))
-    return next((str(file) for file in files if file.is_file()), None)
+    return next((str(file) for file in files if os.path.isfile(file)), None)  # also of a name that is too long
 
 
 def digest(data: bytes) -> str:
