@@ -33,6 +33,7 @@ from .errors import (
 from .models import MODELS, Kind
 from .registry import CONFIG, FOREIGN, MANIFEST, WEIGHTS, foreign_config, read_config, read_text
 from .sampler import Sampling
+from .schedules import PRESETS
 
 
 @dataclass
@@ -198,11 +199,14 @@ def build(config: dict[str, Any], where: str) -> Model:
         card = {key: value for key, value in config.items() if key not in SECTIONS}
         check_sizes(network, codec)
         check_card(card, network.actions)
+        sampling = fill(Sampling, config["sampling"], where)
+        if sampling.schedule not in PRESETS:  # least of all a file of this machine
+            raise ConfigError(f"no preset is called {sampling.schedule!r}")
         return Model(
             network=kind.network(network),
             codec=kind.codec(codec),
             diffusion=fill(DIFFUSIONS[family.pop("family", "flow")], family, where),
-            sampling=fill(Sampling, config["sampling"], where),
+            sampling=sampling,
             card=card,
         )
     # the last is torch's word for a shape that cannot be

@@ -12,6 +12,7 @@ import signal
 import struct
 import threading
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 
 import imageio.v3
@@ -87,7 +88,7 @@ ODD_VALUES = st.one_of(
     st.integers(),
     st.floats(),
     st.text(max_size=5),
-)
+).map(deepcopy)  # as they are changed in their turn
 
 
 @st.composite
@@ -119,7 +120,7 @@ def changed(draw, sources):
 @st.composite
 def rebuilt(draw, source):
     """A JSON value with up to three of its parts put to something else, taken out or added."""
-    value = json.loads(json.dumps(source))
+    value = deepcopy(source)
     for _ in range(draw(st.integers(1, 3))):
         holder, key = None, None
         part = value
