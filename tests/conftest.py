@@ -53,6 +53,6 @@ def shell():
 
     def run(*args, **options):
         command = [sys.executable, "-m", "arvdm_cli", *map(str, args)]
-        return subprocess.run(command, **({"capture_output": True, "text": True, "timeout": 120} | options))
+        return subprocess.run(command, **({"capture_output": True, "text": True, "timeout": 600} | options))
 
     return run

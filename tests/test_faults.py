@@ -650,7 +650,7 @@ def test_34_a_full_disk_keeps_the_old_file_and_what_was_written_plays(refused, t
     (tmp_path / target).write_text("old")
     part = target.replace("out", "out.part")
     words = ("generate", "-m", tiny, "-n", 0, "-y", "-o", target, "--scale", 8, "--seed", 1)
-    refused(7, *words, says="File too large", new={part, *BESIDE}, preexec_fn=limit("RLIMIT_FSIZE", 400_000))
+    refused(7, *words, says="File too large", new={part, *BESIDE}, preexec_fn=limit("RLIMIT_FSIZE", 100_000))
     assert len(frames_of(tmp_path / part)) >= 1
 
 
