@@ -677,14 +677,18 @@ def drain(process):
 def test_36_a_second_ctrl_c_stops_at_once(start, tiny, tmp_path):
     process = endless(start, tiny, tmp_path, "-o", "out.mp4")
     (encoder,) = children(process.pid)
-    os.kill(encoder, signal.SIGSTOP)  # so that the first has to wait
-    drain(process)
-    process.send_signal(signal.SIGINT)
-    time.sleep(2)
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
-    assert not running(encoder)
+    try:
+        os.kill(encoder, signal.SIGSTOP)  # so that the first has to wait
+        drain(process)
+        process.send_signal(signal.SIGINT)
+        time.sleep(2)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LONG) == 130
+        assert not running(encoder)
+    finally:
+        if running(encoder):
+            os.kill(encoder, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("format", ["y4m", "mp4"])
@@ -702,7 +706,7 @@ def test_a_stdout_that_nobody_reads_does_not_freeze_ctrl_c(start, tiny, tmp_path
     process.stdout.read(1)
     time.sleep(2)  # the pipe is full by now
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    assert process.wait(LONG) == 130
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="children are found in /proc")
@@ -723,7 +727,7 @@ def test_two_runs_cannot_write_one_output(start, refused, tiny, tmp_path):
     second = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
     assert second.returncode == 11 and second.stderr.count(b"arvdm: error: ") == 1, second.stderr
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    assert process.wait(LONG) == 130
     assert len(frames_of(tmp_path / "out.mp4")) >= 10
 
 
