@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test clean
+.PHONY: demo test fuzz kill clean
 
 # Make a 600-frame video in the maze and say where it is and how fast it went.
 demo: .venv/installed
@@ -13,6 +13,14 @@ test: .venv/installed-for-tests
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	@$(BIN)/pytest
+
+# More than 10,000 files and words that nobody would write, others each time; about ten minutes.
+fuzz: .venv/installed-for-tests
+	@$(BIN)/pytest tests/test_fuzz.py --hypothesis-profile=fuzz --hypothesis-show-statistics
+
+# Kill `arvdm generate` 50 times and go on each time: counts kills, frames lost and frames that differ.
+kill: .venv/installed-for-tests
+	@ARVDM_TEST_KILLS=50 $(BIN)/pytest tests/test_resume.py -k killed_at_random_times -s
 
 clean:
 	rm -rf .venv build dist demo.mp4 demo.json .pytest_cache .mypy_cache .ruff_cache

@@ -8,6 +8,8 @@ import os
 import zipfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .actions import parse
+from .decoder import FRAME_PIXELS
 from .diffusion import DIFFUSIONS, Diffusion
-from .errors import CheckpointError, ConfigError, IntegrityError, NumericError, OutputError, UsageError
+from .errors import (
+    ActionError,
+    CheckpointError,
+    ConfigError,
+    IntegrityError,
+    NumericError,
+    OutputError,
+    UsageError,
+)
 from .models import MODELS, Kind
-from .registry import CONFIG, FOREIGN, MANIFEST, WEIGHTS, foreign_config, read_config
+from .registry import CONFIG, FOREIGN, MANIFEST, WEIGHTS, foreign_config, read_config, read_text
 from .sampler import Sampling
+from .schedules import PRESETS
 
 
 @dataclass
@@ -51,7 +64,9 @@ def fill(kind: type, values: dict[str, Any], where: str) -> Any:
     defaults, built = kind(), {}
     for key, value in values.items():
         if key not in known:
-            raise ConfigError(f"{where} has an unknown key {key!r}.", hint=f"Known: {', '.join(known)}.")
+            near = get_close_matches(key, known, 1)
+            meant = f"Did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(f"{where} has an unknown key {key!r}.", hint=f"{meant}Known: {', '.join(known)}.")
         default = getattr(defaults, key)
         if is_dataclass(default) and isinstance(value, dict):
             value = fill(type(default), value, f"{where} [{key}]")
@@ -75,9 +90,18 @@ def fast_half(device: torch.device) -> bool:
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def choose_machine(device: str, dtype: str, threads: int | None) -> tuple[torch.device, torch.dtype]:
-    """Where to run and in which numbers; `auto` takes the fastest there is."""
-    if threads:
+def choose_machine(
+    device: str, dtype: str, threads: int | None, deterministic: bool = False
+) -> tuple[torch.device, torch.dtype]:
+    """Where to run and in which numbers; `auto` takes the fastest there is.
+
+    deterministic: sums are always taken in one order, which on a CPU is that of one thread
+    """
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.set_num_threads(1)
+    elif threads:
         torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -170,15 +194,80 @@ def build(config: dict[str, Any], where: str) -> Model:
         for name in dict(config.get("weights") or {}).values():
             if not isinstance(name, str) or Path(name).name != name:
                 raise IntegrityError(f"{where} names a file outside its folder: {name!r}.")
+        network = fill(kind.network_config, config["network"], where)
+        codec = fill(kind.codec_config, config["codec"], where)
+        card = {key: value for key, value in config.items() if key not in SECTIONS}
+        check_sizes(network, codec)
+        check_card(card, network.actions)
+        sampling = fill(Sampling, config["sampling"], where)
+        if sampling.schedule not in PRESETS:  # least of all a file of this machine
+            raise ConfigError(f"no preset is called {sampling.schedule!r}")
         return Model(
-            network=kind.network(fill(kind.network_config, config["network"], where)),
-            codec=kind.codec(fill(kind.codec_config, config["codec"], where)),
+            network=kind.network(network),
+            codec=kind.codec(codec),
             diffusion=fill(DIFFUSIONS[family.pop("family", "flow")], family, where),
-            sampling=fill(Sampling, config["sampling"], where),
-            card={key: value for key, value in config.items() if key not in SECTIONS},
+            sampling=sampling,
+            card=card,
         )
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, ConfigError) as error:
-        raise CheckpointError(f"{where} does not describe a model arvdm knows: {error}.") from error
+    # the last is torch's word for a shape that cannot be
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, ConfigError, RuntimeError) as error:
+        raise CheckpointError(f"{where} does not describe a model arvdm knows: {str(error).rstrip('.')}.") from error
+
+
+LARGEST = 1 << 20  # number in a config: no feature, token or pixel is counted beyond
+DEEPEST = 1000  # blocks
+
+
+def check_sizes(network: Any, codec: Any) -> None:
+    """Refuse a network and codec that do not fit each other, or that would fill memory as they are made."""
+    for config in (network, codec):
+        for field_ in fields(config):
+            value = getattr(config, field_.name)
+            most = DEEPEST if "depth" in field_.name or "blocks" in field_.name else LARGEST
+            if type(value) is int and not 0 <= value <= most:
+                raise ConfigError(f"{field_.name} is {value}; it lies between 0 and {most}")
+            if type(value) is float and not isfinite(value):
+                raise ConfigError(f"{field_.name} is {value}")
+    if codec.height * codec.width > FRAME_PIXELS:
+        raise ConfigError(f"frames of {codec.width}x{codec.height} are larger than 8K")
+    (height, width), channels = codec.grid, codec.channels
+    if (network.channels, network.height, network.width) != (channels, height, width):
+        shape = f"{network.channels}x{network.height}x{network.width}"
+        raise ConfigError(f"the network is for latents of {shape}, the codec makes {channels}x{height}x{width}")
+
+
+def check_card(card: dict[str, Any], actions: int) -> None:
+    """Refuse what a card says of actions and rate, where it cannot be used."""
+    names, presets, walk = card.get("actions"), card.get("presets", []), card.get("walk")
+    fps = card.get("fps", 15)
+    if "actions" in card:
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
+            raise ConfigError(f"actions is {brief(names)}, not a list of names")
+        if len(names) != actions or len(set(names)) < len(names):
+            raise ConfigError(f"actions is {brief(names)}; the network has {actions}, each of another name")
+    if type(fps) not in (int, float) or not 0 < fps <= 1000:
+        raise ConfigError(f"fps is {brief(fps)}, not a rate from above 0 to 1000")
+    if not isinstance(presets, list) or not all(isinstance(name, str) for name in presets):
+        raise ConfigError(f"presets is {brief(presets)}, not a list of names")
+    if walk is not None:
+        if not isinstance(walk, dict) or not all(type(n) in (int, float) and 0 < n < 1e9 for n in walk.values()):
+            raise ConfigError(f"walk is {brief(walk)}, not phrases and how often each is taken")
+        for phrase in walk:
+            try:
+                length = len(parse(phrase, names or ()))
+            except ActionError as error:
+                raise ConfigError(f"walk has the phrase {brief(phrase)}. {error}") from error
+            if not 0 < length <= LONGEST:
+                raise ConfigError(f"walk has a phrase of {length} actions; it has from 1 to {LONGEST}")
+
+
+LONGEST = 10_000  # actions of a phrase of a walk
+
+
+def brief(value: Any) -> str:
+    """A value as short text."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def invent(config: dict[str, Any], folder: Path, dtype: torch.dtype) -> None:
@@ -190,13 +279,13 @@ def invent(config: dict[str, Any], folder: Path, dtype: torch.dtype) -> None:
 def verify(folder: Path) -> dict[str, str]:
     """Compare a checkpoint's files with its manifest; returns the sha256 of each."""
     try:
-        hashes = json.loads((folder / MANIFEST).read_text())
+        hashes = json.loads(read_text(folder / MANIFEST))
         for name, promised in hashes.items():
             if Path(name).name != name:
                 raise IntegrityError(f"{folder / MANIFEST} names a file outside its folder: {name!r}.")
             if digest(folder / name) != promised:
                 raise IntegrityError(f"{folder / name} is not the file that was saved: its sha256 differs.")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder / MANIFEST} cannot be used: {error}.") from error
     return hashes
 

@@ -64,6 +64,27 @@ def local(name: str) -> Iterator[Path]:
         with _kept(_stdin(), "stdin") as path:
             yield path
         return
+    path, mode = _find(name)
+    if stat.S_ISDIR(mode) or stat.S_ISREG(mode):
+        yield path
+    else:
+        with path.open("rb", buffering=0) as stream, _kept(stream, repr(name)) as kept:
+            yield kept
+
+
+def check(name: str) -> None:
+    """Refuse what a user named, as far as its first bytes tell that nothing can be read from it."""
+    if name == "-":
+        return
+    path, mode = _find(name)
+    if stat.S_ISDIR(mode):
+        images(path, name)
+    elif stat.S_ISREG(mode) and not is_image(path):
+        probe(path, name, limit=1)
+
+
+def _find(name: str) -> tuple[Path, int]:
+    """Give where a file or folder lies, and of which kind it is."""
     path = Path(os.path.abspath(name))
     try:
         mode = os.stat(name).st_mode  # not the path's: "" is no name for this folder
@@ -74,11 +95,7 @@ def local(name: str) -> Iterator[Path]:
         raise VideoError(f"{name!r} cannot be opened: {getattr(error, 'strerror', None) or error}.") from error
     if not os.access(path, os.R_OK):
         raise VideoError(f"{name!r} cannot be opened: its permissions forbid it.")
-    if stat.S_ISDIR(mode) or stat.S_ISREG(mode):
-        yield path
-    else:
-        with path.open("rb", buffering=0) as stream, _kept(stream, repr(name)) as kept:
-            yield kept
+    return path, mode
 
 
 def images(folder: Path, name: str) -> list[Path]:
@@ -100,6 +117,8 @@ def is_image(path: Path) -> bool:
 
 def size(path: Path, name: str) -> tuple[int, int]:
     """Give an image's height and width without decoding it."""
+    if not is_image(path):  # its name may say so, but Pillow would hand some kinds to other programs
+        raise VideoError(f"{name!r} is not an image that can be read.", hint=f"Kinds: {', '.join(SUFFIXES)}.")
     looks = _open(path, name, "improps")
     height, width = looks.shape[:2]
     if height * width > FRAME_PIXELS:

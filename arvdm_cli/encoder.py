@@ -101,6 +101,7 @@ class Writer:
             self._sink = _Encoder(name, size, rate, options, container, keep)
         self._error: BaseException | None = None
         self._closed = False
+        self._ended = threading.Event()  # nothing more is written
         self._queue: queue.Queue[np.ndarray | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
@@ -142,8 +143,8 @@ class Writer:
             with contextlib.suppress(queue.Full):
                 self._queue.put(None, timeout=patience)
             self._thread.join(None if until is None else max(0.0, until - time.monotonic()))
-        finally:  # also when a second Ctrl-C ends the wait
-            if self._thread.is_alive():
+        finally:  # also when a second Ctrl-C ends the wait: then Python may take the thread for dead (its issue 90882)
+            if not self._ended.is_set():
                 self._sink.abandon()
         if self._error:
             raise self._error
@@ -159,6 +160,7 @@ class Writer:
             self._error = error
             self._sink.abandon()
         finally:
+            self._ended.set()
             while frame is not None:  # so that the caller never waits for room
                 frame = self._queue.get()
 

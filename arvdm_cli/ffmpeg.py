@@ -2,6 +2,7 @@
 
 import functools
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -10,7 +11,7 @@ from contextlib import suppress
 from subprocess import DEVNULL
 from typing import IO
 
-from .errors import UsageError
+from .errors import OutputError, UsageError
 
 LINE = 4096  # bytes of one line of its log that are looked at
 LINES = 400  # last lines that are kept
@@ -21,13 +22,23 @@ def executable() -> str:
     """Give the path of the ffmpeg that comes with imageio-ffmpeg, or that IMAGEIO_FFMPEG_EXE names."""
     import imageio_ffmpeg
 
+    hint = "`pip install imageio-ffmpeg` brings one; IMAGEIO_FFMPEG_EXE names your own."
     try:
-        return imageio_ffmpeg.get_ffmpeg_exe()
+        found = imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError as error:
-        raise UsageError(
-            "No ffmpeg was found to read or write video.",
-            hint="`pip install imageio-ffmpeg` brings one; IMAGEIO_FFMPEG_EXE names your own.",
-        ) from error
+        raise UsageError("No ffmpeg was found to read or write video.", hint) from error
+    if shutil.which(found) is None:
+        raise UsageError(f"{found!r}, which was to read and write video, is no program that can be run.", hint)
+    return found
+
+
+def version() -> str:
+    """Say which ffmpeg it is."""
+    try:
+        told = subprocess.run([executable(), "-version"], stdin=DEVNULL, capture_output=True, timeout=30).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise OutputError(f"{executable()!r} cannot be run: {error}.") from error
+    return told.decode(errors="replace").partition("Copyright")[0].removeprefix("ffmpeg version").strip()
 
 
 @functools.cache

@@ -42,8 +42,8 @@ def entries() -> list[Entry]:
     if own := os.environ.get("ARVDM_REGISTRY"):
         path = Path(own).expanduser()
         try:
-            text = path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(path)
+        except (OSError, ValueError) as error:
             raise ConfigError(f"ARVDM_REGISTRY names {own!r}, which cannot be read: {error}.") from error
         for entry in read_registry(text, str(path)):
             folder = path.parent / entry.folder if entry.folder else None
@@ -57,7 +57,7 @@ def read_registry(text: str, where: str) -> list[Entry]:
     """Read a registry file, naming the key that cannot be."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where} is no TOML: {error}.") from error
     kinds = {"files": dict} | {key: str for key in Entry.__annotations__ if key not in ("name", "files")}
     found = []
@@ -204,13 +204,28 @@ CLIENT_SETTINGS = {
 }
 
 
+def read_text(path: Path) -> str:
+    """The text of a file of settings, which is never long.
+
+    Raises: OSError, and ValueError where it is no text or too much
+    """
+    with path.open("rb") as file:
+        data = file.read(LONGEST + 1)
+    if len(data) > LONGEST:
+        raise ValueError(f"it is longer than {LONGEST} bytes")
+    return data.decode()
+
+
+LONGEST = 1 << 20  # bytes of a file of settings
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The plain values of a checkpoint's config.json; foreign checkpoints, which have none, are described here."""
     own = next((own for mark, own in FOREIGN.items() if (folder / mark).is_file()), None)
     if own and not (folder / CONFIG).is_file():
         return foreign_config(own)
     try:
-        config = json.loads((folder / CONFIG).read_text())
+        config = json.loads(read_text(folder / CONFIG))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / CONFIG} cannot be read: {error}.") from error
     if not isinstance(config, dict) or config.get("format") != 1:

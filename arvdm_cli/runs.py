@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .sampler import State
 
 FORMAT = 1  # of the file of a state
+LONGEST = 240  # bytes of a name that leave room for .state.old and the like
 EVERY = 5.0  # seconds from one saved state to the next, at least
 FREE = ("output", "model", "prompt", "length")  # settings that may be others when a run goes on
 
@@ -71,6 +73,8 @@ def sidecar(target: str) -> Path | None:
     path = Path(target)
     if "%" in path.name:
         path = path.parent
+    if len(os.fsencode(path.stem)) > LONGEST:
+        path = path.with_name(f"arvdm-{zlib.crc32(os.fsencode(path.name)):08x}")
     return path.with_suffix(".json")
 
 

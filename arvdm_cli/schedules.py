@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
-from math import ceil, isfinite
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +224,7 @@ PRESETS: dict[str, Callable[..., Schedule]] = {
 }
 
 
-def preset(name: str, **chosen: int | None) -> Schedule:
+def preset(name: str, /, **chosen: int | None) -> Schedule:
     """Build a preset by name; an option left at None keeps that preset's own default."""
     if name == "trapezoid":
         raise ScheduleError(
@@ -243,7 +243,7 @@ def preset(name: str, **chosen: int | None) -> Schedule:
     return replace(PRESETS[name](**given), name=name)
 
 
-def choose(name: str, **chosen: Any) -> Schedule:
+def choose(name: str, /, **chosen: Any) -> Schedule:
     """Build what a user asks for: a preset or a schedule file; `shift`, if chosen, moves the levels of either."""
     value = chosen.pop("shift", None)
     if Path(name).suffix.lower() in (".json", ".toml"):
@@ -278,8 +278,8 @@ def shift(schedule: Schedule, value: float) -> Schedule:
 
     value: above 1 the frames stay noisy for longer, below 1 for less long; 1 changes nothing
     """
-    if not isfinite(value) or value <= 0:
-        raise ScheduleError(f"The shift must be a number above 0, not {value:g}.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < LARGEST:  # nor NaN
+        raise ScheduleError(f"The shift must be a number above 0, not {value!r}.")
     levels = tuple(tuple(value * s / (1 + (value - 1) * s) for s in row) for row in schedule.levels)
     return replace(schedule, levels=levels)
 

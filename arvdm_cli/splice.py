@@ -13,10 +13,15 @@ from subprocess import PIPE
 from .errors import OutputError
 from .ffmpeg import Process
 
+# what lies under an output's name may be somebody else's: that one file is opened, and no playlist or address
+GUARDS = ("-protocol_whitelist", "file,pipe", "-max_alloc", str(1 << 30), "-format_whitelist", "mov,matroska,webm")
+JOINED = (*GUARDS[:-1], f"concat,{GUARDS[-1]}")  # for a list of our own
+
 
 def count(path: Path) -> int:
     """Count the frames of a video file, as far as it is whole; none in one that cannot be read."""
-    with Process("-i", f"file:{path}", "-map", "0:v", "-c", "copy", "-f", "framecrc", "pipe:1", stdout=PIPE) as process:
+    copied = ("-map", "0:v", "-c", "copy", "-f", "framecrc", "pipe:1")
+    with Process(*GUARDS, "-i", f"file:{path}", *copied, stdout=PIPE) as process:
         return sum(not line.startswith(b"#") for line in process.stdout)
 
 
@@ -25,7 +30,8 @@ def cut(source: Path, frames: int, target: Path, options: Sequence[str]) -> None
 
     options: of the target's container
     """
-    run("-i", f"file:{source}", "-map", "0:v", "-c", "copy", "-frames:v", str(frames), target=target, options=options)
+    copied = ("-map", "0:v", "-c", "copy", "-frames:v", str(frames))
+    run(*GUARDS, "-i", f"file:{source}", *copied, target=target, options=options)
 
 
 def join(parts: Sequence[Path], target: Path, options: Sequence[str]) -> None:
@@ -34,7 +40,7 @@ def join(parts: Sequence[Path], target: Path, options: Sequence[str]) -> None:
     lines = ("file 'file:" + str(part.resolve()).replace("'", "'\\''") + "'\n" for part in parts)
     try:
         listing.write_text("ffconcat version 1.0\n" + "".join(lines))
-        run("-f", "concat", "-safe", "0", "-i", f"file:{listing}", "-map", "0:v", "-c", "copy",
+        run(*JOINED, "-f", "concat", "-safe", "0", "-i", f"file:{listing}", "-map", "0:v", "-c", "copy",
             target=target, options=options)  # fmt: skip
     except OSError as error:
         raise OutputError(f"{str(target)!r} cannot be written: {error.strerror}.") from error

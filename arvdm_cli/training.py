@@ -7,7 +7,7 @@ import json
 import time
 import tomllib
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from . import registry
-from .checkpoint import Model, fast_half, fill, load, save
+from .checkpoint import Model, fast_half, fill, load, save, verify
 from .datasets import Batch, Episodes
 from .diffusion import FlowMatching, euler, logit_normal
-from .errors import CheckpointError, ConfigError, NumericError
+from .errors import CheckpointError, ConfigError, IntegrityError, NumericError, OutputError
 from .generation import begin, choose, generate, given
 from .memory import Memory, melt
 from .models.codec import Codec, CodecConfig
@@ -90,8 +90,8 @@ def configure(path: Path, **chosen: Any) -> TrainConfig:
 def read_values(path: Path, depth: int = 0) -> dict[str, Any]:
     """A training file's values, above those of the file that its `base` names, if it names one."""
     try:
-        values = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        values = tomllib.loads(registry.read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read as TOML: {error}.") from error
     base = values.pop("base", None)
     if base is None:
@@ -108,8 +108,14 @@ def read_values(path: Path, depth: int = 0) -> dict[str, Any]:
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write a run's state, replacing the old one whole."""
     part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)
+    try:
+        torch.save(state, part)
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # the latter where the disk is full
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        said = str(error).splitlines()[0].rstrip(".")
+        raise OutputError(f"{path} cannot be written: {said}.", hint="The state before it is kept.") from error
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -425,6 +431,22 @@ def train_network(
         for optimizer, saved in zip(optimizers_, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
     started, running = time.monotonic() - spent, []
+
+    def keep(step: int, seconds: float) -> Model:
+        own = {"actions": list(episodes.names), "fps": episodes.data.fps}
+        record = {"steps": step, "hours": round(seconds / 3600, 2), "device": str(device), "seed": config.seed}
+        model = Model(
+            network=average,
+            codec=codec,
+            diffusion=config.diffusion,
+            sampling=config.sampling,
+            card={"name": config.name, **own, **config.card, "training": record},
+        )
+        save(model, out / "checkpoint")
+        return model
+
+    if begun and steps_of(out / "checkpoint") != begun:  # the run was broken off between its state and its checkpoint
+        keep(begun, spent)
     for step in range(begun + 1, config.steps + 1):
         for optimizer, lr in zip(optimizers_, (config.matrix_lr, config.lr), strict=True):
             for group in optimizer.param_groups:
@@ -465,18 +487,18 @@ def train_network(
                 "seconds": seconds,
             }
             save_state(out / "state.pt", state)
-            own = {"actions": list(episodes.names), "fps": episodes.data.fps}
-            record = {"steps": step, "hours": round(seconds / 3600, 2), "device": str(device), "seed": config.seed}
-            model = Model(
-                network=average,
-                codec=codec,
-                diffusion=config.diffusion,
-                sampling=config.sampling,
-                card={"name": config.name, **own, **config.card, "training": record},
-            )
-            save(model, out / "checkpoint")
+            model = keep(step, seconds)
             tell({"event": "held-out", "step": step, **held_out(model, episodes, out / f"sheet-{step:06d}.png")})
     return out / "checkpoint"
+
+
+def steps_of(folder: Path) -> int | None:
+    """After how many steps a run's checkpoint was saved; None where it is not whole."""
+    try:
+        verify(folder)
+        return registry.read_config(folder)["training"]["steps"]
+    except (CheckpointError, IntegrityError, KeyError, TypeError):
+        return None
 
 
 @torch.no_grad()

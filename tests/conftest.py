@@ -5,9 +5,15 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import HealthCheck, settings
 from typer.testing import CliRunner
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks: a second thread costs more than it brings
+
+quiet = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("tests", max_examples=30, derandomize=True, **quiet)
+settings.register_profile("fuzz", max_examples=800, print_blob=True, **quiet)  # `make fuzz`
+settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items):
@@ -47,6 +53,6 @@ def shell():
 
     def run(*args, **options):
         command = [sys.executable, "-m", "arvdm_cli", *map(str, args)]
-        return subprocess.run(command, **({"capture_output": True, "text": True, "timeout": 120} | options))
+        return subprocess.run(command, **({"capture_output": True, "text": True, "timeout": 600} | options))
 
     return run

@@ -1,5 +1,6 @@
 """The command line as a user meets it: its shape, its endings, and what every command shares."""
 
+import errno
 import json
 import os
 import subprocess
@@ -257,6 +258,24 @@ def test_every_ending_has_its_exit_code(run_as_command, error, code):
         raise error
 
     assert run_as_command(trial).exit_code == code
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes."),
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to allocate 9 GiB."),
+    ],
+    ids=["Python", "the system", "torch on a CPU", "torch on CUDA"],
+)
+def test_memory_that_runs_out_is_told_with_what_to_lower(run_as_command, error):
+    def trial():
+        raise error
+
+    done = run_as_command(trial)
+    assert done.exit_code == 8 and "--chunk" in done.stderr and "bug" not in done.stderr
 
 
 def test_what_a_command_returns_is_no_exit_code(run_as_command):

@@ -237,3 +237,15 @@ def test_memory_does_not_grow_with_length(tiny, clip, tmp_path):
         done = subprocess.run([*command, "-n", str(length)], capture_output=True, text=True, timeout=120)
         peaks.append(int(done.stdout.split()[-1]))
     assert peaks[1] < 1.05 * peaks[0]
+
+
+def test_deterministic_frames_are_the_same_whatever_the_threads_and_the_number_of_prompts(shell, tmp_path):
+    prompt = Path(__file__).parent.parent / "examples" / "maze.mp4"
+    words = ("generate", "-n", 8, "--seed", 5, "--dtype", "float32", "-q", "--deterministic")  # without it they differ
+    for name, threads, prompts in (("one", 1, 1), ("two", 2, 1), ("both", 2, 2)):
+        out = ("--threads", threads, "-o", tmp_path / f"{name}.y4m")
+        done = shell(*words, *("-p", prompt) * prompts, *out, timeout=600)
+        assert done.returncode == 0, done.stderr
+    one, two, both = ((tmp_path / f"{name}.y4m").read_bytes() for name in ("one", "two", "both-0"))
+    assert one == two == both
+    assert json.loads((tmp_path / "one.json").read_text())["deterministic"] is True

@@ -153,3 +153,35 @@ def test_frames_are_counted_as_far_as_a_file_is_whole(tmp_path):
     assert 10 < splice.count(target) < 30
     target.write_bytes(b"no video")
     assert splice.count(target) == 0
+
+
+def test_every_file_that_ffmpeg_opens_is_opened_alone_and_with_a_limit_to_memory(tmp_path, monkeypatch):
+    commands = []
+    real = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **how: (commands.append(command), real(command, **how))[1])
+    target = tmp_path / "a.mp4"
+    write(target, "mp4", FRAMES)  # written, cut, joined
+    write(target, "mp4", FRAMES[30:], keep=30)
+    assert len(read(target, start=3).frames) == 37
+    opened = 0
+    for command in commands:
+        for at, word in enumerate(command):
+            if word == "-i" and command[at + 1] != "pipe:0":
+                before = command[: at + 1]
+                formats, protocols, most = (
+                    before[before.index(option) + 1]
+                    for option in ("-format_whitelist", "-protocol_whitelist", "-max_alloc")
+                )
+                assert protocols == "file,pipe" and int(most) <= 1 << 30
+                assert "hls" not in formats and ("concat" not in formats or "concat" in before)
+                assert command[at + 1].startswith("file:")
+                opened += 1
+    assert opened == 5, commands  # counted, cut, joined; looked at, read
+
+
+def test_a_list_under_an_outputs_name_opens_no_other_file(tmp_path):
+    write(tmp_path / "secret.mp4", "mp4", FRAMES)
+    (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
+    assert splice.count(tmp_path / "secret.mp4") == 40 and splice.count(tmp_path / "a.mp4") == 0
+    with pytest.raises(OutputError):
+        Writer(tmp_path / "a.mp4", 48, 64, 15, keep=3)

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import ArvdmError, MemoryLimitError, OutputError, UsageError
-from . import bench, checkpoints, data, eval, generate, schedule, theory, train
+from . import bench, checkpoints, data, doctor, eval, generate, schedule, theory, train
 from .console import Color, ProgressKind, Settings, configure, settings, show_error
 
 
@@ -75,6 +75,7 @@ app.add_typer(eval.app, name="eval")
 app.add_typer(theory.app, name="theory")
 app.command()(bench.bench)
 app.command()(checkpoints.convert)
+app.command()(doctor.doctor)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train.train)
 
 
@@ -156,8 +157,11 @@ def recognise(error: BaseException) -> ArvdmError:
         command = getattr(getattr(error, "ctx", None), "command_path", "arvdm")
         message = error.format_message().replace("Value error, ", "")
         return UsageError(message, hint=f"`{command} --help` shows what there is.")
-    if isinstance(error, MemoryError):
-        return MemoryLimitError("There is not enough memory.")
+    if is_out_of_memory(error):
+        return MemoryLimitError(
+            "There is not enough memory.",
+            hint="Lower what is held at once: --scale, --chunk, --context or --memory-slots; for training, `frames`.",
+        )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         close_stdout()
         return OutputError(f"Nothing more can be written: {error.strerror}.")
@@ -165,6 +169,18 @@ def recognise(error: BaseException) -> ArvdmError:
         f"{type(error).__name__}: {error} (this is a bug in arvdm)",
         hint="Run it again with --debug, and report the command with all that it prints to the authors of arvdm.",
     )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory has run out; torch, which is not imported here, says it in ways of its own."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
+
+
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "Cannot allocate memory")
 
 
 def close_stdout():

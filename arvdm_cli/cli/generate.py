@@ -74,13 +74,19 @@ def generate(
     device: Annotated[str, Option(help="auto, cpu, cuda[:i] or mps.")] = "auto",
     dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     threads: Annotated[int | None, Option(min=1, help="Threads of the CPU.")] = None,
+    deterministic: Annotated[
+        bool,
+        Option(
+            "--deterministic",
+            help="The same frames whatever --threads is and however many prompts there are; a CPU then uses one "
+            "thread, so of n cores it is up to n times slower.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan and make nothing.")] = False,
 ):
     """Generate a video, writing each frame as soon as it is clean."""
-    from .. import checkpoint, generation, registry
-
     if extend:
-        return lengthen(extend, length, actions, device, dtype, threads)
+        return lengthen(extend, length, actions, device, dtype, threads, deterministic)
     sources: list[str | None] = [*prompt_frames] if prompt_frames else [None]
     if (actions == "-") + sources.count("-") > 1:
         raise UsageError("stdin can carry only one thing: a prompt or the actions.")
@@ -93,9 +99,12 @@ def generate(
     if seed is None and states[0]:
         drawn = states[0][0].settings["seed"]
     seed = drawn
+    folder = find(model, sources)
 
-    chosen = checkpoint.choose_machine(device, dtype, threads)
-    loaded = checkpoint.load(registry.resolve(model), *chosen)
+    from .. import checkpoint, generation  # these bring in torch: what can be told without has been told
+
+    chosen = checkpoint.choose_machine(device, dtype, threads, deterministic)
+    loaded = checkpoint.load(folder, *chosen)
     plan, sampling = generation.choose(
         loaded.sampling,
         schedule=schedule,
@@ -127,7 +136,19 @@ def generate(
     encoding = {"fps": fps or loaded.fps, "crf": crf, "codec": codec, "scale": scale, "format": format}
     for clip, target, saved in zip(clips, targets, states, strict=True):
         asked = made.facts(clip, target) | {"include_prompt": include_prompt, "encoding": encoding}
+        if deterministic:  # another run's frames may be others
+            asked["deterministic"] = True
         made.write(clip, target, asked, saved)
+
+
+def find(model: str, sources: list[str | None]) -> Path:
+    """The checkpoint's folder; that the prompts can be read shows now, and not seconds later."""
+    from .. import decoder, registry
+
+    for source in sources:
+        if source is not None:
+            decoder.check(source)
+    return registry.resolve(model)
 
 
 def begun(target: str, resume: str | None, streamed: bool) -> list[Saved]:
@@ -143,7 +164,9 @@ def begun(target: str, resume: str | None, streamed: bool) -> list[Saved]:
     return runs.saved_states(target) if resume == "auto" else [runs.load_state(Path(resume))]
 
 
-def lengthen(target: str, length: int | None, actions: str, device: str, dtype: str, threads: int | None):
+def lengthen(
+    target: str, length: int | None, actions: str, device: str, dtype: str, threads: int | None, deterministic: bool
+):
     """Go on after the end of a video, under all its own settings."""
     from .. import checkpoint, registry, runs, schedules
     from ..sampler import Sampling
@@ -156,7 +179,7 @@ def lengthen(target: str, length: int | None, actions: str, device: str, dtype: 
     if not states:
         raise InputError(f"{target!r} has no state beside it to go on from.", hint="Was it made by arvdm generate?")
     asked = states[0].settings
-    chosen = checkpoint.choose_machine(device, dtype, threads)
+    chosen = checkpoint.choose_machine(device, dtype, threads, deterministic or asked.get("deterministic", False))
     loaded = checkpoint.load(registry.resolve(asked["model"]), *chosen)
     sampling = checkpoint.fill(Sampling, asked["sampling"], f"{target}'s sampling")
     levels = tuple(tuple(row) for row in asked["levels"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ActionError, OutputError
 from .console import out as stdout
-from .console import printable, progress, say, settings, write_json
+from .console import printable, progress, say, settings, warn, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +75,7 @@ class Maker:
             most = count or max(1, reach)
             read = video.read(source, start=first, count=most, fps=self.model.fps, crop=crop, size=(height, width))
             for note in read.notes:
-                say(f"prompt: {note}")
+                (warn if note.startswith("damaged") else say)(f"prompt: {note}")
             frames = read.frames
             if count and len(frames) < count:
                 say(f"prompt: {len(frames)} frames, fewer than the {count} asked for")
@@ -251,10 +252,10 @@ class Maker:
 
 def beside(source: str | None) -> str | None:
     """The file of actions that stands beside a prompt under the same stem, if there is one."""
-    if source in (None, "-") or not Path(source).is_file():
+    if source in (None, "-") or not os.path.isfile(source):
         return None
     files = (Path(source).with_suffix(suffix) for suffix in (".jsonl", ".csv", ".npz"))
-    return next((str(file) for file in files if file.is_file()), None)
+    return next((str(file) for file in files if os.path.isfile(file)), None)  # also of a name that is too long
 
 
 def digest(data: bytes) -> str:

@@ -63,6 +63,6 @@ def overrides(args: list[str]) -> dict[str, Any]:
             value = next(rest, "")
         try:
             chosen[name[2:].replace("-", "_")] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: too many brackets
             chosen[name[2:].replace("-", "_")] = value
     return chosen

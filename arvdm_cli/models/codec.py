@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..errors import ConfigError
+
 
 @dataclass(frozen=True)
 class CodecConfig:
@@ -18,6 +20,15 @@ class CodecConfig:
     encoder_blocks: int = 1  # at each size
     decoder_blocks: int = 2  # at each size
     noise: float = 0.1  # added to latents in training, so that small flaws in them decode well
+
+    def __post_init__(self) -> None:
+        if self.height % 8 or self.width % 8:
+            raise ConfigError(f"Frames of {self.width}x{self.height} do not fit.", hint="Choose multiples of 8.")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of a frame's latent."""
+        return self.height // 8, self.width // 8
 
 
 class Residual(nn.Module):

@@ -1,0 +1,215 @@
+"""`arvdm doctor`: what arvdm runs on here, and whether all of it works; nothing is asked of any server."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.table import Table
+from rich.text import Text
+from typer import Context
+
+from .. import __version__
+from ..errors import ArvdmError, OutputError, UsageError
+from .console import out as stdout
+from .console import printable, settings, write_json
+
+NEEDED = ("torch", "numpy", "typer", "rich", "imageio", "imageio-ffmpeg", "safetensors", "huggingface-hub")
+OPTIONAL = {"pillow": "data", "vizdoom": "data", "labmaze": "data", "matplotlib": "plot", "torchmetrics": "eval"}
+VARIABLES = (  # that change what arvdm does, beside those of its flags
+    "ARVDM_REGISTRY", "ARVDM_HUB_TOKEN", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN",
+    "HF_HUB_DISABLE_XET", "IMAGEIO_FFMPEG_EXE", "NO_COLOR", "TMPDIR", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
+)  # fmt: skip
+FRAMES, SIDE = 8, 64  # of the video that tries the encoder
+LEAST = 1 << 20  # bytes, with less of which nothing can be written
+
+
+def doctor(context: Context):
+    """Show versions, devices, settings and where they came from; try the encoder.
+
+    Ends with 0 where all is well, else with the exit code of the first problem. No server is asked for anything.
+    """
+    problems: list[ArvdmError] = []
+    found: dict[str, dict[str, Any]] = {}
+    chosen = where_from(context)  # first: the Hub's client is given some settings of ours
+    for name, look in CHECKS.items():
+        found[name] = {}
+        try:
+            look(found[name])
+        except ArvdmError as error:
+            problems.append(error)
+    found["settings"] = chosen
+    told = [{"problem": str(error), "hint": error.hint, "code": error.code} for error in problems]
+    if settings.json:
+        write_json(found | {"problems": told})
+    else:
+        show(found, problems)
+    if problems:
+        first = problems[0]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise type(first)(f"{first}{more}", hint=first.hint)
+
+
+def versions(facts: dict[str, Any]):
+    """Of arvdm, Python and every package."""
+    facts |= {"arvdm": __version__, "python": platform.python_version(), "system": platform.platform()}
+    for name in (*NEEDED, *OPTIONAL):
+        try:
+            facts[name] = version(name)
+        except PackageNotFoundError:
+            facts[name] = None
+    missing = [name for name in NEEDED if facts[name] is None]
+    if missing:
+        raise UsageError(f"{', '.join(missing)} is not installed.", hint=f"pip install {' '.join(missing)}")
+
+
+def devices(facts: dict[str, Any]):
+    """What can compute, and in which numbers."""
+    try:
+        import torch
+
+        from ..checkpoint import choose_machine
+    except (ImportError, OSError) as error:  # OSError: a library that it was built with is missing
+        raise UsageError(f"torch cannot be loaded: {error}.", hint="pip install --force-reinstall torch") from error
+
+    facts["cpu"] = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used"
+    with_memory = hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names
+    if with_memory:
+        facts["memory_bytes"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for i in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(i)
+        facts[f"cuda:{i}"] = f"{properties.name}, {properties.total_memory / 1e9:.0f} GB"
+    if torch.backends.mps.is_available():
+        facts["mps"] = "available"
+    device, dtype = choose_machine("auto", "auto", None)
+    facts |= {"auto": str(device), "auto_dtype": str(dtype).removeprefix("torch.")}
+
+
+def encoder(facts: dict[str, Any]):
+    """Write a little video with every codec and read it back."""
+    import numpy as np
+
+    from .. import ffmpeg, video
+    from ..encoder import CODECS
+
+    facts["ffmpeg"] = ffmpeg.executable()
+    facts["ffmpeg_version"] = ffmpeg.version()
+    frames = np.zeros((FRAMES, SIDE, SIDE, 3), np.uint8)
+    codecs = {codec: kind for kind, codecs in reversed(CODECS.items()) for codec in codecs}
+    broken: list[ArvdmError] = []
+    with tempfile.TemporaryDirectory(prefix="arvdm-") as folder:
+        for codec, kind in codecs.items():
+            target = Path(folder, f"{codec}.{kind}")
+            try:
+                with video.Writer(target, SIDE, SIDE, 15, codec=codec) as writer:
+                    writer.write(frames)
+                if len(video.read(target).frames) != FRAMES:
+                    raise OutputError(f"A video of {FRAMES} frames in {codec} does not read back as {FRAMES}.")
+                facts[codec] = "works"
+            except ArvdmError as error:
+                facts[codec] = str(error)
+                broken.append(error)
+    if broken:
+        raise broken[0]
+
+
+def hub(facts: dict[str, Any]):
+    """Where downloaded checkpoints lie, and which of those with a short name are here."""
+    from ..registry import entries, hub_client, place
+
+    constants = hub_client().constants
+    cache = Path(constants.HF_HUB_CACHE)
+    facts |= {"cache": str(cache), "cache_bytes": size_of(cache), "endpoint": without_login(constants.ENDPOINT)}
+    facts["offline"] = bool(settings.offline or constants.HF_HUB_OFFLINE)
+    for entry in entries():
+        folder = place(entry)
+        facts[entry.name] = str(folder) if folder else "not here"
+
+
+def space(facts: dict[str, Any]):
+    """How much more can be written, and where."""
+    from ..registry import hub_client
+
+    places = {"here": Path.cwd(), "temporary": Path(tempfile.gettempdir())}
+    places["cache"] = Path(hub_client().constants.HF_HUB_CACHE)
+    for name, place in places.items():
+        there = next(folder for folder in (place, *place.parents) if folder.exists())
+        facts[name] = str(place)
+        facts[f"{name}_free_bytes"] = free = shutil.disk_usage(there).free
+        if free < LEAST:
+            raise OutputError(f"There is no room left in {place}.", hint="Delete something, or choose another place.")
+
+
+CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "versions": versions,
+    "devices": devices,
+    "encoder": encoder,
+    "hub": hub,
+    "space": space,
+}
+
+
+def where_from(context: Context) -> dict[str, Any]:
+    """The value of each setting, and whether a flag, the environment or nobody chose it; no secret is shown."""
+    found: dict[str, Any] = {}
+    root = context.find_root()
+    for option in root.command.params:
+        name = option.name
+        if name is None or name not in root.params or name == "version":
+            continue
+        source = root.get_parameter_source(name)
+        kind = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment"}.get(source.name if source else "", "default")
+        place = {"flag": option.opts[0], "environment": str(option.envvar or "")}.get(kind, "")
+        found[name] = {"value": root.params[name], "from": f"{kind} {place}".strip()}
+    for name in VARIABLES:
+        value = os.environ.get(name)
+        shown = "set" if value and "TOKEN" in name else without_login(value) if value else None
+        found[name] = {"value": shown, "from": "default" if value is None else "environment"}
+    return found
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder, links not counted."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            if not path.is_symlink():
+                total += path.stat().st_size if path.exists() else 0
+    return total
+
+
+def without_login(url: str) -> str:
+    """An address without the name and password that it may hold."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    return url if "@" not in parts.netloc else parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def show(found: dict[str, dict[str, Any]], problems: list[ArvdmError]):
+    """Print what was found, a part after the other."""
+    from ..hub import show_size
+
+    table = Table.grid(padding=(0, 2))
+    for part, facts in found.items():
+        table.add_row(Text(part, "bold"))
+        for name, value in facts.items():
+            if isinstance(value, dict):
+                chosen = "not set" if value["value"] is None else str(value["value"])
+                value = chosen if value["from"] == "default" else f"{chosen} ({value['from']})"
+            elif name.endswith("bytes"):
+                name, value = name.removesuffix("_bytes").replace("_", " "), show_size(value)
+            text = "not installed" if value is None else printable(str(value))
+            table.add_row(Text(f"  {name}", "dim"), Text(text, overflow="fold"))
+    for error in problems:
+        table.add_row(Text("problem", "bold red"), Text(printable(str(error)), overflow="fold"))
+    stdout.print(table)
