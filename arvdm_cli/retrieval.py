@@ -179,6 +179,7 @@ def probe(model: Model, needles: Sequence[Needle], taught: float = 0.5) -> dict[
     network, group = model.network, model.network.config.group
     patchify, side = network.config.patchify, network.config.memory_side
     assert network.compression is not None and side == network.config.grid[0], "a token for each place of a frame"
+    assert network.config.instants == 1, "a group is one instant"
     tokens, patches = [], []
     for needle in needles:
         whole = len(needle.history) // group * group

@@ -407,6 +407,7 @@ def test_attention_is_a_mean_of_the_values_a_query_may_look_at(masked):
         {"height": 7},
         {"width": 7},
         {"memory_tokens": 15},
+        {"instants": 3},
         {"moves": ((0.0, 0.0),)},
     ],
     ids=str,

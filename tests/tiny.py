@@ -178,6 +178,7 @@ WAYS = {  # for past frames to enter, and to shrink
     for compression in COMPRESSIONS
     if fusion != "none"
 }
+WAYS |= {f"{name}, 2 instants": way | {"instants": 2} for name, way in WAYS.items() if way["compression"] != "none"}
 
 
 def network(seed=0, **config):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ..memory import melt
 from .layers import Block, rotary_angles
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ class Uncompressed(nn.Module):
 
 
 class Compression(nn.Module):
-    """A small transformer that reads a group's frames and a coarse grid laid over them, of which it leaves the grid."""
+    """A small transformer that reads a group's frames and coarse grids laid over them, of which it leaves the grids.
+
+    A grid stands for an instant: all frames of the group, or as many of them as follow one another where it has more.
+    """
 
     def __init__(self, config: DiTConfig):
         super().__init__()
@@ -46,37 +50,38 @@ class Compression(nn.Module):
     @staticmethod
     def shape(config: DiTConfig) -> tuple[int, int, int]:
         """Instants, tokens and features per token of a group."""
-        return 1, config.memory_tokens, config.dim
+        return config.instants, config.instants * config.memory_tokens, config.dim
 
     def embed(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Frame tokens (b, g * n, d) of latents (b, g, c, h, w), and the coarse grid (b, k, d) over their mean."""
+        """Frame tokens (b, g * n, d) of latents (b, g, c, h, w), and a grid (b, m * k, d) over each instant's mean."""
         frames = self.frame(self.config.patchify(latents).to(self.frame.weight))  # (b, g, n, d)
         side = self.config.memory_side
-        coarse = frames.mean(1).transpose(1, 2).unflatten(2, self.config.grid)  # (b, d, rows, columns)
-        coarse = nn.functional.adaptive_avg_pool2d(coarse, side).flatten(2).transpose(1, 2)  # (b, k, d)
-        return frames.flatten(1, 2), coarse + self.grid
+        coarse = melt(frames, self.config.instants).flatten(0, 1).transpose(1, 2)  # (b * m, d, n)
+        coarse = nn.functional.adaptive_avg_pool2d(coarse.unflatten(2, self.config.grid), side)
+        coarse = coarse.flatten(2).transpose(1, 2) + self.grid  # (b * m, k, d)
+        return frames.flatten(1, 2), coarse.unflatten(0, (-1, self.config.instants)).flatten(1, 2)
 
     def positions(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where frame tokens, frames and the grid stand, seen from a group's middle: (b, n, axes) each.
+        """Where frame tokens, frames and the grids stand, seen from a group's middle: (b, n, axes) each.
 
         places: (b, g, 3)
         """
-        b, g = places.shape[:2]
+        (b, g), m = places.shape[:2], self.config.instants
         times = torch.arange(g, device=places.device, dtype=torch.float32).expand(b, g) - (g - 1) / 2
         here = places - places.mean(1, keepdim=True)
         side = self.config.memory_side
         return (
             self.config.positions(times, here, self.config.grid),
             self.config.positions(times, here, (1, 1)),
-            self.config.positions(times.mean(1, keepdim=True), here.mean(1, keepdim=True), (side, side)),
+            self.config.positions(melt(times, m), melt(here, m), (side, side)),
         )
 
     def run(self, tokens: Tensor, condition: Tensor, positions: Tensor) -> Tensor:
-        """The grid's tokens (b, k, d), last of (b, f, n, d), after all blocks, driven by (b, f, condition)."""
+        """The grids' tokens (b, m * k, d), last of (b, f, n, d), after all blocks, driven by (b, f, condition)."""
         angles = rotary_angles(positions)
         for block in self.blocks:
             tokens, _ = block(tokens, condition, angles)
-        return tokens.flatten(1, 2)[:, -self.config.memory_tokens :]
+        return tokens.flatten(1, 2)[:, -self.config.instants * self.config.memory_tokens :]
 
 
 class Joint(Compression):
@@ -90,9 +95,9 @@ class Joint(Compression):
         self.action = nn.Linear(config.actions, config.dim)
 
     def forward(self, latents: Tensor, actions: Tensor, places: Tensor) -> Tensor:
-        """Tokens (b, k, d) of one group: latents (b, g, c, h, w), actions (b, g, a), places (b, g, 3)."""
+        """Tokens (b, m * k, d) of one group: latents (b, g, c, h, w), actions (b, g, a), places (b, g, 3)."""
         frames, coarse = self.embed(latents)
-        tokens = torch.cat((frames, self.action(actions.to(self.action.weight)), coarse), 1)  # (b, g * n + g + k, d)
+        tokens = torch.cat((frames, self.action(actions.to(self.action.weight)), coarse), 1)  # (b, ..., d)
         still = tokens.new_zeros(tokens.shape[0], 1, self.config.condition)
         return self.run(tokens.unsqueeze(1), still, torch.cat(self.positions(places), 1))
 
@@ -108,19 +113,19 @@ class Modulated(Compression):
         self.action = nn.Linear(config.actions, config.condition)
 
     def forward(self, latents: Tensor, actions: Tensor, places: Tensor) -> Tensor:
-        """Tokens (b, k, d) of one group: latents (b, g, c, h, w), actions (b, g, a), places (b, g, 3)."""
+        """Tokens (b, m * k, d) of one group: latents (b, g, c, h, w), actions (b, g, a), places (b, g, 3)."""
         frames, coarse = self.embed(latents)
         condition = self.action(actions.to(self.action.weight))  # (b, g, condition)
         rows, columns = self.config.grid
         each = torch.cat(
             (
                 condition.repeat_interleave(rows * columns, 1),
-                condition.mean(1, keepdim=True).expand(-1, self.config.memory_tokens, -1),
+                melt(condition, self.config.instants).repeat_interleave(self.config.memory_tokens, 1),
             ),
             1,
-        )  # (b, g * n + k, condition)
+        )  # (b, g * n + m * k, condition)
         of_frames, _, of_grid = self.positions(places)
-        tokens = torch.cat((frames, coarse), 1).unsqueeze(2)  # (b, g * n + k, 1, d), each with a drive of its own
+        tokens = torch.cat((frames, coarse), 1).unsqueeze(2)  # (b, g * n + m * k, 1, d), each with a drive of its own
         return self.run(tokens, each, torch.cat((of_frames, of_grid), 1))
 
 

@@ -37,7 +37,8 @@ class DiTConfig:
     group: int = 4  # frames compressed together
     reach: int = 16  # groups; all older ones look this old
     slots: int = 16  # groups that have channels, under channel-concat
-    memory_tokens: int = 16  # tokens a compressed group leaves, a square number
+    instants: int = 1  # parts of a group that leave tokens of their own when it is compressed
+    memory_tokens: int = 16  # tokens that each of them leaves, a square number
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "moves", tuple(tuple(move) for move in self.moves))
@@ -55,6 +56,8 @@ class DiTConfig:
             )
         if math.isqrt(self.memory_tokens) ** 2 != self.memory_tokens:
             raise ConfigError(f"memory_tokens is {self.memory_tokens}, which is no square number.")
+        if self.instants < 1 or self.group % self.instants:
+            raise ConfigError(f"A group of {self.group} frames cannot have {self.instants} instants.")
         if self.moves and len(self.moves) != self.actions:
             raise ConfigError(f"moves has {len(self.moves)} rows for {self.actions} actions.")
 
