@@ -48,7 +48,11 @@ def drift(
     chunk: Annotated[int | None, Option(min=1, help="Frames that become clean in one AR step.")] = None,
     memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
     eviction: Annotated[str | None, Option(help="stride, oldest or sink: which group leaves a full memory.")] = None,
+    solver: Annotated[str | None, Option(help="euler, ddim, or heun, which calls the network twice a step.")] = None,
+    guidance: Annotated[float | None, Option(help="Above 1, actions are obeyed more.")] = None,
     history_guidance: Annotated[float | None, Option(help="Above 1, memory counts more.")] = None,
+    views: Annotated[str | None, Option(help="How a long window is shown: whole, partition or lookahead.")] = None,
+    view: Annotated[int | None, Option(min=1, help="Frames of one view.")] = None,
     yes: Yes = False,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -82,7 +86,11 @@ def drift(
         "chunk": chunk,
         "slots": memory_slots,
         "eviction": eviction,
+        "solver": solver,
+        "guidance": guidance,
         "history_guidance": history_guidance,
+        "views": views,
+        "view": view,
     }
     files = {"clips": clips, "videos": videos, "lpips": lpips, "fvd": fvd}
     asked = {"models": models, "mazes": mazes, "length": length, "seed": seed, "codec": codec, "chosen": chosen}

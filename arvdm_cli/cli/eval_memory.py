@@ -44,7 +44,11 @@ def memory(
     steps: Annotated[int | None, Option(min=1, help="Denoising steps; what they count, `arvdm schedule` says.")] = None,
     memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
     eviction: Annotated[str | None, Option(help="stride, oldest or sink: which group leaves a full memory.")] = None,
+    solver: Annotated[str | None, Option(help="euler, ddim, or heun, which calls the network twice a step.")] = None,
+    guidance: Annotated[float | None, Option(help="Above 1, actions are obeyed more.")] = None,
     history_guidance: Annotated[float | None, Option(help="Above 1, memory counts more.")] = None,
+    views: Annotated[str | None, Option(help="How a long window is shown: whole, partition or lookahead.")] = None,
+    view: Annotated[int | None, Option(min=1, help="Frames of one view.")] = None,
     yes: Yes = False,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -70,7 +74,11 @@ def memory(
         "steps": steps,
         "slots": memory_slots,
         "eviction": eviction,
+        "solver": solver,
+        "guidance": guidance,
         "history_guidance": history_guidance,
+        "views": views,
+        "view": view,
     }
     asked = {"kinds": kinds, "gaps": gaps, "controls": controls, "worlds": worlds, "frames": frames, "seed": seed}
     report = begun(out / "memory.json", asked | {"models": models, "chosen": chosen}, yes)
