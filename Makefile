@@ -7,12 +7,12 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/arvdm generate --prompt-frames examples/maze.mp4 --length 600 -y -o demo.mp4
 
-# Everything that must hold before a change goes in; pytest runs last.
+# Everything that must hold before a change goes in; pytest runs last, on all cores.
 test: .venv/installed-for-tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses auto --dist loadfile
 
 # More than 10,000 files and words that nobody would write, others each time; about ten minutes.
 fuzz: .venv/installed-for-tests

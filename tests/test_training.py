@@ -270,7 +270,7 @@ def test_the_networks_of_the_family_have_about_as_many_weights_and_differ_in_the
     assert [config.name for config in configs] == [path.stem for path in files]
     sizes = [sum(weight.numel() for weight in VideoDiT(config.network).parameters()) for config in configs]
     assert max(sizes) <= 1.1 * min(sizes)
-    ways = {(config.network.fusion, config.network.compression) for config in configs}
+    ways = {(config.network.fusion, config.network.compression, config.network.instants) for config in configs}
     assert len(ways) == len(files) >= 6
     alike = {"name", "out", "network", "sampling"}
     shared = [{k: v for k, v in asdict(config).items() if k not in alike} for config in configs]
