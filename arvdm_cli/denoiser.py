@@ -132,7 +132,8 @@ class Denoiser:
         if always or state.memory is not self.memory:
             self.memory = state.memory
             memory = doubled(state.memory) if sampling.guidance != 1 else state.memory
-            self.remembered, self.context = self.network.remember(memory), None
+            known = None if always else self.remembered
+            self.remembered, self.context = self.network.remember(memory, known), None
         if always or state.context is not self.context:
             self.context = state.context
             kept = state.kept if sampling.cache == "keep" else None
@@ -146,7 +147,7 @@ class Denoiser:
                 new, driven, origin = twice(new), nulled(driven), nulled(origin)
             self.pasts.insert(0, self.encode(new, driven, origin, self.remembered, kept))
             if sampling.cache == "keep":
-                state.kept = self.pasts[0]
+                state.kept = self.pasts[0].drop(0)  # the frames alone, without what memory adds
         return self.pasts
 
     def encode(self, context: Tensor, actions: Tensor, origin: Tensor, remembered: Any, kept: Any) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -57,17 +58,30 @@ class Memory:
             count=self.count + 1,
         )
 
-    def drop(self, slot: int) -> Memory:
-        """Forget the group in one slot."""
-        keep = [i for i in range(len(self)) if i != slot]
-        instants = [i * self.instants + j for i in keep for j in range(self.instants)]
+    def take(self, slots: Sequence[int]) -> Memory:
+        """The groups in some slots, and none of the others."""
+        instants = [i * self.instants + j for i in slots for j in range(self.instants)]
         return replace(
             self,
-            tokens=self.tokens[:, keep],
+            tokens=self.tokens[:, slots],
             actions=self.actions[:, instants],
             places=self.places[:, instants],
-            numbers=self.numbers[keep],
+            numbers=self.numbers[..., slots],
         )
+
+    def drop(self, slot: int) -> Memory:
+        """Forget the group in one slot."""
+        return self.take([i for i in range(len(self)) if i != slot])
+
+    def found(self, other: Memory) -> list[int]:
+        """The slots here of the groups that another memory begins with, as far as they are here; [] if others are."""
+        if self.numbers.ndim > 1 or other.numbers.ndim > 1:
+            return []
+        mine = {number: slot for slot, number in enumerate(self.numbers.tolist())}
+        slots = [mine[number] for number in takewhile(mine.__contains__, other.numbers.tolist())]
+        here, there = self.take(slots), other.take(range(len(slots)))
+        parts = ((getattr(here, name), getattr(there, name)) for name in ("tokens", "actions", "places"))
+        return slots if all(torch.equal(*pair) for pair in parts) else []
 
 
 def melt(frames: Tensor, instants: int) -> Tensor:

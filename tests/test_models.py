@@ -7,6 +7,7 @@ import torch
 from tiny import MOVES, WAYS, latents, model, network, remember, track
 
 from arvdm_cli.errors import ConfigError
+from arvdm_cli.memory import stride
 from arvdm_cli.models import MODELS
 from arvdm_cli.models.codec import Codec
 from arvdm_cli.models.dit import DiTConfig
@@ -108,6 +109,33 @@ def test_a_context_frame_sees_the_frames_up_to_itself_and_none_after(scene, fram
                 assert unlike[memory + frame * n :].all()
 
 
+@pytest.mark.parametrize("way", [way for way in WAYS.values() if way["fusion"] == "prepend"])
+@torch.no_grad()
+def test_a_group_is_encoded_once_and_then_known_to_the_last_bit(way):
+    net, known, entered = network(reach=3, **way), None, []
+    net.blocks[0].register_forward_hook(lambda block, given, made: entered.append(given[0].shape[0]))
+    for groups in range(1, 8):
+        memory, _ = remember(net, groups, batch=2)
+        for _ in range(groups - 4):
+            memory = stride(memory)
+        entered.clear()
+        known = net.remember(memory, known)
+        assert entered == [2]  # one group of two clips
+        for known_block, block in zip(known.keys, net.remember(memory).keys, strict=True):
+            for kept, made in zip(known_block, block, strict=True):
+                assert torch.equal(kept, made)
+
+
+@torch.no_grad()
+def test_groups_of_another_video_are_not_taken_for_known():
+    net = network()
+    one, other = (remember(net, 3, seed)[0] for seed in (0, 5))
+    for (known, _), (made, _) in zip(
+        net.remember(other, net.remember(one)).keys, net.remember(other).keys, strict=True
+    ):
+        assert torch.equal(known, made)
+
+
 @pytest.mark.parametrize("slot", range(3))
 @torch.no_grad()
 def test_a_group_of_memory_sees_itself_alone(scene, slot):
@@ -119,8 +147,13 @@ def test_a_group_of_memory_sees_itself_alone(scene, slot):
         unlike = (before - after).abs().amax((0, 2, 4)) > 1e-5  # (groups, tokens)
         assert unlike[slot].all() and not unlike[[s for s in range(3) if s != slot]].any()
         return
-    before = scene.net.remember(scene.memory)
-    after = scene.net.remember(replace(scene.memory, tokens=changed(scene.memory.tokens, 0, slot)))
+    before, after = (
+        scene.net.fusion.keys(remembered) or remembered
+        for remembered in map(
+            scene.net.remember,
+            (scene.memory, replace(scene.memory, tokens=changed(scene.memory.tokens, 0, slot))),
+        )
+    )
     for one, other in zip(before, after, strict=True):
         for was, now in zip(one, other, strict=True):
             unlike = (was - now).abs().amax((0, 1, 3)).unflatten(0, (3, -1)) > 1e-5  # (groups, tokens)

@@ -319,7 +319,7 @@ class LinearNetwork:
     def locate(self, actions, origin):
         return origin[:, None].expand(-1, actions.shape[1], -1)
 
-    def remember(self, memory):
+    def remember(self, memory, known=None):
         return None
 
     def look_back(self, context, levels, actions, origin, remembered, kept=None):

@@ -124,7 +124,7 @@ class Recorder:
         self.compressed.append((latents, actions, places))
         return actions[..., 0].unsqueeze(1)  # (b, 1, g)
 
-    def remember(self, memory):
+    def remember(self, memory, known=None):
         self.remembered.append(memory)
         return memory
 

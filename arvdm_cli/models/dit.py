@@ -13,7 +13,7 @@ from ..errors import ConfigError
 from ..memory import Memory
 from .compress import COMPRESSIONS
 from .fusion import FUSIONS, Keys
-from .layers import AXES, HEAD, Block, modulate, rotary_angles, rotate, sinusoids
+from .layers import HEAD, Block, later, modulate, rotary_angles, rotate, sinusoids
 
 
 @dataclass(frozen=True)
@@ -104,18 +104,22 @@ class DiTConfig:
         outside = torch.cat((times.unsqueeze(-1), places), -1).unsqueeze(2).expand(-1, -1, inside.shape[2], -1)
         return torch.cat((outside[..., :1], inside, outside[..., 1:]), -1).flatten(1, 2)
 
-    def memory_times(self, memory: Memory) -> Tensor:
-        """When the instants of memory (b, s * m) were, in frames before the context's first."""
-        b, s, m = memory.tokens.shape[0], len(memory), memory.instants
+    def group_times(self, memory: Memory) -> Tensor:
+        """When the groups of memory began, (b, s), in frames after the context's first: all are below 0."""
         # beyond its reach a group looks no older: frame 100 and frame 100,000 obey one law
         ages = memory.ages.clamp(max=self.reach).to(memory.tokens.device, torch.float32)
-        within = (torch.arange(m, device=ages.device) + 0.5) * (self.group / m) - 0.5
-        return (within - (ages.unsqueeze(-1) + 1) * self.group).expand(b, s, m).flatten(1)
+        return (-(ages + 1) * self.group).expand(memory.tokens.shape[0], -1)
 
-    def memory_positions(self, memory: Memory) -> Tensor:
-        """Where the tokens of memory stand, (b, s * k, axes)."""
+    def memory_times(self, memory: Memory, groups: Tensor) -> Tensor:
+        """When the instants (b, s * m) of memory were, if its groups began at times (b, s)."""
+        m = memory.instants
+        within = (torch.arange(m, device=groups.device) + 0.5) * (self.group / m) - 0.5
+        return (groups.unsqueeze(-1) + within).flatten(1)
+
+    def memory_positions(self, memory: Memory, groups: Tensor) -> Tensor:
+        """Where the tokens of memory stand, (b, s * k, axes), if its groups began at times (b, s)."""
         grid = self.grid if self.compression == "none" else (self.memory_side,) * 2
-        return self.positions(self.memory_times(memory), memory.places, grid)
+        return self.positions(self.memory_times(memory, groups), memory.places, grid)
 
 
 @dataclass(frozen=True)
@@ -134,8 +138,7 @@ class Past:
         if frames >= self.frames:
             return None
         tokens = self.context[0][0].shape[2] // self.frames
-        moved = torch.tensor([[[-frames if axis == "time" else 0 for axis in AXES]]], device=self.place.device)
-        earlier = rotary_angles(moved.float())
+        earlier = later(torch.tensor([[-frames]], device=self.place.device, dtype=torch.float32))
         context = [(rotate(k[:, :, frames * tokens :], earlier), v[:, :, frames * tokens :]) for k, v in self.context]
         return Past([], self.last, self.place, self.frames - frames, context)
 
@@ -199,9 +202,12 @@ class VideoDiT(nn.Module):
         instants, tokens, features = self.config.memory_shape
         return Memory.empty(batch, tokens, features, self.config.actions, device, instants)
 
-    def remember(self, memory: Memory) -> Any:
-        """What the fusion needs of memory; it changes only when memory does."""
-        return self.fusion.remember(self, memory)
+    def remember(self, memory: Memory, known: Any = None) -> Any:
+        """What the fusion needs of memory; it changes only when memory does.
+
+        known: what it needed before; groups that are still there are not encoded again
+        """
+        return self.fusion.remember(self, memory, known)
 
     def look_back(
         self,

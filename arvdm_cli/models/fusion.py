@@ -7,13 +7,14 @@ hangs on memory alone is computed by `remember`, once per change of memory. With
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import HEAD, attend, rotary_angles, rotate
+from .layers import HEAD, attend, later, rotary_angles, rotate
 
 if TYPE_CHECKING:
     from ..memory import Memory
@@ -30,8 +31,8 @@ class Fusion(nn.Module):
         super().__init__()
         self.config = config
 
-    def remember(self, network: VideoDiT, memory: Memory) -> Any:
-        """What the openings below need of memory, or None if there is nothing."""
+    def remember(self, network: VideoDiT, memory: Memory, known: Any = None) -> Any:
+        """What the openings below need of memory, or None if there is nothing; `known` is what they needed before."""
         return None
 
     def keys(self, remembered: Any) -> Keys:
@@ -47,33 +48,56 @@ class Fusion(nn.Module):
         return x
 
 
+@dataclass(frozen=True)
+class Prepended:
+    """Memory, and what was encoded of it."""
+
+    memory: Memory
+    own: Keys  # (b, heads, s, k, HEAD), of groups that stand as if each began at time 0
+    keys: Keys  # (b, heads, s * k, HEAD), where they stand
+
+
 class Prepend(Fusion):
     """Stand memory before the context on the time axis, at level 0 and with its own actions; its outputs are dropped.
 
-    A group sees only itself, so its keys and values change only when memory does.
+    A group sees only itself, so it is encoded once; as it gets older its keys turn with its time.
 
     Source: Meta-ARVDM, arXiv 2503.10704v2, prepending.
     """
 
-    def remember(self, network: VideoDiT, memory: Memory) -> Keys | None:
-        b, s, k, _ = memory.tokens.shape
-        if s == 0:
+    def remember(self, network: VideoDiT, memory: Memory, known: Prepended | None = None) -> Prepended | None:
+        if len(memory) == 0:
             return None
+        still = known.memory.found(memory) if known else []
+        parts: list[Keys] = [[(k[:, :, still], v[:, :, still]) for k, v in known.own]] if known and still else []
+        # where nothing is learnt, one by one: a group's keys are the same to the last bit whenever it is encoded
+        at_once = len(memory) if torch.is_grad_enabled() else 1
+        for first in range(len(still), len(memory), at_once):
+            parts.append(self.encode(network, memory.take(range(first, min(first + at_once, len(memory))))))
+        own = [(torch.cat([k for k, _ in of], 2), torch.cat([v for _, v in of], 2)) for of in zip(*parts, strict=True)]
+        cos, sin = (angle.unsqueeze(3) for angle in later(self.config.group_times(memory)))  # (b, 1, s, 1, HEAD / 2)
+        keys = [(rotate(k, (cos, sin)).flatten(2, 3), v.flatten(2, 3)) for k, v in own]
+        return Prepended(memory, own, keys)
+
+    def encode(self, network: VideoDiT, memory: Memory) -> Keys:
+        """Keys and values of each block (b, heads, s, k, HEAD) of groups that stand as if each began at time 0."""
+        b, s, k, _ = memory.tokens.shape
         m = memory.instants
         tokens = memory.tokens.reshape(b * s, m, k // m, -1)
         if self.config.compression == "none":  # frames enter as others do, each beside the one before it
             tokens = network.embed(torch.cat((tokens, F.pad(tokens, (0, 0, 0, 0, 1, 0))[:, :-1]), -1))
         levels = torch.zeros(b, s * m, device=tokens.device)
         condition = network.condition(levels, memory.actions).reshape(b * s, m, -1)
-        angles = rotary_angles(self.config.memory_positions(memory).reshape(b * s, k, -1))
+        positions = self.config.memory_positions(memory, levels.new_zeros(b, s))
+        angles = rotary_angles(positions.reshape(b * s, k, -1))
         x, keys = tokens.to(condition), []
         for block in network.blocks:
             x, own = block(x, condition, angles)
-            keys.append(tuple(t.unflatten(0, (b, s)).transpose(1, 2).flatten(2, 3) for t in own))
+            keys.append(tuple(t.unflatten(0, (b, s)).transpose(1, 2) for t in own))
         return keys
 
-    def keys(self, remembered: Keys | None) -> Keys:
-        return remembered or []
+    def keys(self, remembered: Prepended | None) -> Keys:
+        return remembered.keys if remembered else []
 
 
 class ChannelConcat(Fusion):
@@ -97,7 +121,7 @@ class ChannelConcat(Fusion):
         self.out = nn.Linear(config.slots * instants * channels, config.dim, bias=False)
         nn.init.zeros_(self.out.weight)
 
-    def remember(self, network: VideoDiT, memory: Memory) -> tuple[Tensor, Tensor, Tensor] | None:
+    def remember(self, network: VideoDiT, memory: Memory, known: Any = None) -> tuple[Tensor, Tensor, Tensor] | None:
         """Channels (b, s * m, n, channels) of every instant at every token of a frame; its time and its place."""
         b, s, k, features = memory.tokens.shape
         if s == 0:
@@ -108,7 +132,7 @@ class ChannelConcat(Fusion):
         pictures = F.interpolate(pictures.float(), self.config.grid).flatten(2).transpose(1, 2)  # (b * s * m, n, d)
         content = self.content(pictures.to(self.content.weight)).unflatten(0, (b, s * m))
         content = content + self.action(memory.actions.to(content)).unsqueeze(2)
-        return content, self.config.memory_times(memory), memory.places
+        return content, self.config.memory_times(memory, self.config.group_times(memory)), memory.places
 
     def enter(self, x: Tensor, times: Tensor, places: Tensor, remembered: tuple[Tensor, Tensor, Tensor] | None):
         if remembered is None:
@@ -174,14 +198,14 @@ class CrossAttention(Fusion):
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
         self.blocks = nn.ModuleList(CrossBlock(config.dim, config.cross_width) for _ in range(config.depth))
 
-    def remember(self, network: VideoDiT, memory: Memory) -> Keys | None:
+    def remember(self, network: VideoDiT, memory: Memory, known: Any = None) -> Keys | None:
         _, s, k, _ = memory.tokens.shape
         if s == 0:
             return None
         tokens = self.content(memory.tokens.flatten(1, 2).to(self.action.weight))  # (b, s * k, d)
         action = self.action(memory.actions.to(tokens)).repeat_interleave(k // memory.instants, 1)
         tokens = self.norm(tokens + action)
-        angles = rotary_angles(self.config.memory_positions(memory))
+        angles = rotary_angles(self.config.memory_positions(memory, self.config.group_times(memory)))
         return [block.encode(tokens, angles) for block in self.blocks]  # type: ignore[operator]
 
     def after(self, number: int, x: Tensor, angles: Angles, remembered: Keys | None) -> Tensor:

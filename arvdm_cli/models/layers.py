@@ -31,8 +31,13 @@ def rotary_angles(positions: Tensor) -> tuple[Tensor, Tensor]:
     return angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
 
 
+def later(times: Tensor) -> tuple[Tensor, Tensor]:
+    """Angles by which tokens turn that come to stand so much later, (b, 1, n, HEAD / 2) each for times (b, n)."""
+    return rotary_angles(F.pad(times.unsqueeze(-1), (0, len(AXES) - 1)))  # time is the first axis
+
+
 def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn the feature pairs of x (b, heads, n, HEAD) by their angles."""
+    """Turn the feature pairs of x (..., HEAD) by their angles (..., HEAD / 2)."""
     cos, sin = angles[0].to(x), angles[1].to(x)
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)

@@ -268,7 +268,7 @@ class OasisDiT(nn.Module):
         """Memory, which stays empty."""
         return Memory.empty(batch, 0, self.config.dim, self.config.actions, device)
 
-    def remember(self, memory: Memory) -> None:
+    def remember(self, memory: Memory, known: None = None) -> None:
         """Nothing: there is no memory."""
 
     def condition(self, levels: Tensor, actions: Tensor | None) -> Tensor:
