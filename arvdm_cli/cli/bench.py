@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from rich.table import Table
 from typer import Argument, Option
 
+from . import flags
 from .console import out as stdout
 from .console import progress, settings, write_json
 
@@ -19,13 +20,13 @@ def bench(
         bool, Option("--random-weights", help="Draw the weights, in --dtype; the model need not be on this machine.")
     ] = False,
     cache: Annotated[list[str] | None, Option(help="exact, keep or off; repeat to compare.")] = None,
-    schedule: Annotated[str | None, Option("--schedule", "-s", help="Preset or file; see `arvdm schedule`.")] = None,
-    steps: Annotated[int | None, Option(min=1, help="Denoising steps; what they count, `arvdm schedule` says.")] = None,
-    context: Annotated[int | None, Option(min=0, help="Clean frames before the window.")] = None,
+    schedule: flags.Schedule = None,
+    steps: flags.Steps = None,
+    context: flags.Context = None,
     frames: Annotated[int, Option(min=1, help="Frames to time, after an AR step that is not timed.")] = 8,
-    device: Annotated[str, Option(help="auto, cpu, cuda[:i] or mps.")] = "auto",
-    dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    threads: Annotated[int | None, Option(min=1, help="Threads of the CPU.")] = None,
+    device: flags.Device = "auto",
+    dtype: flags.Dtype = "auto",
+    threads: flags.Threads = None,
 ):
     """Time a model's AR steps on a full context and memory, against what this machine can multiply.
 

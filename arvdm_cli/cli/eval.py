@@ -10,10 +10,10 @@ from rich.text import Text
 from typer import Argument, Option, Typer
 
 from ..errors import OutputError, OutputExistsError
-from . import eval_drift, eval_memory, eval_pareto, eval_predict
+from . import eval_drift, eval_memory, eval_pareto, eval_predict, flags
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
-from .measuring import Device, Dtype, Seed, Threads
+from .measuring import Seed
 
 app = Typer(help="Measure checkpoints.", no_args_is_help=True)
 app.command()(eval_memory.memory)
@@ -39,15 +39,15 @@ def card(
     data: Annotated[Path | None, Option(help="Training episodes, to be sure that none of their mazes is used.")] = None,
     free_runs: Annotated[int, Option(min=0, help="Mazes from which a long run goes on; 0 for none.")] = 8,
     free_frames: Annotated[int, Option(min=12, help="Frames of a long run.")] = 600,
-    schedule: Annotated[str | None, Option("--schedule", "-s", help="Preset or file; see `arvdm schedule`.")] = None,
-    steps: Annotated[int | None, Option(min=1, help="Denoising steps; what they count, `arvdm schedule` says.")] = None,
-    chunk: Annotated[int | None, Option(min=1, help="Frames that become clean in one AR step.")] = None,
-    context: Annotated[int | None, Option(min=0, help="Clean frames before the window.")] = None,
-    memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
+    schedule: flags.Schedule = None,
+    steps: flags.Steps = None,
+    chunk: flags.Chunk = None,
+    context: flags.Context = None,
+    memory_slots: flags.MemorySlots = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing card.")] = False,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
-    threads: Threads = None,
+    device: flags.Device = "auto",
+    dtype: flags.Dtype = "float32",
+    threads: flags.Threads = None,
 ):
     """Make the figures of a maze checkpoint's card, on mazes that training never saw."""
     if (out / "card.json").exists() and not yes:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from ..errors import DataError, UsageError
+from . import flags
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
-from .measuring import Cells, Device, Dtype, Out, Rows, Seed, Threads, Yes, cell, table, told, writing
+from .measuring import Cells, Out, Rows, Seed, Yes, cell, table, told, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,20 +44,20 @@ def drift(
     ] = None,
     lpips: Annotated[Path | None, Option(help="LPIPS as TorchScript, called with two batches in [-1, 1].")] = None,
     fvd: Annotated[Path | None, Option(help="I3D as TorchScript: i3d_torchscript.pt.")] = None,
-    schedule: Annotated[str | None, Option("--schedule", "-s", help="Preset or file; see `arvdm schedule`.")] = None,
-    steps: Annotated[int | None, Option(min=1, help="Denoising steps; what they count, `arvdm schedule` says.")] = None,
-    chunk: Annotated[int | None, Option(min=1, help="Frames that become clean in one AR step.")] = None,
-    memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
-    eviction: Annotated[str | None, Option(help="stride, oldest or sink: which group leaves a full memory.")] = None,
-    solver: Annotated[str | None, Option(help="euler, ddim, or heun, which calls the network twice a step.")] = None,
-    guidance: Annotated[float | None, Option(help="Above 1, actions are obeyed more.")] = None,
-    history_guidance: Annotated[float | None, Option(help="Above 1, memory counts more.")] = None,
-    views: Annotated[str | None, Option(help="How a long window is shown: whole, partition or lookahead.")] = None,
-    view: Annotated[int | None, Option(min=1, help="Frames of one view.")] = None,
+    schedule: flags.Schedule = None,
+    steps: flags.Steps = None,
+    chunk: flags.Chunk = None,
+    memory_slots: flags.MemorySlots = None,
+    eviction: flags.Eviction = None,
+    solver: flags.Solver = None,
+    guidance: flags.Guidance = None,
+    history_guidance: flags.HistoryGuidance = None,
+    views: flags.Views = None,
+    view: flags.View = None,
     yes: Yes = False,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
-    threads: Threads = None,
+    device: flags.Device = "auto",
+    dtype: flags.Dtype = "float32",
+    threads: flags.Threads = None,
 ):
     """Measure error accumulation: long roll-outs with true actions, each frame against the exact truth.
 

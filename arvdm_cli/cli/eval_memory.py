@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from ..errors import UsageError
+from . import flags
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
-from .measuring import Device, Dtype, Models, Out, Seed, Threads, Yes, begun, table, told, writing
+from .measuring import Models, Out, Seed, Yes, begun, table, told, writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,19 +41,19 @@ def memory(
     frames: Annotated[int, Option(min=1, max=12, help="Frames made and compared after the return.")] = 8,
     seed: Seed = 2_000_000,
     needles: Annotated[Path | None, Option(help="Folder that keeps the tests; OUT/needles if not given.")] = None,
-    schedule: Annotated[str | None, Option("--schedule", "-s", help="Preset or file; see `arvdm schedule`.")] = None,
-    steps: Annotated[int | None, Option(min=1, help="Denoising steps; what they count, `arvdm schedule` says.")] = None,
-    memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
-    eviction: Annotated[str | None, Option(help="stride, oldest or sink: which group leaves a full memory.")] = None,
-    solver: Annotated[str | None, Option(help="euler, ddim, or heun, which calls the network twice a step.")] = None,
-    guidance: Annotated[float | None, Option(help="Above 1, actions are obeyed more.")] = None,
-    history_guidance: Annotated[float | None, Option(help="Above 1, memory counts more.")] = None,
-    views: Annotated[str | None, Option(help="How a long window is shown: whole, partition or lookahead.")] = None,
-    view: Annotated[int | None, Option(min=1, help="Frames of one view.")] = None,
+    schedule: flags.Schedule = None,
+    steps: flags.Steps = None,
+    memory_slots: flags.MemorySlots = None,
+    eviction: flags.Eviction = None,
+    solver: flags.Solver = None,
+    guidance: flags.Guidance = None,
+    history_guidance: flags.HistoryGuidance = None,
+    views: flags.Views = None,
+    view: flags.View = None,
     yes: Yes = False,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
-    threads: Threads = None,
+    device: flags.Device = "auto",
+    dtype: flags.Dtype = "float32",
+    threads: flags.Threads = None,
 ):
     """Take needle tests: a thing is shown, goes out of view, and comes back; is it drawn as it was?
 

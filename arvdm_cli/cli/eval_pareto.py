@@ -6,16 +6,14 @@ from typing import Annotated, Any, Literal
 from typer import Option
 
 from ..schedules import spelled
+from . import flags
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
 from .measuring import (
     Cells,
-    Device,
-    Dtype,
     Models,
     Out,
     Schedules,
-    Threads,
     Yes,
     begun,
     cell,
@@ -58,9 +56,9 @@ def pareto(
     truth: Annotated[Path | None, Option(help="Folder that keeps the true frames; OUT/truth if not given.")] = None,
     needles: Annotated[Path | None, Option(help="Folder that keeps the tests; OUT/needles if not given.")] = None,
     yes: Yes = False,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
-    threads: Threads = None,
+    device: flags.Device = "auto",
+    dtype: flags.Dtype = "float32",
+    threads: flags.Threads = None,
 ):
     """Set what models forget against how far they degrade, over networks, memory budgets and schedules.
 

@@ -7,18 +7,16 @@ from typing import Annotated, Any
 from typer import Option
 
 from ..schedules import spelled
+from . import flags
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
 from .measuring import (
     Cells,
-    Device,
-    Dtype,
     Models,
     Out,
     Rows,
     Schedules,
     Seed,
-    Threads,
     Yes,
     begun,
     cell,
@@ -47,11 +45,11 @@ def predict(
     parts: Annotated[int, Option(min=2, help="Steps between two levels that stand for the solver's exact path.")] = 4,
     seed: Seed = 1_000_000,
     clips: Annotated[Path | None, Option(help="File that keeps the true frames; in OUT/clips if not given.")] = None,
-    memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
+    memory_slots: flags.MemorySlots = None,
     yes: Yes = False,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
-    threads: Threads = None,
+    device: flags.Device = "auto",
+    dtype: flags.Dtype = "float32",
+    threads: flags.Threads = None,
 ):
     """Predict error accumulation: the errors of single AR steps from true frames, summed over a video.
 

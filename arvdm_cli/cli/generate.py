@@ -11,6 +11,7 @@ from rich.text import Text
 from typer import Option
 
 from ..errors import InputError, OutputExistsError, UsageError
+from . import flags
 from .console import confirm_replacing, printable, settings, warn, write_json
 from .console import out as stdout
 from .maker import Clip, Maker, following
@@ -36,22 +37,20 @@ def generate(
         str,
         Option("--actions", "-a", help='.jsonl, .csv, .npz, .npy, .pt, -, a phrase ("forward*20 left*4"), or random.'),
     ] = "random",
-    schedule: Annotated[str | None, Option("--schedule", "-s", help="Preset or file; see `arvdm schedule`.")] = None,
-    steps: Annotated[int | None, Option(min=1, help="Denoising steps; what they count, `arvdm schedule` says.")] = None,
-    chunk: Annotated[int | None, Option(min=1, help="Frames that become clean in one AR step.")] = None,
+    schedule: flags.Schedule = None,
+    steps: flags.Steps = None,
+    chunk: flags.Chunk = None,
     init_steps: Annotated[int | None, Option(min=1, help="Denoising steps of the initialization stage.")] = None,
-    solver: Annotated[str | None, Option(help="euler, ddim, or heun, which calls the network twice a step.")] = None,
+    solver: flags.Solver = None,
     eta: Annotated[float | None, Option(help="Share of the noise that ddim renews at every step, 0 to 1.")] = None,
-    shift: Annotated[float | None, Option(help="Above 1, frames stay noisy for longer.")] = None,
-    guidance: Annotated[float | None, Option(help="Above 1, actions are obeyed more; costs a second clip.")] = None,
-    history_guidance: Annotated[float | None, Option(help="Above 1, memory counts more; costs a second call.")] = None,
-    views: Annotated[
-        str | None, Option(help="Show a long window whole, or by partition or lookahead, as FIFO-Diffusion does.")
-    ] = None,
-    view: Annotated[int | None, Option(min=1, help="Frames of one view.")] = None,
-    context: Annotated[int | None, Option(min=0, help="Clean frames before the window.")] = None,
-    memory_slots: Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")] = None,
-    eviction: Annotated[str | None, Option(help="stride, oldest or sink: which group leaves a full memory.")] = None,
+    shift: flags.Shift = None,
+    guidance: flags.Guidance = None,
+    history_guidance: flags.HistoryGuidance = None,
+    views: flags.Views = None,
+    view: flags.View = None,
+    context: flags.Context = None,
+    memory_slots: flags.MemorySlots = None,
+    eviction: flags.Eviction = None,
     cache: Annotated[
         str | None, Option(help="exact, off or keep: encode the past once per AR step, at every step, or once for all.")
     ] = None,
@@ -71,9 +70,9 @@ def generate(
     extend: Annotated[str | None, Option(help="Go on after the end of this video, by --length frames.")] = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing output.")] = False,
     no_overwrite: Annotated[bool, Option("--no-overwrite", help="Never replace an existing output.")] = False,
-    device: Annotated[str, Option(help="auto, cpu, cuda[:i] or mps.")] = "auto",
-    dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    threads: Annotated[int | None, Option(min=1, help="Threads of the CPU.")] = None,
+    device: flags.Device = "auto",
+    dtype: flags.Dtype = "auto",
+    threads: flags.Threads = None,
     deterministic: Annotated[
         bool,
         Option(

@@ -31,9 +31,6 @@ Schedules = Annotated[
 ]
 Seed = Annotated[int, Option(help="Same seed, same mazes; more of them extend fewer.")]
 Yes = Annotated[bool, Option("--yes", "-y", help="Replace an existing measurement.")]
-Device = Annotated[str, Option(help="auto, cpu, cuda[:i] or mps.")]
-Dtype = Annotated[str, Option(help="auto, float32, bfloat16 or float16.")]
-Threads = Annotated[int | None, Option(min=1, help="Threads of the CPU.")]
 
 
 def begun(file: Path, asked: dict[str, Any], yes: bool, again: bool = False) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typer import Argument, Option
 
 from ..errors import OutputExistsError
 from ..schedules import PRESETS, Schedule, choose, describe, read
+from . import flags
 from .console import out, printable, settings, write_json
 
 app = typer.Typer(invoke_without_command=True)
@@ -48,12 +49,12 @@ def list_():
 @app.command()
 def show(
     name: Annotated[str, Argument(help="A preset, or a schedule file (.json, .toml).")],
-    steps: Annotated[int | None, Option(help="Denoising steps; `list` says which, for each preset.")] = None,
-    chunk: Annotated[int | None, Option(help="Frames that become clean in one AR step.")] = None,
-    blocks: Annotated[int | None, Option(help="Chunks in the window (rolling).")] = None,
-    total: Annotated[int | None, Option(help="Denoising steps of one frame in all (rolling).")] = None,
-    lag: Annotated[int | None, Option(help="Denoising steps between a frame or block and the next.")] = None,
-    shift: Annotated[float | None, Option(help="Time shift: above 1 frames stay noisy for longer.")] = None,
+    steps: flags.Steps = None,
+    chunk: flags.Chunk = None,
+    blocks: flags.Blocks = None,
+    total: flags.Total = None,
+    lag: flags.Lag = None,
+    shift: flags.Shift = None,
 ):
     """Draw the levels of the window's frames during one AR step."""
     schedule = choose(name, steps=steps, chunk=chunk, blocks=blocks, total=total, lag=lag, shift=shift)
@@ -71,9 +72,9 @@ def plot(
     names: Annotated[list[str], Argument(metavar="NAME...", help="Presets, or schedule files (.json, .toml).")],
     output: Annotated[Path, Option("--output", "-o", help="A picture: .png, .svg or .pdf.")],
     ar_steps: Annotated[int, Option(min=1, help="AR steps drawn, one under the other.")] = 4,
-    steps: Annotated[int | None, Option(help="Denoising steps; `list` says which, for each preset.")] = None,
-    chunk: Annotated[int | None, Option(help="Frames that become clean in one AR step.")] = None,
-    shift: Annotated[float | None, Option(help="Time shift: above 1 frames stay noisy for longer.")] = None,
+    steps: flags.Steps = None,
+    chunk: flags.Chunk = None,
+    shift: flags.Shift = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing picture.")] = False,
 ):
     """Draw how schedules denoise a video over some AR steps, side by side, as a picture."""

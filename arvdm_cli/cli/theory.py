@@ -10,6 +10,7 @@ from typer import Option, Typer
 
 from ..errors import OutputError, TheoryError, UsageError
 from ..schedules import PRESETS, choose, preset
+from . import flags
 from .console import out, printable, say, settings, write_json
 from .schedule import confirm_replacing_file
 
@@ -20,12 +21,6 @@ app = Typer(help="Show what is lost in long videos, and why, on processes where 
 
 # What is generated
 ScheduleName = Annotated[str, Option("--schedule", "-s", help="Preset or file; see `arvdm schedule`.")]
-Steps = Annotated[int | None, Option(help="Denoising steps; what they count, `arvdm schedule` says.")]
-Chunk = Annotated[int | None, Option(help="Frames that become clean in one AR step.")]
-Blocks = Annotated[int | None, Option(help="Chunks in the window (rolling).")]
-Total = Annotated[int | None, Option(help="Denoising steps of one frame in all (rolling).")]
-Lag = Annotated[int | None, Option(help="Denoising steps between a frame or block and the next.")]
-Shift = Annotated[float | None, Option(help="Time shift: above 1 frames stay noisy for longer.")]
 Order = Annotated[int, Option(min=1, help="A true frame hangs on so many before it.")]
 Dim = Annotated[int, Option(min=1, help="Numbers in a frame.")]
 Echo = Annotated[float, Option(help="Share of a frame that comes from `order` frames before, not from the last one.")]
@@ -60,12 +55,12 @@ def theory():
 @app.command()
 def bound(
     schedule: ScheduleName = "rolling",
-    steps: Steps = None,
-    chunk: Chunk = None,
-    blocks: Blocks = None,
-    total: Total = None,
-    lag: Lag = None,
-    shift: Shift = None,
+    steps: flags.Steps = None,
+    chunk: flags.Chunk = None,
+    blocks: flags.Blocks = None,
+    total: flags.Total = None,
+    lag: flags.Lag = None,
+    shift: flags.Shift = None,
     order: Order = 4,
     dim: Dim = 3,
     echo: Echo = 0.4,
@@ -126,12 +121,12 @@ def bound(
 @app.command("memory")
 def memory_(
     schedule: ScheduleName = "fifo",
-    steps: Steps = None,
-    chunk: Chunk = None,
-    blocks: Blocks = None,
-    total: Total = None,
-    lag: Lag = None,
-    shift: Shift = None,
+    steps: flags.Steps = None,
+    chunk: flags.Chunk = None,
+    blocks: flags.Blocks = None,
+    total: flags.Total = None,
+    lag: flags.Lag = None,
+    shift: flags.Shift = None,
     order: Order = 8,
     dim: Dim = 3,
     echo: Echo = 0.4,
@@ -199,12 +194,12 @@ def memory_(
 @app.command()
 def drift(
     schedule: ScheduleName = "outpainting",
-    steps: Steps = None,
-    chunk: Chunk = None,
-    blocks: Blocks = None,
-    total: Total = None,
-    lag: Lag = None,
-    shift: Shift = None,
+    steps: flags.Steps = None,
+    chunk: flags.Chunk = None,
+    blocks: flags.Blocks = None,
+    total: flags.Total = None,
+    lag: flags.Lag = None,
+    shift: flags.Shift = None,
     order: Order = 4,
     dim: Dim = 3,
     echo: Echo = 0.4,
