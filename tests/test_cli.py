@@ -88,7 +88,7 @@ def test_light_commands_never_import_heavy_packages(words):
         (["schedule", "show", "trapezoid"], "breaks monotonicity"),
         (["schedule", "show", "fif"], "No schedule is called 'fif'"),
         (["schedule", "show", "fifo", "--lag", "2"], "fifo has no option 'lag'"),
-        (["schedule", "show", "fifo", "--steps", "0"], "`steps` must be"),
+        (["schedule", "show", "fifo", "--steps", "0"], "Invalid value for '--steps'"),
         (["schedule", "show", "fifo", "--shift", "-1"], "The shift must be"),
     ],
 )
