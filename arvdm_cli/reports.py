@@ -292,20 +292,32 @@ def plot_points(path: Path, rows: Sequence[dict[str, Any]], panels: Sequence[Pan
             own = [row for row in shown if row["model"] == model]
             xs, ys = ([row[key] for row in own] for key in (panel.x, panel.y))
             ax.scatter(xs, ys, marker=MARKERS[number % len(MARKERS)], color=f"C{number}", label=model, alpha=0.8)
-            for row in own:
-                ax.annotate(
-                    row[name], (row[panel.x], row[panel.y]), (4, 4), textcoords="offset points", fontsize="x-small"
-                )
         if panel.best:
             best = sorted((row[panel.x], row[panel.y]) for row in shown if row[panel.best])
             ax.plot(*zip(*best, strict=True), color="black", linewidth=1, linestyle="--", label="frontier")
             ax.scatter(*zip(*best, strict=True), s=140, facecolors="none", edgecolors="black")
         ax.margins(0.2, 0.12)
+        write_names(ax, [(row[name], row[panel.x], row[panel.y], f"C{models.index(row['model'])}") for row in shown])
         ax.set_title(panel.title, fontsize="medium")
         ax.set_xlabel(panel.x_label)
         ax.set_ylabel(panel.y_label)
         ax.legend(fontsize="small")
     drawn.savefig(path, dpi=110)
+
+
+def write_names(ax: Any, points: Sequence[tuple[str, float, float, str]]) -> None:
+    """Write names beside points (name, x, y, colour), pushed up as far as it takes to stand clear of each other."""
+    height, letter, pixels = 8.0, 4.5, ax.figure.dpi / 72  # in points, and pixels in one
+    taken: list[tuple[float, float, float]] = []  # left, right, low
+    for name, x, y, colour in sorted(points, key=lambda point: point[2]):
+        left, point = ax.transData.transform((x, y)) / pixels
+        right, low = left + letter * len(name), point
+        for began, ended, other in sorted(taken, key=lambda each: each[2]):
+            if began < right and left < ended and abs(other - low) < height:
+                low = other + height
+        taken.append((left, right, low))
+        offset = (5, low - point + 3)
+        ax.annotate(name, (x, y), offset, textcoords="offset points", fontsize="x-small", color=colour)
 
 
 SERIES = {"": "-", "_repeat_last": ":", "_mean_context": "--", "_truth": ":"}  # a column's suffix -> its line
