@@ -12,7 +12,7 @@ Source: Meta-ARVDM, arXiv 2503.10704v2, the sum of noise initialization, score e
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import count, pairwise
@@ -43,10 +43,12 @@ TERMS = {  # that every AR step adds
 START = "what the initialization stage adds once"
 ORDERS = {  # figures that may tell how schedules rank
     "predicted": "all terms, summed over AR steps",
+    "stepped": "what one AR step from a true state really ends with, summed over AR steps",
     "last": "error of the clean estimate in the step that makes a frame clean, which wipes out what earlier ones left",
     "whole": "what one AR step from a true state really ends with",
     "raw": "raw denoising loss, on new ground",
 }
+SUMS: dict[str, Collection[str]] = {"predicted": TERMS, "stepped": ("whole",)}  # what they sum over AR steps
 
 MEASURED = {"psnr_end": -1, "psnr_lost": 1, "looks": 1}  # figures of drift.degradation; -1 where less is worse
 
@@ -271,7 +273,7 @@ def predict(
     if made:
         start = start_error(model.diffusion, schedule, flat, average([part[0][1] for part in returns], shown[:, :made]))
     told |= {"start": start, "ar_steps": -(-length // schedule.chunk)}
-    told["predicted"] = accumulate(told)
+    told |= {order: accumulate(told, terms) for order, terms in SUMS.items()}
     told["raw"] = float(torch.cat([part[2] for part in parts_done]).mean())
     facts = {
         "sha256": model.sha256,
@@ -287,9 +289,9 @@ def predict(
     return facts | {name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in told.items()}
 
 
-def accumulate(told: Row) -> float:
+def accumulate(told: Row, terms: Collection[str] = TERMS) -> float:
     """The error of a video: what its start adds once, and what every AR step adds."""
-    return float(told["start"] + told["ar_steps"] * sum(told[term] for term in TERMS))
+    return float(told["start"] + told["ar_steps"] * sum(told[term] for term in terms))
 
 
 @torch.no_grad()

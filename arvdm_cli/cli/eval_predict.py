@@ -115,6 +115,7 @@ FIGURES = (  # of a model's table: title, figure, digits
     ("predicted", "predicted", 2),
     ("last step", "last", 4),
     ("whole AR step", "whole", 4),
+    ("... stepped", "stepped", 2),
     ("raw loss", "raw", 3),
     ("PSNR at the end", "psnr_end", 2),
     ("dB lost", "psnr_lost", 2),
