@@ -235,7 +235,7 @@ class VideoDiT(nn.Module):
             keys: Keys = []
             for i, block in enumerate(self.blocks):
                 before = past.context[i] if past.context else None
-                tokens, own = block(tokens, condition, angles, before, mask)
+                tokens, own = block(tokens, condition, angles, before, mask, last=i + 1 == len(self.blocks))
                 keys.append(join(before, own))
             past = Past([], context[:, -1:], places[:, -1], past.frames + f, keys)
         memory = self.fusion.keys(remembered)

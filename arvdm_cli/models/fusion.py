@@ -91,8 +91,8 @@ class Prepend(Fusion):
         positions = self.config.memory_positions(memory, levels.new_zeros(b, s))
         angles = rotary_angles(positions.reshape(b * s, k, -1))
         x, keys = tokens.to(condition), []
-        for block in network.blocks:
-            x, own = block(x, condition, angles)
+        for i, block in enumerate(network.blocks):
+            x, own = block(x, condition, angles, last=i + 1 == len(network.blocks))
             keys.append(tuple(t.unflatten(0, (b, s)).transpose(1, 2) for t in own))
         return keys
 

@@ -105,14 +105,18 @@ class Block(nn.Module):
         angles: tuple[Tensor, Tensor],
         past: tuple[Tensor, Tensor] | None = None,
         mask: Tensor | None = None,
+        last: bool = False,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Advance tokens (b, f, n, d), driven by (b, f, condition); `past` holds keys and values they may look at.
 
+        last: whether nothing looks at the tokens again, so that only their keys and values are made
         Returns the tokens and their own keys and values (b, heads, f * n, HEAD).
         """
         f, n = x.shape[1:3]
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.drive(condition).chunk(6, -1)  # (b, f, d)
         q, k, v = self.attention.project(modulate(self.norm(x), shift, scale).flatten(1, 2), angles)
+        if last:
+            return x, (k, v)
         seen = (k, v) if past is None else (torch.cat((past[0], k), 2), torch.cat((past[1], v), 2))
         update = self.attention.join(attend(q, *seen, mask)).unflatten(1, (f, n))
         x = torch.addcmul(x, update, 1 + gate.unsqueeze(2))
