@@ -1,25 +1,40 @@
-"""How fast a model samples on this machine, against what it has to multiply and what the machine can."""
+"""How fast a model makes video on this machine, stage by stage, against what it must multiply and what the machine can.
+
+The pipeline is that of `arvdm generate`; its parts are watched from outside, so that sampling itself times nothing.
+"""
 
 from __future__ import annotations
 
 import re
 import resource
 import statistics
+import subprocess
 import sys
 import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_count
 
-from . import checkpoint
+from . import checkpoint, video
 from .errors import MemoryLimitError
 from .generation import choose, given
 from .sampler import Noise, start, stream
+
+SAMPLING = {"context": "look_back", "denoise": "__call__", "remember": "remember", "compress": "compress"}
+STAGES = (*SAMPLING, "decode", "convert", "write")  # of an AR step; those above are methods of the network
+COLD = ("schedule", "steps", "context", "cache", "device", "dtype", "threads")  # settings of a cold start
+SHAPES = 400  # products of one network call that are taken again alone, at the most
 
 
 def attention_flop(query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any) -> int:
@@ -28,6 +43,80 @@ def attention_flop(query: torch.Size, key: torch.Size, value: torch.Size, *_: An
 
 
 ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flop}
+
+
+class Clock:
+    """Seconds and operations of each stage; operations only while they are counted, as counting takes time."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.operations: defaultdict[str, float] = defaultdict(float)
+        self.counter: FlopCounterMode | None = None
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        counted = self.counter.get_total_flops() if self.counter else 0
+        began = time.perf_counter()
+        yield
+        wait(self.device)
+        self.seconds[name] += time.perf_counter() - began
+        if self.counter:
+            self.operations[name] += self.counter.get_total_flops() - counted
+
+    def watch(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, timed as a stage."""
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.stage(name):
+                return call(*args, **kwargs)
+
+        return timed
+
+    def lap(self) -> dict[str, float]:
+        """Seconds of each stage since the last lap."""
+        told = dict(self.seconds)
+        self.seconds.clear()
+        return told
+
+
+class Watched:
+    """A network as the sampler sees it, timed."""
+
+    def __init__(self, network: Any, clock: Clock):
+        self.network = network
+        self.timed = {method: clock.watch(name, getattr(network, method)) for name, method in SAMPLING.items()}
+
+    def __getattr__(self, name: str) -> Any:
+        return self.timed.get(name) or getattr(self.network, name)
+
+    def __call__(self, *args: Any) -> Any:
+        return self.timed["__call__"](*args)
+
+
+class Products(TorchDispatchMode):
+    """Remember the matrix products of what runs, so that they can run again alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if len(self.seen) < SHAPES and func.overloadpacket in {**flop_registry, **ATTENTION}:
+            alike = [torch.randn_like(arg) if isinstance(arg, torch.Tensor) else arg for arg in args]
+            self.seen.append((func, tuple(alike), kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def again(self, device: torch.device) -> float:
+        """Seconds that they take, one after the other, with nothing between them."""
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            for func, args, kwargs in self.seen:
+                func(*args, **kwargs)
+            wait(device)
+            times.append(time.perf_counter() - began)
+        return statistics.median(times)
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
@@ -62,64 +151,124 @@ def peak_memory(device: torch.device) -> int:
 def measure(
     folder: str, machine: tuple[str, str, int | None], chosen: dict[str, Any], frames: int, seed: int = 0
 ) -> dict[str, Any]:
-    """Make frames on a full context and a full memory; times, operations and memory as plain values.
+    """Make frames on a full context and a full memory, to an mp4; times, operations and memory as plain values.
 
     machine: device, dtype, threads, as flags say them
     chosen: what is set above the checkpoint's own, as in `generation.choose`
-    frames: how many are timed at the least, after one AR step that is counted and not timed
+    frames: how many are timed at the least, after one AR step that is not
     """
     device, dtype = checkpoint.choose_machine(*machine)
     begun = time.perf_counter()
     model = checkpoint.load(Path(folder), device, dtype)
     loaded = time.perf_counter() - begun
     schedule, sampling = choose(model.sampling, **chosen)
-    config = model.network.config
+    config, size = model.network.config, model.codec.config
     shape = (config.channels, config.height, config.width)
     generator = torch.Generator().manual_seed(seed)
     seen = torch.randn(1, sampling.context + sampling.slots * sampling.group, *shape, generator=generator).to(device)
     driven = torch.zeros(1, seen.shape[1], config.actions, device=device)
-    state = start(model.network, sampling, seen, driven, model.network.forget(1, device))
-    chunks = stream(
-        model.network, model.diffusion, schedule, sampling, state, Noise(seed, 1, shape, device), given(driven)
-    )
-    sampled: list[float] = []
-    decoded: list[float] = []
-    for _ in range(1 + -(-frames // schedule.chunk)):
-        begun = time.perf_counter()
-        latents = next(chunks)
-        wait(device)
-        sampled.append(time.perf_counter() - begun)
-        begun = time.perf_counter()
-        model.codec.decode(latents)
-        wait(device)
-        decoded.append(time.perf_counter() - begun)
-    counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
-    with counter:
-        next(chunks)
-    operations = counter.get_total_flops() / schedule.chunk
-    rate = matrix_rate(device, dtype)
+
+    clock = Clock(device)
+    network, decode = Watched(model.network, clock), clock.watch("decode", model.codec.decode)
+    convert = clock.watch("convert", video.to_bytes)
+    prompt = torch.rand(1, 2, 3, size.height, size.width, generator=generator).to(device)
+    model.codec.encode(prompt)
+    with clock.stage("encode"):
+        model.codec.encode(prompt)
+    encoded = clock.lap()["encode"] / prompt.shape[1]
+
+    state = start(network, sampling, seen, driven, model.network.forget(1, device))  # type: ignore[arg-type]
+    noise = Noise(seed, 1, shape, device)
+    chunks = stream(network, model.diffusion, schedule, sampling, state, noise, given(driven))  # type: ignore[arg-type]
+    laps: list[dict[str, float]] = []
+    with TemporaryDirectory(prefix="arvdm-bench-") as scratch:
+        writer = video.Writer(Path(scratch, "out.mp4"), size.height, size.width, model.fps)
+        write = clock.watch("write", writer.write)
+        with writer:
+            clock.lap()
+            for _ in range(1 + -(-frames // schedule.chunk)):
+                began = time.perf_counter()
+                write(convert(decode(next(chunks))[0]))
+                laps.append(clock.lap() | {"total": time.perf_counter() - began})
     # the first AR step also makes the first window and encodes what later ones keep
-    sample, decode = (statistics.median(times[1:]) / schedule.chunk for times in (sampled, decoded))
+    first, *timed = laps
+
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as clock.counter:
+        decode(next(chunks))
+    clock.counter = None
+    with Products() as products:
+        next(chunks)
+    alone = products.again(device)
+    rate = matrix_rate(device, dtype)
+
+    total = median(timed, "total")
+    stages = {}
+    for name in STAGES:
+        seconds = median(timed, name) / schedule.chunk
+        operations = clock.operations[name] / schedule.chunk
+        stages[name] = {
+            "seconds_per_frame": seconds,
+            "tflop_per_frame": operations / 1e12,
+            "share_of_machine": operations / seconds / rate if seconds else 0.0,
+        }
+    other = total / schedule.chunk - sum(stage["seconds_per_frame"] for stage in stages.values())
+    sampled = sum(stages[name]["seconds_per_frame"] for name in SAMPLING)
+    operations = sum(clock.operations[name] for name in SAMPLING) / schedule.chunk
     return {
         "cache": sampling.cache,
         "schedule": schedule.name,
         "steps": schedule.steps,
+        "chunk": schedule.chunk,
         "context": sampling.context,
+        "slots": sampling.slots,
         "device": str(device),
         "dtype": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
-        "frames": (len(sampled) - 1) * schedule.chunk,
+        "frames": len(timed) * schedule.chunk,
         "load_seconds": loaded,
-        "first_frame_seconds": sampled[0] + decoded[0],
-        "sample_seconds_per_frame": sample,
-        "decode_seconds_per_frame": decode,
-        "frames_per_second": 1 / (sample + decode),
+        "encode_seconds_per_prompt_frame": encoded,
+        "first_frame_seconds": first["total"],
+        "stages": stages,
+        "other_seconds_per_frame": other,
+        "seconds_per_frame": total / schedule.chunk,
+        "frames_per_second": schedule.chunk / total,
+        "frames_per_second_by_tenth": tenths([lap["total"] for lap in timed], schedule.chunk),
+        "wall_over_network": total / schedule.chunk / (sampled + stages["decode"]["seconds_per_frame"]),
         "tflop_per_frame": operations / 1e12,
-        "tflop_per_second": operations / sample / 1e12,
         "machine_tflop_per_second": rate / 1e12,
-        "share_of_machine": operations / sample / rate,
+        "share_of_machine": operations / sampled / rate,
+        "products_alone_over_sampling": alone / schedule.chunk / sampled,
         "peak_memory_mb": round(peak_memory(device) / 2**20),
     }
+
+
+def median(laps: list[dict[str, float]], name: str) -> float:
+    """Seconds of a stage in an AR step."""
+    return statistics.median(lap.get(name, 0.0) for lap in laps)
+
+
+def tenths(seconds: list[float], chunk: int) -> list[float]:
+    """Frames a second in each tenth of a run, or in each AR step of one that has fewer."""
+    parts = min(10, len(seconds))
+    edges = [round(i * len(seconds) / parts) for i in range(parts + 1)]
+    return [chunk * (b - a) / sum(seconds[a:b]) for a, b in pairwise(edges)]
+
+
+def cold_start(folder: str, row: dict[str, Any]) -> float:
+    """Seconds from the start of `arvdm generate` to its first frame on stdout, from nothing, as `measure` was set."""
+    words = ["generate", "-m", folder, "-n", "1", "--seed", "0", "-o", "-", "--progress", "none"]
+    flags = {"slots": "--memory-slots"} | {name: f"--{name}" for name in COLD}
+    words += [word for name, flag in flags.items() for word in (flag, str(row[name]))]
+    began = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-m", "arvdm_cli", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as running:
+        assert running.stdout
+        running.stdout.readline()  # the header of the stream, and then that of its first frame
+        running.stdout.readline()
+        took = time.perf_counter() - began
+        running.stdout.read()
+    return took
 
 
 def apart(*arguments: Any) -> dict[str, Any]:

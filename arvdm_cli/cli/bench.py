@@ -1,17 +1,20 @@
-"""`arvdm bench`: how fast a model samples on this machine."""
+"""`arvdm bench`: how fast a model makes video on this machine, and where the time goes."""
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-from rich.table import Table
 from typer import Argument, Option
 
 from . import flags
 from .console import out as stdout
 from .console import progress, settings, write_json
+from .measuring import Cells, table
+
+VARIED = ("schedule", "steps", "context", "slots", "cache", "dtype", "threads", "compile")  # by which rows are told
 
 
 def bench(
@@ -19,59 +22,76 @@ def bench(
     random_weights: Annotated[
         bool, Option("--random-weights", help="Draw the weights, in --dtype; the model need not be on this machine.")
     ] = False,
-    cache: Annotated[list[str] | None, Option(help="exact, keep or off; repeat to compare.")] = None,
-    schedule: flags.Schedule = None,
-    steps: flags.Steps = None,
+    schedule: Annotated[list[str] | None, Option("--schedule", "-s", help="Preset or file; repeat to compare.")] = None,
+    steps: Annotated[list[int] | None, Option(min=1, help="Denoising steps; repeat to compare.")] = None,
     context: flags.Context = None,
-    frames: Annotated[int, Option(min=1, help="Frames to time, after an AR step that is not timed.")] = 8,
+    memory_slots: Annotated[
+        list[int] | None, Option(min=0, help="Groups of past frames in memory; repeat to compare.")
+    ] = None,
+    cache: Annotated[list[str] | None, Option(help="exact, keep or off; repeat to compare.")] = None,
+    dtype: Annotated[
+        list[str] | None, Option(help="auto, float32, bfloat16 or float16; repeat to compare. [default: auto]")
+    ] = None,
+    threads: Annotated[list[int] | None, Option(min=1, help="Threads of the CPU; repeat to compare.")] = None,
+    frames: Annotated[int, Option(min=1, help="Frames to time, after an AR step that is not timed.")] = 24,
     device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
-    threads: flags.Threads = None,
 ):
-    """Time a model's AR steps on a full context and memory, against what this machine can multiply.
+    """Time every stage from latents to mp4 on a full context and memory, against what this machine can multiply.
 
-    Each cache runs in a process of its own, so that its peak memory is its own too.
+    Each setting runs in a process of its own, so that its peak memory is its own too, and once more from a cold start
+    to the first frame. Without --json, times are in ms a frame.
     """
     from .. import benchmark, checkpoint, registry
 
-    chosen = {"schedule": schedule, "steps": steps, "context": context}
-    machine = (device, dtype, threads)
+    lists = (schedule, steps, memory_slots, cache, dtype, threads)
+    chosen = list(product(*(given or [None] for given in lists)))
     rows: list[dict[str, Any]] = []
-    with TemporaryDirectory(prefix="arvdm-bench-") as folder, progress("setting", len(cache or [""])) as report:
+    with TemporaryDirectory(prefix="arvdm-bench-") as folder, progress("setting", len(chosen)) as report:
         if random_weights:
-            checkpoint.invent(registry.describe(model), Path(folder), checkpoint.choose_machine(*machine)[1])
+            drawn = checkpoint.choose_machine(device, dtype[0] if dtype else "auto", None)[1]
+            checkpoint.invent(registry.describe(model), Path(folder), drawn)
         else:
             folder = str(registry.resolve(model))
-        for i, kind in enumerate(cache or [None]):
-            rows.append(benchmark.apart(folder, machine, chosen | {"cache": kind}, frames))
+        for i, (plan, count, slots, kept, numbers, cores) in enumerate(chosen):
+            own = {"schedule": plan, "steps": count, "context": context, "slots": slots, "cache": kept}
+            row = benchmark.apart(folder, (device, numbers or "auto", cores), own, frames)
+            rows.append(row | {"cold_start_seconds": benchmark.cold_start(folder, row)})
             report(i)
     if settings.json:
         return write_json({"model": model, "random_weights": random_weights, "settings": rows})
-    stdout.print(table(rows))
-
-
-def table(rows: list[dict[str, Any]]) -> Table:
-    """One row per setting."""
-    columns = {
-        "cache": "{cache}",
-        "frames/s": "{frames_per_second:.3g}",
-        "s to sample": "{sample_seconds_per_frame:.3g}",
-        "to decode": "{decode_seconds_per_frame:.3g}",
-        "first frame": "{first_frame_seconds:.3g}",
-        "TFLOP per frame": "{tflop_per_frame:.3g}",
-        "TFLOP/s": "{tflop_per_second:.3g}",
-        "of the machine's": "{share_of_machine:.0%}",
-        "peak MB": "{peak_memory_mb}",
-    }
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in columns:
-        shown.add_column(title, justify="left" if title == "cache" else "right")
-    for row in rows:
-        shown.add_row(*(text.format(**row) for text in columns.values()))
+    shown = table(cells(rows))
     first = rows[0]
-    shown.caption = (
-        f"{first['schedule']}, {first['steps']} steps, context {first['context']}, {first['dtype']} on "
-        f"{first['device']}, {first['threads']} threads, {first['machine_tflop_per_second']:.3g} TFLOP/s at the most"
-    )
+    same = ", ".join(f"{name} {first[name]}" for name in VARIED if name not in varied(rows) and name in first)
+    shown.caption = f"{same}; {first['device']}, {first['machine_tflop_per_second']:.3g} TFLOP/s at the most"
     shown.caption_justify = "left"
-    return shown
+    stdout.print(shown)
+
+
+def varied(rows: list[dict[str, Any]]) -> list[str]:
+    """What settings differ in."""
+    return [name for name in VARIED if len({row.get(name) for row in rows}) > 1]
+
+
+def cells(rows: list[dict[str, Any]]) -> Cells:
+    """A column for each setting; the first row is a header."""
+    names = varied(rows) or ["cache"]
+    lines = {
+        "frames/s": [f"{row['frames_per_second']:.3g}" for row in rows],
+        **{stage: [ms(row["stages"][stage]["seconds_per_frame"]) for row in rows] for stage in rows[0]["stages"]},
+        "other": [ms(row["other_seconds_per_frame"]) for row in rows],
+        "in all": [ms(row["seconds_per_frame"]) for row in rows],
+        "... over networks": [f"{row['wall_over_network']:.3f}" for row in rows],
+        "prompt, a frame": [ms(row["encode_seconds_per_prompt_frame"]) for row in rows],
+        "cold start, s": [f"{row['cold_start_seconds']:.3g}" for row in rows],
+        "GFLOP a frame": [f"{1000 * row['tflop_per_frame']:.3g}" for row in rows],
+        "of the machine": [f"{row['share_of_machine']:.0%}" for row in rows],
+        "products alone": [f"{row['products_alone_over_sampling']:.0%}" for row in rows],
+        "peak MB": [str(row["peak_memory_mb"]) for row in rows],
+    }
+    header = ["", *(" ".join(str(row[name]) for name in names) for row in rows)]
+    return [header, *([title, *values] for title, values in lines.items())]
+
+
+def ms(seconds: float) -> str:
+    """Milliseconds, to three digits."""
+    return f"{1000 * seconds:.3g}"
