@@ -54,6 +54,7 @@ def card(
         raise OutputExistsError(f"{out} holds a card.", hint="-y replaces it; -o chooses another folder.")
 
     from .. import checkpoint, evaluation, generation, registry, worlds
+    from ..card import measure_card, plan_card, sheets
     from ..video import contact_sheet
 
     loaded = checkpoint.load(registry.resolve(model), *checkpoint.choose_machine(device, dtype, threads))
@@ -65,12 +66,12 @@ def card(
     with progress("maze", mazes) as report:
         world = evaluation.world_of(loaded)
         truth = evaluation.take_clips(clips or out / "clips.npz", world, mazes, seed, lambda done, _: report(done - 1))
-    tasks = evaluation.plan_card(loaded, truth, plan, sampling, free_runs, free_frames)
+    tasks = plan_card(loaded, truth, plan, sampling, free_runs, free_frames)
     with progress("frame", sum(task.frames for task in tasks.values()), "fps") as report:
-        measured = evaluation.measure_card(loaded, truth, tasks, lambda done, _: report(done - 1))
+        measured = measure_card(loaded, truth, tasks, lambda done, _: report(done - 1))
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name, frames, columns in evaluation.sheets(measured, truth):
+        for name, frames, columns in sheets(measured, truth):
             contact_sheet(frames, columns, out / f"{name}.png")
         (out / "card.md").write_text(markdown(measured.card))
         (out / "card.json").write_text(json.dumps(measured.card, indent=1) + "\n")  # last: a card is whole or absent
@@ -87,7 +88,7 @@ Rows = list[tuple[str, ...]]
 
 def tables(card: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
     """Yield the tables of a card, each with a title; the first row is its header."""
-    from ..evaluation import RANGES
+    from ..card import RANGES
 
     yield verdict(card)
     titles = {"new": "New ground", "back": "Returns: way back", "spin": "Returns: spin", "returns": "Returns: both"}
