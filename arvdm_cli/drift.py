@@ -12,14 +12,12 @@ import math
 import random
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from . import evaluation, metrics
 from .checkpoint import Model
@@ -277,12 +275,8 @@ def score(
         progress(next(done) + 1, len(clips))
         return figures
 
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            told = list(pool.map(run, clips))
-    finally:
-        torch.set_num_threads(threads)
+    with evaluation.cores() as pool:
+        told = list(pool.map(run, clips))
     return {name: np.stack([figures[name] for figures in told]) for name in told[0]}
 
 

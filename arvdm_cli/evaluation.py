@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -205,21 +206,32 @@ def prompt(frames: np.ndarray) -> Tensor:
     return to_tensor(frames.reshape(-1, *frames.shape[2:])).unflatten(0, frames.shape[:2])
 
 
+@contextmanager
+def cores(model: Model | None = None) -> Iterator[ThreadPoolExecutor]:
+    """Threads that have a core each: where pictures are small, that is faster than all cores for one after the other.
+
+    model: what the threads will run; one that is not on the CPU has a single thread
+    """
+    threads = torch.get_num_threads()
+    on_cpu = model is None or next(model.network.parameters()).device.type == "cpu"
+    try:
+        with ThreadPoolExecutor(threads if on_cpu else 1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
+
+
 def encode_all(model: Model, frames: np.ndarray, progress: Progress = unheard) -> Tensor:
     """Latents (n, f, c, h, w) of clips, bytes (n, f, h, w, 3), a core for each."""
-    threads, done = torch.get_num_threads(), count()
-    workers = threads if next(model.network.parameters()).device.type == "cpu" else 1
+    done = count()
 
     def run(clip: np.ndarray) -> Tensor:
         latents = encode(model, prompt(clip[None]))[0]
         progress(next(done) + 1, len(frames))
         return latents
 
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return torch.stack(list(pool.map(run, frames)))
-    finally:
-        torch.set_num_threads(threads)
+    with cores(model) as pool:
+        return torch.stack(list(pool.map(run, frames)))
 
 
 def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = unheard) -> dict[str, np.ndarray]:
@@ -253,17 +265,13 @@ def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = u
 
     parts = [(name, first) for name, task in tasks.items() for first in range(0, len(task.history), BATCH)]
     parts.sort(key=lambda part: -tasks[part[0]].length)  # the longest first, so that no core waits at the end
-    # pictures are small: a core each for two batches is faster than two cores for each batch
-    threads = torch.get_num_threads()
-    workers = threads if next(model.network.parameters()).device.type == "cpu" else 1
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        for future in wait([pool.submit(run, *part) for part in parts], return_when=FIRST_EXCEPTION).done:
-            future.result()
-    finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
+    with cores(model) as pool:
+        try:
+            for future in wait([pool.submit(run, *part) for part in parts], return_when=FIRST_EXCEPTION).done:
+                future.result()
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
     return made
 
 
