@@ -12,28 +12,26 @@ import math
 import random
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from . import evaluation, metrics
 from .checkpoint import Model
-from .evaluation import HISTORY, TRACKS, TURNS, Progress, Task, maze_seed, psnr, ssim, unheard, unit
+from .evaluation import HISTORY, TRACKS, Progress, Task, maze_seed, unheard
 from .mazes import LEFT, RIGHT, STAY, Maze, World
-from .metrics import STRETCH, Compare, Features
+from .metrics import STRETCH, TURNS, Compare, Features, unit
 from .paths import explore
 from .sampler import Sampling
 from .schedules import Schedule
 
 PATHS = ("explore", "spin")
 GROUNDS = ("returns", "new")
-COMPARED: dict[str, Compare] = {"psnr": psnr, "ssim": ssim, "colour_error": evaluation.colour_error}
-LOOKS = {"contrast": evaluation.contrast, "sharpness": evaluation.gradient, "colour_spread": evaluation.colour_spread}
+COMPARED: dict[str, Compare] = {"psnr": metrics.psnr, "ssim": metrics.ssim, "colour_error": metrics.colour_error}
+LOOKS = {"contrast": metrics.contrast, "sharpness": metrics.gradient, "colour_spread": metrics.colour_spread}
 FORMAT = 1  # of the file of true frames
 
 Figures = dict[str, np.ndarray]  # (f,) of one clip, or (m, f) of many
@@ -155,7 +153,7 @@ def motion_of(made: np.ndarray, truth: np.ndarray, last: np.ndarray, actions: np
     turned = np.concatenate(([0], TURNS[actions]))
     figures = {}
     for name, frames in (("motion", made), ("motion_truth", truth)):
-        good = evaluation.right_way(np.concatenate((last[None], frames))[None], turned[None])[0]
+        good = metrics.right_way(np.concatenate((last[None], frames))[None], turned[None])[0]
         figures[name] = np.where(turned, good, np.nan)[1:]
     return figures
 
@@ -277,12 +275,8 @@ def score(
         progress(next(done) + 1, len(clips))
         return figures
 
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            told = list(pool.map(run, clips))
-    finally:
-        torch.set_num_threads(threads)
+    with evaluation.cores() as pool:
+        told = list(pool.map(run, clips))
     return {name: np.stack([figures[name] for figures in told]) for name in told[0]}
 
 

@@ -1,4 +1,4 @@
-"""Figures that need a network or a package of their own: MS-SSIM, LPIPS, and Frechet distances over stretches."""
+"""Figures of frames: beside their truth, alone, of the way they turn; and of stretches of them, as sets."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from . import evaluation
 from .checkpoint import Model
 from .errors import CheckpointError, UsageError
+from .evaluation import encode_all
 from .video import Clip, fit
+from .wad import SKY
 
+TURNS = np.array([0, 0, 0, 1, -1])  # of mazes.ACTIONS: 1 to the left, -1 to the right
 STRETCH = 16  # frames of one sample of a Frechet distance
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM's scales, the finest first
 PART = 16  # frames scored together: more are slower, as they leave the cache of a core
@@ -33,6 +35,107 @@ FVD = (
 
 Compare = Callable[[Tensor, Tensor], np.ndarray]  # of frames (m, f, 3, h, w) in [0, 1], a figure (m, f)
 Features = Callable[[np.ndarray], np.ndarray]  # of stretches uint8 (n, STRETCH, h, w, 3), vectors (n, d)
+
+
+# Figures, one for every clip and frame (m, f)
+
+
+def unit(frames: np.ndarray) -> Tensor:
+    """Bytes (..., h, w, 3) as floats (..., 3, h, w) in [0, 1]."""
+    return torch.from_numpy(frames).movedim(-1, -3).float() / 255
+
+
+def psnr(made: Tensor, truth: Tensor) -> np.ndarray:
+    """Decibels (m, f) of frames (m, f, 3, h, w) in [0, 1]; at most 100."""
+    return (-10 * (made - truth).square().mean((2, 3, 4)).clamp_min(1e-10).log10()).numpy()
+
+
+def ssim(made: Tensor, truth: Tensor) -> np.ndarray:
+    """Structural similarity (m, f) of frames (m, f, 3, h, w) in [0, 1], where the window lies inside the picture.
+
+    Source: Wang et al., Image quality assessment: from error visibility to structural similarity, 2004.
+    """
+    line = torch.exp(-((torch.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
+    line = line / line.sum()
+    down, across = (
+        torch.stack([functional.pad(line, (at, size - 11 - at)) for at in range(size - 10)]) for size in made.shape[3:]
+    )  # (h - 10, h), (w - 10, w): each row a place of the window
+
+    def blur(pictures: Tensor) -> Tensor:
+        return down @ pictures @ across.T
+
+    scores = []
+    for a, b in zip(made, truth, strict=True):
+        mean_a, mean_b, aa, bb, ab = blur(torch.cat((a, b, a * a, b * b, a * b))).chunk(5)
+        both = (2 * mean_a * mean_b + 0.01**2) * (2 * (ab - mean_a * mean_b) + 0.03**2)
+        each = (mean_a**2 + mean_b**2 + 0.01**2) * (aa - mean_a**2 + bb - mean_b**2 + 0.03**2)
+        scores.append((both / each).mean((1, 2, 3)))  # (f,)
+    return torch.stack(scores).numpy()
+
+
+def gradient(frames: Tensor) -> np.ndarray:
+    """Mean absolute difference (m, f) of neighbouring pixels: how sharp a frame is."""
+    return ((frames.diff(dim=-1).abs().mean((2, 3, 4)) + frames.diff(dim=-2).abs().mean((2, 3, 4))) / 2).numpy()
+
+
+def colour_error(made: Tensor, truth: Tensor) -> np.ndarray:
+    """Mean absolute difference (m, f) of the channels' means."""
+    return (made.mean((3, 4)) - truth.mean((3, 4))).abs().mean(2).numpy()
+
+
+def contrast(frames: Tensor) -> np.ndarray:
+    """Standard deviation (m, f) of luma over a frame."""
+    return (frames * torch.tensor((0.299, 0.587, 0.114)).view(3, 1, 1)).sum(2).flatten(2).std(2).numpy()
+
+
+def colour_spread(frames: Tensor) -> np.ndarray:
+    """Standard deviation of a pixel's three channels, its mean (m, f) over a frame: 0 where all is grey."""
+    return frames.std(2, correction=0).mean((2, 3)).numpy()
+
+
+def scene(frames: Tensor) -> np.ndarray:
+    """Whether (m, f) a frame has sky in its top quarter, and something else in nine tenths of its lower half."""
+    h = frames.shape[3]
+    near = (frames - torch.tensor(SKY).view(3, 1, 1) / 255).abs().amax(2) < 0.15  # (m, f, h, w)
+    return (near[:, :, : h // 4].any(-1).any(-1) & (near[:, :, h // 2 :].float().mean((2, 3)) < 0.1)).numpy()
+
+
+# Turns
+
+
+def shifts(before: Tensor, after: Tensor) -> np.ndarray:
+    """Pixels (n,) that pictures (n, 3, h, w) moved to the right: where both correlate best, up to a quarter width."""
+    w = before.shape[3]
+    before, after = before.mean(1), after.mean(1)  # (n, h, w)
+    # the smallest shift first: what looks the same everywhere has not moved
+    tried = sorted(range(-(w // 4), w // 4 + 1), key=abs)
+    scores = []
+    for shift in tried:
+        left, right = max(0, shift), min(w, w + shift)
+        a, b = after[..., left:right], before[..., left - shift : right - shift]
+        a, b = a - a.mean((1, 2), keepdim=True), b - b.mean((1, 2), keepdim=True)
+        power = a.square().sum((1, 2)) * b.square().sum((1, 2))
+        scores.append((a * b).sum((1, 2)) / (power.sqrt() + 1e-6))
+    return np.array(tried)[torch.stack(scores).argmax(0).numpy()]
+
+
+def right_way(frames: np.ndarray, turned: np.ndarray) -> np.ndarray:
+    """Into which frames (m, f) a turn leads whose picture moves the right way; none leads into the first.
+
+    frames: uint8 (m, f, h, w, 3); turned: (m, f), 1 where a left turn leads into a frame, -1 where a right one does
+    """
+    good = np.zeros(turned.shape, bool)
+    for clip, signs, own in zip(frames, turned, good, strict=True):
+        at = np.flatnonzero(signs[1:]) + 1
+        if len(at):
+            # a left turn moves the picture to the right
+            own[at] = np.sign(shifts(unit(clip[at - 1]), unit(clip[at]))) == signs[at]
+    return good
+
+
+def right_turns(frames: np.ndarray, turned: np.ndarray) -> tuple[int, int]:
+    """Count turns whose picture moves the right way, and all turns; frames and turned as in `right_way`."""
+    return int(right_way(frames, turned).sum()), int((turned[:, 1:] != 0).sum())
 
 
 # MS-SSIM and LPIPS
@@ -131,7 +234,7 @@ def codec_features(model: Model) -> Features:
         if pieces.shape[2:4] != size:
             flat = fit(Clip(pieces.reshape(-1, *pieces.shape[2:]), None, ""), *size).frames
             pieces = flat.reshape(*pieces.shape[:2], *flat.shape[1:])
-        latents = evaluation.encode_all(model, pieces).float().cpu()  # (n, f, c, h, w)
+        latents = encode_all(model, pieces).float().cpu()  # (n, f, c, h, w)
         both = latents, latents.diff(dim=1)
         told = [(x.mean((1, 3, 4)), x.flatten(3).std(3).mean(1)) for x in both]
         return torch.cat([part for pair in told for part in pair], 1).numpy()  # (n, 4 c)
@@ -149,7 +252,7 @@ def i3d_features(network: torch.nn.Module, device: torch.device) -> Features:
     def measure(pieces: np.ndarray) -> np.ndarray:
         rows = []
         for piece in pieces:
-            frames = functional.interpolate(evaluation.unit(piece), (224, 224), mode="bilinear", align_corners=False)
+            frames = functional.interpolate(unit(piece), (224, 224), mode="bilinear", align_corners=False)
             video = (2 * frames - 1).movedim(0, 1)[None].to(device)  # (1, 3, f, 224, 224)
             rows.append(network(video, rescale=False, resize=False, return_features=True).float().cpu()[0])
         return torch.stack(rows).numpy()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import count, pairwise
 from pathlib import Path
@@ -28,7 +27,7 @@ from .checkpoint import Model
 from .denoiser import Denoiser, Levels
 from .diffusion import Diffusion, taken_up
 from .errors import DataError, UsageError
-from .evaluation import BATCH, HISTORY, KINDS, LENGTH, Clips, Progress, encode_all, one_hot, unheard
+from .evaluation import BATCH, HISTORY, KINDS, LENGTH, Clips, Progress, cores, encode_all, one_hot, unheard
 from .generation import begin_latents
 from .orders import shuffled, spearman
 from .sampler import Noise, Sampling, State
@@ -252,13 +251,8 @@ def predict(
         return found, known(poses, state, at, w, group), raw, clean.cpu()
 
     jobs = [(k, s, f) for k in KINDS for s in starts(w, often) for f in range(0, len(clips), BATCH)]
-    threads = torch.get_num_threads()
-    workers = threads if next(model.network.parameters()).device.type == "cpu" else 1
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            parts_done = list(pool.map(lambda job: run(*job), jobs))
-    finally:
-        torch.set_num_threads(threads)
+    with cores(model) as pool:
+        parts_done = list(pool.map(lambda job: run(*job), jobs))
     returns = [part for part in parts_done if part[0]]
     shown = torch.from_numpy(np.concatenate([part[1] for part in returns]))  # (clips, w)
     if not shown.any(0).all():

@@ -1,4 +1,4 @@
-"""What all tests share: which of them skip themselves, and two ways to run the command line."""
+"""What all tests share: which of them skip themselves, two ways to run the command line, and true frames."""
 
 import os
 import subprocess
@@ -56,3 +56,14 @@ def shell():
         return subprocess.run(command, **({"capture_output": True, "text": True, "timeout": 600} | options))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def clips():
+    """True clips of two mazes; without a renderer, their tests skip themselves."""
+    pytest.importorskip("labmaze")
+    pytest.importorskip("vizdoom")
+    from arvdm_cli.evaluation import render
+    from arvdm_cli.mazes import World
+
+    return render(World(), 2, 7)

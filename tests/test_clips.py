@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tiny import render
+from tiny import SHAPE, render
 
 from arvdm_cli import checkpoint, clips
 from arvdm_cli.actions import MINECRAFT
@@ -509,7 +509,8 @@ def test_inspect_counts_what_import_wrote_draws_it_and_finds_what_is_lost(arvdm,
 # Training on it
 
 
-TOML = """
+TOML = (
+    """
 name = "tiny"
 codec_steps = 2
 codec_batch = 2
@@ -520,27 +521,16 @@ groups = [0, 2]
 held_out = 1
 early = 0.3
 device = "cpu"
-[codec]
-channels = 2
-height = 32
-width = 32
-fine = 8
-coarse = 8
-decoder_blocks = 1
-[network]
-channels = 2
-height = 4
-width = 4
-dim = 64
-depth = 1
-condition = 16
-memory_tokens = 4
+"""
+    + SHAPE
+    + """
 actions = {actions}
 [sampling]
 schedule = "outpainting"
 options = {{ chunk = 4, steps = 1 }}
 slots = 2
 """
+)
 
 
 @pytest.mark.parametrize(("kind", "names"), [("teco-dmlab", DMLAB), ("teco-minecraft", CRAFT)])

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 from tiny import model
 
-from arvdm_cli import drift, evaluation, metrics, reports, sidebyside
+from arvdm_cli import drift, reports, sidebyside
 from arvdm_cli.drift import HISTORY, PATHS, Truth, ranges
-from arvdm_cli.errors import CheckpointError, OutputExistsError, UsageError, VideoError
+from arvdm_cli.errors import OutputExistsError, UsageError, VideoError
 from arvdm_cli.generation import choose
 from arvdm_cli.mazes import LEFT, STAY, World
 from arvdm_cli.paths import explore
@@ -148,27 +147,7 @@ def test_motion_counts_turns_only():
     assert told["motion"][:3].tolist() == [1, 1, 1] and np.isnan(told["motion"][3:]).all()
 
 
-def test_ms_ssim_takes_as_many_scales_as_a_picture_allows():
-    assert [metrics.scales(side, 256) for side in (11, 16, 32, 64, 128, 176)] == [1, 1, 2, 3, 4, 5]
-    for side in (11, 16, 22, 32, 43, 44, 64, 90, 128, 160, 176):
-        picture = torch.rand(1, 1, 3, side, side, generator=torch.Generator().manual_seed(side))
-        assert metrics.ms_ssim(picture, picture)[0, 0] == pytest.approx(1, abs=1e-5)
-    one = torch.rand(1, 5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    other = (one + 0.1 * torch.randn(one.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
-    # one scale is SSIM but for the edges, which torchmetrics mirrors
-    np.testing.assert_allclose(metrics.ms_ssim(one, other), evaluation.ssim(one, other), atol=0.02)
-
-
-# Frechet distances and networks from files
-
-
-def test_the_frechet_distance_of_equal_sets_is_0_and_grows_with_a_shift():
-    one = np.random.default_rng(0).normal(size=(200, 6))
-    assert metrics.frechet(one, one) == pytest.approx(0, abs=1e-9)
-    assert metrics.frechet(one, one + 0.5) == pytest.approx(6 * 0.25)
-    assert metrics.frechet(one, 3 * one) == pytest.approx(4 * (np.trace(np.cov(one.T)) + (one.mean(0) ** 2).sum()))
-    few = one[:3]  # fewer than features
-    assert metrics.frechet(few, few) == pytest.approx(0, abs=1e-9)
+# Frechet distances
 
 
 def test_made_stretches_are_compared_with_true_ones_of_the_same_range():
@@ -184,42 +163,6 @@ def test_made_stretches_are_compared_with_true_ones_of_the_same_range():
     assert [(name, row["stretches"]) for name, row in told.items()] == [("1-16", 4), ("17-32", 4), ("33-64", 8)]
     assert told["1-16"]["distance"] == told["17-32"]["distance"] == 0 < told["33-64"]["distance"]
     assert all(row["floor"] > 0 for row in told.values())
-
-
-def test_features_of_a_codec_are_of_its_latents_and_of_how_they_change():
-    measure = metrics.codec_features(model())
-    still = np.repeat(np.random.default_rng(0).integers(0, 256, (3, 1, SIZE, SIZE, 3), np.uint8), 16, 1)
-    found = measure(still)
-    assert found.shape == (3, 8)  # two channels
-    np.testing.assert_allclose(found[:, 4:], 0, atol=1e-5)
-    assert (measure(noisy(still, 40))[:, 6:] > 0.01).all()
-    assert measure(np.repeat(np.repeat(still, 2, 2), 2, 3)).shape == (3, 8)  # of any size
-
-
-class Distance(torch.nn.Module):
-    def forward(self, a, b):
-        return (a - b).abs().mean((1, 2, 3), keepdim=True)
-
-
-class Means(torch.nn.Module):
-    def forward(self, video, rescale: bool, resize: bool, return_features: bool):
-        assert not rescale and not resize and return_features
-        assert video.shape[1:] == (3, 16, 224, 224)
-        return video.mean((2, 3, 4))
-
-
-def test_networks_are_read_from_files_and_shown_what_they_expect(tmp_path):
-    torch.jit.save(torch.jit.script(Distance()), tmp_path / "lpips.pt")
-    measure = metrics.lpips(metrics.load_script(tmp_path / "lpips.pt", torch.device("cpu")), torch.device("cpu"))
-    black = torch.zeros(2, 3, 3, 8, 8)
-    np.testing.assert_allclose(measure(black, black + 1), 2)  # from -1 to 1
-    torch.jit.save(torch.jit.script(Means()), tmp_path / "i3d.pt")
-    features = metrics.i3d_features(metrics.load_script(tmp_path / "i3d.pt", torch.device("cpu")), torch.device("cpu"))
-    np.testing.assert_allclose(features(np.full((1, 16, 8, 8, 3), 255, np.uint8)), [[1, 1, 1]], atol=1e-4)
-    (tmp_path / "none.pt").write_bytes(b"nothing")
-    for name in ("none.pt", "missing.pt"):
-        with pytest.raises(CheckpointError, match=f"{name} is no TorchScript"):
-            metrics.load_script(tmp_path / name, torch.device("cpu"))
 
 
 # Whole measurements

@@ -10,7 +10,7 @@ from test_drift import invented, side_by_side
 from tiny import model
 
 from arvdm_cli import checkpoint, drift
-from arvdm_cli.cli.eval_drift import strip
+from arvdm_cli.cli.measuring import strip
 from arvdm_cli.video import Writer
 
 FEW = ("--mazes", "2", "--length", "18", "--steps", "1", "--device", "cpu", "-o", "out")

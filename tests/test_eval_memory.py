@@ -8,7 +8,7 @@ from test_retrieval import NEEDLES
 from tiny import model
 
 from arvdm_cli import checkpoint, needles
-from arvdm_cli.cli.eval_memory import strip
+from arvdm_cli.cli.measuring import strip
 
 FILES = {"memory.json", "memory.csv", "memory.html", "retrieval.png"}
 

@@ -29,7 +29,7 @@ from test_checkpoint import vouch
 from test_generate import frames_of
 from test_splice import children
 from test_video import run_ffmpeg, running, scene, write
-from tiny import render
+from tiny import SHAPE, render
 
 from arvdm_cli import checkpoint
 from arvdm_cli.errors import IntegrityError
@@ -766,7 +766,8 @@ def test_40_too_little_memory_is_told_with_what_to_lower(start, refused, tiny, t
 
 # Training
 
-TRAIN = """
+TRAIN = (
+    """
 data = "data"
 out = "run"
 steps = 40
@@ -777,25 +778,14 @@ held_out = 1
 frames = 24
 groups = [0, 2]
 device = "cpu"
-[network]
-channels = 2
-height = 4
-width = 4
-dim = 64
-depth = 1
-condition = 16
-memory_tokens = 4
-[codec]
-channels = 2
-height = 32
-width = 32
-fine = 8
-coarse = 8
-decoder_blocks = 1
+"""
+    + SHAPE
+    + """
 [sampling]
 options = { chunk = 8, steps = 1 }
 slots = 2
 """
+)
 
 KILLED = """
 import os, signal

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tiny import render
+from tiny import SHAPE, render
 
 from arvdm_cli.cli.train import overrides
 from arvdm_cli.errors import UsageError
@@ -49,11 +49,8 @@ def test_a_run_is_never_overwritten_unasked(arvdm, tmp_path):
 def test_runs_are_made_in_turn_and_those_that_are_finished_are_left_as_they_are(arvdm, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     render(tmp_path / "data")
-    small = {"depth": 1, "dim": 64, "condition": 16, "memory_tokens": 4, "channels": 2, "height": 4, "width": 4}
-    lines = [f"{key} = {value}" for key, value in small.items()]
-    base = ['data = "data"', "steps = 1", "codec_steps = 1", "held_out = 1", "frames = 24", "[network]", *lines]
-    codec = ["[codec]", "channels = 2", "height = 32", "width = 32", "fine = 8", "coarse = 8", "decoder_blocks = 1"]
-    (tmp_path / "base.toml").write_text("\n".join(base + codec))
+    base = 'data = "data"\nsteps = 1\ncodec_steps = 1\nheld_out = 1\nframes = 24\n'
+    (tmp_path / "base.toml").write_text(base + SHAPE)
     for name in "ab":
         (tmp_path / f"{name}.toml").write_text(f'base = "base.toml"\nname = "{name}"\nout = "runs/{name}"\n')
     first = arvdm("train", "a.toml", "--steps", "1")

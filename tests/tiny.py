@@ -43,6 +43,25 @@ SCHEDULES = {
 
 MOVES = ((0.0, 0.0), (0.125, 0.0), (-0.125, 0.0), (0.0, 11.25), (0.0, -11.25))  # stay, forward, backward, left, right
 
+# What a run file says of a codec and a network of 32x32 frames; it ends among the network's lines
+SHAPE = """
+[codec]
+channels = 2
+height = 32
+width = 32
+fine = 8
+coarse = 8
+decoder_blocks = 1
+[network]
+channels = 2
+height = 4
+width = 4
+dim = 64
+depth = 1
+condition = 16
+memory_tokens = 4
+"""
+
 
 # A network that knows the video
 

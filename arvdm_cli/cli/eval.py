@@ -9,11 +9,11 @@ from rich.table import Table
 from rich.text import Text
 from typer import Argument, Option, Typer
 
-from ..errors import OutputError, OutputExistsError
+from ..errors import OutputExistsError
 from . import eval_drift, eval_memory, eval_pareto, eval_predict, flags
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
-from .measuring import Seed
+from .measuring import CLIP_SEED, Seed, told, writing
 
 app = Typer(help="Measure checkpoints.", no_args_is_help=True)
 app.command()(eval_memory.memory)
@@ -34,7 +34,7 @@ def card(
         "card"
     ),
     mazes: Annotated[int, Option(min=1, help="Mazes that training never saw.")] = 32,
-    seed: Seed = 1_000_000,
+    seed: Seed = CLIP_SEED,
     clips: Annotated[Path | None, Option(help="File that keeps the true frames; OUT/clips.npz if not given.")] = None,
     data: Annotated[Path | None, Option(help="Training episodes, to be sure that none of their mazes is used.")] = None,
     free_runs: Annotated[int, Option(min=0, help="Mazes from which a long run goes on; 0 for none.")] = 8,
@@ -54,6 +54,7 @@ def card(
         raise OutputExistsError(f"{out} holds a card.", hint="-y replaces it; -o chooses another folder.")
 
     from .. import checkpoint, evaluation, generation, registry, worlds
+    from ..card import measure_card, plan_card, sheets
     from ..video import contact_sheet
 
     loaded = checkpoint.load(registry.resolve(model), *checkpoint.choose_machine(device, dtype, threads))
@@ -64,18 +65,15 @@ def card(
         evaluation.check_unseen(mazes, seed, worlds.read(data).seeds)
     with progress("maze", mazes) as report:
         world = evaluation.world_of(loaded)
-        truth = evaluation.take_clips(clips or out / "clips.npz", world, mazes, seed, lambda done, _: report(done - 1))
-    tasks = evaluation.plan_card(loaded, truth, plan, sampling, free_runs, free_frames)
+        truth = evaluation.take_clips(clips or out / "clips.npz", world, mazes, seed, told(report))
+    tasks = plan_card(loaded, truth, plan, sampling, free_runs, free_frames)
     with progress("frame", sum(task.frames for task in tasks.values()), "fps") as report:
-        measured = evaluation.measure_card(loaded, truth, tasks, lambda done, _: report(done - 1))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, frames, columns in evaluation.sheets(measured, truth):
+        measured = measure_card(loaded, truth, tasks, told(report))
+    with writing(out):
+        for name, frames, columns in sheets(measured, truth):
             contact_sheet(frames, columns, out / f"{name}.png")
         (out / "card.md").write_text(markdown(measured.card))
         (out / "card.json").write_text(json.dumps(measured.card, indent=1) + "\n")  # last: a card is whole or absent
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error}.") from error
     if settings.json:
         return write_json(measured.card)
     show(measured.card)
@@ -87,7 +85,7 @@ Rows = list[tuple[str, ...]]
 
 def tables(card: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
     """Yield the tables of a card, each with a title; the first row is its header."""
-    from ..evaluation import RANGES
+    from ..card import RANGES
 
     yield verdict(card)
     titles = {"new": "New ground", "back": "Returns: way back", "spin": "Returns: spin", "returns": "Returns: both"}

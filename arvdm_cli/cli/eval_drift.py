@@ -1,6 +1,5 @@
 """`arvdm eval drift`: how fast models degrade over long roll-outs."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,9 +8,8 @@ from typer import Argument, Option
 
 from ..errors import DataError, UsageError
 from . import flags
-from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
-from .measuring import Cells, Out, Rows, Seed, Yes, cell, table, told, writing
+from .measuring import DRIFT_SEED, Cells, Out, Rows, Seed, Yes, cell, show, strip, take_truth, told, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +28,7 @@ def drift(
     out: Out = Path("drift"),
     mazes: Annotated[int, Option(min=1, help="Mazes that training never saw; two paths in each.")] = 16,
     length: Annotated[int, Option("--length", "-n", min=1, max=1000, help="New frames of each path.")] = 300,
-    seed: Seed = 3_000_000,
+    seed: Seed = DRIFT_SEED,
     truth: Annotated[Path | None, Option(help="Folder that keeps the true frames; OUT/truth if not given.")] = None,
     clips: Annotated[
         Path | None, Option(help="Clips, or a folder of them, that show truth (left) and model side by side.")
@@ -111,9 +109,7 @@ def drift(
         loaded = checkpoint.load(registry.resolve(model), *machine)
         plan, sampling = generation.choose(loaded.sampling, **chosen)
         world = evaluation.world_of(loaded)
-        with progress("maze", mazes) as shown:
-            file = (truth or out / "truth") / f"{world.size}-{world.turn:g}-{seed}.npz"
-            true = runs.take(file, world, mazes, length, seed, told(shown))
+        true = take_truth(truth or out / "truth", world, mazes, length, seed)
         total = len(runs.PATHS) * mazes
         with progress("frame", total * length, "fps") as shown:
             made, facts = runs.roll_out(loaded, true, plan, sampling, told(shown))
@@ -141,10 +137,7 @@ def drift(
         finish(out, report, frames)
     if settings.json:
         return write_json(report)
-    for title, rows in tables(report):
-        stdout.print(printable(title), soft_wrap=True)
-        stdout.print(table(rows))
-        stdout.print()
+    show(tables(report))
     for note in report["notes"]:
         say(note)
     say(f"{printable(str(out))} holds drift.html, drift.json and by frame {', '.join(kept(report))}")
@@ -206,11 +199,6 @@ def watch(out: Path, files: Sequence[Path], latents: "Features | None", encoder:
         distances = drift.distances_from_first([film for film in films if film is not None], longest)
         found["frechet"] = encoder | {"rows": distances}
     return found
-
-
-def strip(model: str, path: str) -> str:
-    """Name the file of a strip."""
-    return f"{re.sub('[^A-Za-z0-9.]+', '-', model).strip('-')}-{path}.png"
 
 
 def draw(file: Path, made: "np.ndarray", truth: "np.ndarray") -> None:

@@ -1,6 +1,5 @@
 """`arvdm eval memory`: what models still know of what they saw."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,22 @@ from ..errors import UsageError
 from . import flags
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
-from .measuring import Models, Out, Seed, Yes, begun, table, told, writing
+from .measuring import (
+    NEEDLE_SEED,
+    Cells,
+    Models,
+    Out,
+    Rows,
+    Seed,
+    Yes,
+    begun,
+    missing,
+    strip,
+    table,
+    take_needles,
+    told,
+    writing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +53,7 @@ def memory(
     quick: Annotated[bool, Option("--quick", help="Gap 64, 4 frames, with memory and without: a few minutes.")] = False,
     worlds: Annotated[int, Option(min=1, help="Mazes that training never saw, for each kind and gap.")] = 64,
     frames: Annotated[int, Option(min=1, max=12, help="Frames made and compared after the return.")] = 8,
-    seed: Seed = 2_000_000,
+    seed: Seed = NEEDLE_SEED,
     needles: Annotated[Path | None, Option(help="Folder that keeps the tests; OUT/needles if not given.")] = None,
     schedule: flags.Schedule = None,
     steps: flags.Steps = None,
@@ -62,7 +76,6 @@ def memory(
     (truth). OUT gets memory.json, memory.csv, retrieval.png, strips of truth, made and difference, and memory.html.
     """
     from .. import checkpoint, evaluation, generation, registry, reports, retrieval
-    from .. import needles as haystack
 
     for name in control or []:
         if name not in retrieval.CONTROLS:
@@ -90,11 +103,9 @@ def memory(
         world = evaluation.world_of(loaded)
         used = {"sha256": loaded.sha256, "schedule": plan.name, "steps": plan.steps, "slots": sampling.slots}
         for k, g in ((k, g) for k in kinds for g in gaps):
-            if any((row["model"], row["kind"], row["gap"]) == (model, k, g) for row in report["rows"]):
+            if not missing(report, model=model, kind=k, gap=g):
                 continue  # measured before this run was stopped
-            with progress("world", worlds) as shown:
-                file = (needles or out / "needles") / f"{k}-{g}-{world.size}-{seed}.npz"
-                tests = haystack.take(file, world, k, g, worlds, seed, progress=told(shown))
+            tests = take_needles(needles or out / "needles", world, k, g, worlds, seed)
             total = worlds * sum(frames + g * (name == "free") for name in controls if name != "truth")
             with progress("frame", total, "fps") as shown:
                 rows, made = retrieval.measure(
@@ -112,11 +123,6 @@ def memory(
         rows = [row for row in report["rows"] if row["model"] == model]
         stdout.print(table(cells(rows), model, left=("control",)))
     say(f"{printable(str(out))} holds memory.html, memory.json, memory.csv, retrieval.png and strips")
-
-
-def strip(model: str, kind: str, gap: int, control: str) -> str:
-    """Name the file of a strip."""
-    return f"{re.sub('[^A-Za-z0-9.]+', '-', model).strip('-')}-{kind}-{gap}-{control}.png"
 
 
 def draw(path: Path, tests: "Sequence[Needle]", made: "np.ndarray") -> None:
@@ -158,7 +164,7 @@ def finish(out: Path, report: dict[str, Any]) -> None:
         reports.save(out / "memory.json", report)
 
 
-def cells(rows: list[dict[str, Any]]) -> list[list[str]]:
+def cells(rows: Rows) -> Cells:
     """How many worlds each test and control found, and by which way one came back; the first row is a header."""
     told = [["test", "control", "found", "95 %", "chance", "way back", "loop", "margin"]]
     for row in rows:

@@ -5,11 +5,12 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
-from ..schedules import spelled
 from . import flags
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
 from .measuring import (
+    DRIFT_SEED,
+    NEEDLE_SEED,
     Cells,
     Models,
     Out,
@@ -19,13 +20,14 @@ from .measuring import (
     cell,
     check_schedules,
     missing,
+    plan_of,
     schedules_of,
     table,
+    take_needles,
+    take_truth,
     told,
     writing,
 )
-
-DRIFT_SEED, NEEDLE_SEED = 3_000_000, 2_000_000  # those of `eval drift` and `eval memory`
 
 
 def pareto(
@@ -68,9 +70,8 @@ def pareto(
     """
     check_schedules(schedule)  # before anything is measured
 
-    from .. import checkpoint, evaluation, generation, metrics, registry, reports
+    from .. import checkpoint, evaluation, metrics, registry, reports
     from .. import drift as runs
-    from .. import needles as haystack
     from .. import pareto as points
 
     metrics.need_ms_ssim()
@@ -88,15 +89,10 @@ def pareto(
         if not left:
             continue  # measured before this run was stopped
         world = evaluation.world_of(loaded)
-        with progress("maze", mazes) as shown:
-            file = (truth or out / "truth") / f"{world.size}-{world.turn:g}-{DRIFT_SEED}.npz"
-            true = runs.take(file, world, mazes, length, DRIFT_SEED, told(shown))
-        with progress("world", worlds) as shown:
-            file = (needles or out / "needles") / f"{kind}-{gap}-{world.size}-{NEEDLE_SEED}.npz"
-            tests = haystack.take(file, world, kind, gap, worlds, NEEDLE_SEED, progress=told(shown))
+        true = take_truth(truth or out / "truth", world, mazes, length, DRIFT_SEED)
+        tests = take_needles(needles or out / "needles", world, kind, gap, worlds, NEEDLE_SEED)
         for text, slots in left:
-            name, options = spelled(text)
-            plan, sampling = generation.choose(loaded.sampling, schedule=name, slots=slots, **options)
+            plan, sampling = plan_of(loaded, text, slots)
             with progress("frame", len(runs.PATHS) * mazes * length + worlds * frames, "fps") as shown:
                 row = points.measure(loaded, true, tests, plan, sampling, frames, told(shown))
             report["rows"].append({"model": model, "spelled": text, **row})

@@ -1,6 +1,7 @@
-"""What the commands that measure share: their flags, how they go on after a stop, tables."""
+"""What the commands that measure share: their flags, how they go on after a stop, true frames, tables."""
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,10 +11,18 @@ from typer import Argument, Option
 
 from .. import schedules
 from ..errors import OutputError
-from .console import printable, say
+from .console import out as stdout
+from .console import printable, progress, say
 
 if TYPE_CHECKING:
     from ..checkpoint import Model
+    from ..drift import Truth
+    from ..mazes import World
+    from ..needles import Needle
+    from ..sampler import Sampling
+    from ..schedules import Schedule
+
+CLIP_SEED, NEEDLE_SEED, DRIFT_SEED = 1_000_000, 2_000_000, 3_000_000  # of mazes for clips, needles and roll-outs
 
 Rows = list[dict[str, Any]]
 Cells = list[list[str]]
@@ -59,6 +68,17 @@ def schedules_of(model: "Model", given: Sequence[str] | None) -> list[str]:
     return list(given or model.card.get("presets") or [model.sampling.schedule])
 
 
+def plan_of(model: "Model", text: str, slots: int | None) -> "tuple[Schedule, Sampling]":
+    """The way to sample a model under a schedule as it is spelled.
+
+    slots: groups of past frames in memory, None for the checkpoint's own
+    """
+    from .. import generation
+
+    name, options = schedules.spelled(text)
+    return generation.choose(model.sampling, schedule=name, slots=slots, **options)
+
+
 def missing(report: dict[str, Any], **point: Any) -> bool:
     """Whether a measurement has no row of a point yet."""
     return not any(all(row[name] == value for name, value in point.items()) for row in report["rows"])
@@ -69,6 +89,24 @@ def told(shown: Callable[..., None]) -> Callable[[int, int], None]:
     return lambda done, total: shown(done - 1)
 
 
+def take_truth(folder: Path, world: "World", mazes: int, length: int, seed: int) -> "Truth":
+    """Read the true frames of roll-outs from a folder, or render them into it."""
+    from .. import drift
+
+    with progress("maze", mazes) as shown:
+        file = folder / f"{world.size}-{world.turn:g}-{seed}.npz"
+        return drift.take(file, world, mazes, length, seed, told(shown))
+
+
+def take_needles(folder: Path, world: "World", kind: str, gap: int, worlds: int, seed: int) -> "list[Needle]":
+    """Read needle tests from a folder, or render them into it."""
+    from .. import needles
+
+    with progress("world", worlds) as shown:
+        file = folder / f"{kind}-{gap}-{world.size}-{seed}.npz"
+        return needles.take(file, world, kind, gap, worlds, seed, progress=told(shown))
+
+
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
     """Write into a folder, which is made."""
@@ -77,6 +115,11 @@ def writing(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error}.") from error
+
+
+def strip(model: str, *what: object) -> str:
+    """Name the file of a strip of pictures."""
+    return "-".join((re.sub("[^A-Za-z0-9.]+", "-", model).strip("-"), *map(str, what))) + ".png"
 
 
 def cell(value: float | None, digits: int) -> str:
@@ -96,3 +139,11 @@ def table(rows: Cells, title: str | None = None, left: Sequence[str] = ()) -> Ta
     for row in rows[1:]:
         shown.add_row(*map(printable, row))
     return shown
+
+
+def show(tables: Iterable[tuple[str, Cells]], left: Sequence[str] = ()) -> None:
+    """Print tables under their titles; `left` as in `table`."""
+    for title, rows in tables:
+        stdout.print(printable(title), soft_wrap=True)
+        stdout.print(table(rows, left=left))
+        stdout.print()
