@@ -27,6 +27,15 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_settings_of_the_users_own(tmp_path_factory):
+    """Keep settings files of whoever runs the tests out of them."""
+    assert not os.path.exists("arvdm.toml"), "arvdm.toml in this folder would set flags in the tests"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def plain_terminal(monkeypatch):
     """Run every test in a terminal of 80 columns with none of the user's settings."""

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import test_generate
 import torch
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
@@ -28,6 +29,7 @@ from test_training import TrainConfig
 from test_video import scene, write
 
 from arvdm_cli import action_files, actions, checkpoint, generation, registry, runs, schedules, video
+from arvdm_cli.cli import app, config
 from arvdm_cli.cli.train import overrides
 from arvdm_cli.errors import ArvdmError
 from arvdm_cli.training import configure
@@ -219,6 +221,23 @@ def test_any_levels(folder, value):
     path.write_text(json.dumps(value))
     with survived():
         schedules.read(path)
+
+
+APP = typer.Context(typer.main.get_command(app))
+CONFIGS = [
+    b'color = "never"\n[generate]\nmodel = "maze"\nprompt-frames = ["a.mp4"]\nsteps = 4\nguidance = 1.5\nyes = true\n',
+    b'[generate]\nschedule = "fifo"\nmemory-slots = 8\n[eval.pareto]\nout = "x"\nkind = "theme"\ngap = 64\n[train]\n',
+]
+
+
+@cases()
+@given(st.booleans(), changed(CONFIGS))
+def test_any_settings_file(folder, own, data):
+    path = folder / "arvdm.toml"
+    path.write_bytes(data)
+    with survived():
+        for words, setting in config.from_file(path, APP, own).items():
+            assert own or config.is_anybodys(words, setting.value)
 
 
 TRAINING = [path.read_bytes() for path in sorted((ROOT / "examples").glob("train-*.toml"))]

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import ArvdmError, MemoryLimitError, OutputError, UsageError
-from . import bench, checkpoints, data, doctor, eval, generate, schedule, theory, train
+from . import bench, checkpoints, config, data, doctor, eval, generate, schedule, theory, train
 from .console import Color, ProgressKind, Settings, configure, settings, show_error
 
 
@@ -39,6 +39,10 @@ class Arvdm(TyperGroup):
         except BaseException as error:
             code = end(error)
         return code
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["help"] = "--help" in args  # it tells the defaults, also where a settings file is broken
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> None:
         super().invoke(ctx)  # what a command returns is no exit code
@@ -85,7 +89,10 @@ def show_version(wanted: bool):
         raise typer.Exit
 
 
-@app.callback(epilog="These options may also stand behind a command.")
+@app.callback(
+    epilog="These options may also stand behind a command. Every flag can be set beforehand: by a variable such as "
+    "ARVDM_GENERATE_STEPS, or in a file; `arvdm doctor` shows what is set, and where."
+)
 def begin(
     quiet: Annotated[bool, Option("--quiet", "-q", help="Print results, warnings and errors only.")] = False,
     verbose: Annotated[bool, Option("--verbose", "-v", help="Print details too.")] = False,
@@ -98,6 +105,17 @@ def begin(
         bool, Option("--offline", envvar="ARVDM_OFFLINE", help="Fetch nothing; HF_HUB_OFFLINE does the same.")
     ] = False,
     debug: Annotated[bool, Option("--debug", envvar="ARVDM_DEBUG", help="Show the traceback of an error.")] = False,
+    config: Annotated[
+        str | None,
+        Option(
+            "--config",
+            metavar="FILE",
+            envvar="ARVDM_CONFIG",
+            callback=config.use,
+            is_eager=True,
+            help="TOML file that sets flags which are not given.",
+        ),
+    ] = None,
     version: Annotated[
         bool, Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,

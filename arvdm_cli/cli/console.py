@@ -91,8 +91,8 @@ def write_json(result: dict[str, Any], stderr: bool = False):
 
 
 def confirm_replacing(target: str, yes: bool, never: bool):
-    """Ask before a file that exists is replaced, where there is somebody to ask."""
-    if yes:
+    """Ask before a file that exists is replaced, where there is somebody to ask; `never` outdoes a `yes` of a file."""
+    if yes and not never:
         return
     if not never and sys.stdin and sys.stdin.isatty() and confirm(f"{printable(target)} exists. Replace it?", err=True):
         return

@@ -157,21 +157,26 @@ CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
 
 
 def where_from(context: Context) -> dict[str, Any]:
-    """The value of each setting, and whether a flag, the environment or nobody chose it; no secret is shown."""
+    """The value of each setting, and whether a flag, the environment, a file or nobody set it; no secret is shown."""
     found: dict[str, Any] = {}
     root = context.find_root()
+    beforehand = root.meta["settings"]
     for option in root.command.params:
         name = option.name
         if name is None or name not in root.params or name == "version":
             continue
         source = root.get_parameter_source(name)
-        kind = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment"}.get(source.name if source else "", "default")
-        place = {"flag": option.opts[0], "environment": str(option.envvar or "")}.get(kind, "")
-        found[name] = {"value": root.params[name], "from": f"{kind} {place}".strip()}
+        kind = source.name if source else ""
+        origins = {"COMMANDLINE": f"flag {option.opts[0]}", "ENVIRONMENT": f"environment {option.envvar}"}
+        origin = beforehand[name,].origin if kind == "DEFAULT_MAP" else origins.get(kind, "default")
+        found[name] = {"value": root.params[name], "from": origin}
     for name in VARIABLES:
         value = os.environ.get(name)
         shown = "set" if value and "TOKEN" in name else without_login(value) if value else None
         found[name] = {"value": shown, "from": "default" if value is None else "environment"}
+    for words, setting in beforehand.items():  # of other commands
+        if len(words) > 1:
+            found[".".join(words)] = {"value": setting.value, "from": setting.origin}
     return found
 
 

@@ -1,0 +1,223 @@
+"""What sets a flag that is not given: variables and files, and which of them wins.
+
+From the lowest: the user's own file, arvdm.toml in the current folder, the file of --config, variables ARVDM_*.
+All of them are checked as the program starts, each value as its flag would be, whichever command runs.
+"""
+
+import os
+import re
+import reprlib
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from typer import BadParameter, Context
+from typer.core import TyperOption
+
+from ..errors import ConfigError
+
+Words = tuple[str, ...]  # what names a flag: the words of its command, and its own
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value for a flag that is not given, and where it was set."""
+
+    value: Any
+    origin: str  # "file arvdm.toml", "environment ARVDM_GENERATE_STEPS"
+
+
+HERE = Path("arvdm.toml")
+LONGEST = 1 << 14  # bytes of a file; the worst of that size takes tomllib two seconds, and twice the size four times
+FLAG_ONLY = ("no_overwrite",)  # takes back the `yes` of a file; set in a file itself, it could not be taken back by -y
+
+# All that arvdm.toml in the current folder may set, as it may be a stranger's: how frames are sampled, which a
+# checkpoint may say too, and encoded; nothing that is read, written, replaced, run or fetched
+ANYBODYS = {
+    "generate": (
+        "schedule", "steps", "chunk", "init_steps", "solver", "eta", "shift", "guidance", "history_guidance",
+        "views", "view", "context", "memory_slots", "eviction", "cache", "seed",
+        "fps", "crf", "codec", "scale", "include_prompt",
+    ),
+    "": ("color", "progress"),
+}  # fmt: skip
+
+
+def use(context: Context, named: str | None) -> str | None:
+    """Set the flags that are not given; this is the callback of --config, and runs before other flags are read."""
+    if not context.resilient_parsing and not context.meta.get("help"):
+        found: dict[Words, Setting] = {}
+        for file, own in files(named):
+            found |= from_file(file, context, own)
+        found |= from_variables(context)
+        context.meta["settings"] = found
+        context.default_map = tree(found)
+    return named
+
+
+def files(named: str | None) -> list[tuple[Path, bool]]:
+    """The files that there are, lowest first, and whether each is the user's own."""
+    base = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    if not base.is_absolute():  # as the standard says
+        base = Path(os.path.expanduser("~"), ".config")
+    own = base / "arvdm" / "config.toml"
+    chosen = Path(named) if named is not None else None
+    try:
+        if chosen and not chosen.exists():
+            raise ConfigError(f"{named} does not exist.", hint="--config takes a TOML file.")
+        found = [(own, True)] if base.is_absolute() and own.exists() else []
+        if HERE.exists() and not (chosen and HERE.samefile(chosen)):
+            found.append((HERE, False))
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from error
+    return [*found, (chosen, True)] if chosen else found
+
+
+def from_file(file: Path, context: Context, own: bool) -> dict[Words, Setting]:
+    """What a file sets.
+
+    own: whether the user wrote or named it, so that it may set everything
+    """
+    options = settable(context.command)
+    found = {}
+    for words, value in entries(read(file), options):
+        where = f"{file}: {spelled(words)}"
+        if words not in options:
+            raise ConfigError(f"{where} is no setting.", hint=nearest(words, options))
+        if not own and not is_anybodys(words, value):
+            raise ConfigError(
+                f"{where} may not be set to {shown(value)} by a file that lies in the current folder.",
+                hint=f"It may be a stranger's. If it is yours, `--config {file}` takes all of it.",
+            )
+        flag = options[words].is_flag
+        parts = value if options[words].multiple and isinstance(value, list) else [value]
+        if not all(type(part) is bool if flag else is_scalar(part) for part in parts):
+            wanted = "true or false" if flag else "a text or a number"
+            raise ConfigError(f"{where} is {shown(value)}, not {wanted}.", hint=help_of(words))
+        given = parts if options[words].multiple else value
+        found[words] = Setting(checked(options[words], given, context, where, words), f"file {file}")
+    return found
+
+
+def read(file: Path) -> dict[str, Any]:
+    """The tables of a TOML file."""
+    try:
+        if not file.is_file():  # a pipe would keep us waiting
+            raise ConfigError(f"{file} is no file.")
+        with file.open("rb") as stream:
+            data = stream.read(LONGEST + 1)
+        if len(data) > LONGEST:
+            raise ConfigError(f"{file} is longer than {LONGEST} bytes.", hint="It should hold settings only.")
+        return tomllib.loads(data.decode("utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{file} is no TOML: {error}.") from error
+
+
+def entries(table: dict[str, Any], options: dict[Words, TyperOption], above: Words = ()) -> Iterator[tuple[Words, Any]]:
+    """Every value in the tables of commands, with the words that name it."""
+    for key, value in table.items():
+        words = (*above, key.replace("-", "_"))
+        if isinstance(value, dict) and is_table(words, options):
+            yield from entries(value, options, words)
+        else:
+            yield words, value
+
+
+def from_variables(context: Context) -> dict[Words, Setting]:
+    """What variables set: ARVDM_, the words of the command and the flag's own, such as ARVDM_GENERATE_STEPS."""
+    found = {}
+    for words, option in settable(context.command).items():
+        name = "_".join(("arvdm", *words)).upper()
+        if text := os.environ.get(name):
+            value = text.split() if option.multiple else text
+            found[words] = Setting(checked(option, value, context, name, words), f"environment {name}")
+    return found
+
+
+def settable(command: Any, above: Words = ()) -> dict[Words, TyperOption]:
+    """Every flag that variables and files can set; one with a callback does something at once, as --version does."""
+    found = {
+        (*above, option.name): option
+        for option in command.params
+        if isinstance(option, TyperOption) and option.callback is None and option.name not in FLAG_ONLY
+    }
+    for word, below in getattr(command, "commands", {}).items():
+        found |= settable(below, (*above, word))
+    return found
+
+
+def checked(option: TyperOption, value: Any, context: Context, where: str, words: Words) -> Any:
+    """A value that its flag can take."""
+    try:
+        option.process_value(context, value)
+    except BadParameter as error:
+        told = error.message.removeprefix("Value error, ")[:200]
+        raise ConfigError(f"{where} is {shown(value)}: {told}", hint=help_of(words)) from error
+    return value
+
+
+def tree(found: dict[Words, Setting]) -> dict[str, Any]:
+    """The values in the form in which a context looks up its defaults: a dict for each command."""
+    whole: dict[str, Any] = {}
+    for (*above, name), setting in found.items():
+        table = whole
+        for word in above:
+            table = table.setdefault(word, {})
+        table[name] = setting.value
+    return whole
+
+
+def is_table(words: Words, options: dict[Words, TyperOption]) -> bool:
+    """Whether these are the words of a command or group with flags."""
+    return any(len(known) > len(words) and known[: len(words)] == words for known in options)
+
+
+def is_anybodys(words: Words, value: Any) -> bool:
+    """Whether a stranger may set this: a flag that can do no harm, and where it takes text, a word that is no path."""
+    *above, name = words
+    harmless = name in ANYBODYS.get(".".join(above), ())
+    return harmless and (not isinstance(value, str) or re.fullmatch(r"[\w-]*", value) is not None)
+
+
+def is_scalar(value: Any) -> bool:
+    """Whether a value could stand behind a flag."""
+    if isinstance(value, str):
+        return "\0" not in value
+    return isinstance(value, float) or (type(value) is int and abs(value) < 1 << 63)
+
+
+def nearest(words: Words, options: dict[Words, TyperOption]) -> str:
+    """What may have been meant by a name that there is not."""
+    *above, name = words
+    if is_table(words, options):
+        return f"[{'.'.join(words)}] begins the table of its flags."
+    if not above and (owner := next((known for known in options if known[-1] == name), None)):
+        return f"It belongs into the table of its command, such as [{'.'.join(owner[:-1])}]."
+    here = dict.fromkeys(known[len(above)] for known in options if known[: len(above)] == tuple(above))
+    near = get_close_matches(name, here, n=1)
+    return f"Did you mean {near[0]!r}?" if near else help_of(words)
+
+
+def help_of(words: Words) -> str:
+    """Where to look for what a command can be given."""
+    return f"`{' '.join(('arvdm', *words[:-1]))} --help` shows what there is."
+
+
+def spelled(words: Words) -> str:
+    """A setting as it stands in a file: [eval.drift] steps."""
+    *above, name = words
+    table = f"[{'.'.join(above)}] " if above else ""
+    return table + (name if len(name) < 40 else shown(name))
+
+
+def shown(value: Any) -> str:
+    """A value in a line, however long it is."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:
+        return "a number of too many digits"
