@@ -153,12 +153,12 @@ def agreed(rows: Rows) -> Cells:
 def verdict(report: dict[str, Any]) -> str:
     """What comes of it, in one line."""
     for row in report["agreement"]:
-        if (row["order"], row["figure"], row["model"]) == ("predicted", "psnr_end", None):
+        if (row["order"], row["figure"], row["model"]) == ("predicted", "psnr_lost", None):
             if row["spearman"] is None:
                 break
             kept = "reaches" if row["spearman"] >= EXPECTED else "does not reach"
             return (
-                f"Predicted against measured: Spearman {row['spearman']:.2f} over {row['points']} points, "
+                f"Predicted against dB lost since frame 1: Spearman {row['spearman']:.2f} over {row['points']} points, "
                 f"which {kept} the {EXPECTED} expected."
             )
     return "Nothing measured to compare with: --measured takes at least 3 points of `eval drift` or `eval pareto`."
@@ -172,7 +172,7 @@ def finish(out: Path, report: dict[str, Any]) -> None:
     flat = [{key: value for key, value in row.items() if key not in ("sampling", "by_step")} for row in rows]
     reports.write_csv(out / "predict.csv", flat)
     words = {"predicted": "predicted squared error of latents", "raw": prediction.ORDERS["raw"]}
-    wanted = [("predicted", "psnr_end"), ("predicted", "looks"), ("raw", "psnr_end")]
+    wanted = [("predicted", "psnr_lost"), ("predicted", "looks"), ("raw", "psnr_lost")]
     known = [pair for pair in wanted if any(row[pair[1]] is not None for row in rows)] or [("raw", "predicted")]
     panels = [reports.Panel(x, y, "", words[x], ROLLED.get(y) or words[y]) for x, y in known]
     reports.plot_points(out / "predict.png", rows, panels, "spelled")
