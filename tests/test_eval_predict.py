@@ -63,7 +63,7 @@ def test_terms_are_left_in_the_folder_and_what_was_measured_can_be_set_beside_th
     assert arvdm("eval", "predict", "one", "two", *FEW).exit_code == 10
     done = arvdm("eval", "predict", "one", "two", *FEW, "--measured", "rolled")
     assert done.exit_code == 0 and not tiny, done.stderr  # nothing is measured again
-    assert "Spearman 1.00 over 6 points, which reaches the 0.7 expected" in done.stdout
+    assert "over 6 points: predicted 1.00," in done.stdout
     told = json.loads((out / "predict.json").read_text())
     found = {(row["order"], row["figure"], row["model"]): row["spearman"] for row in told["agreement"]}
     assert found["predicted", "looks", None] == -1 and found["predicted", "psnr_lost", "two"] == 1

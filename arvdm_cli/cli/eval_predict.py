@@ -152,16 +152,18 @@ def agreed(rows: Rows) -> Cells:
 
 def verdict(report: dict[str, Any]) -> str:
     """What comes of it, in one line."""
-    for row in report["agreement"]:
-        if (row["order"], row["figure"], row["model"]) == ("predicted", "psnr_lost", None):
-            if row["spearman"] is None:
-                break
-            kept = "reaches" if row["spearman"] >= EXPECTED else "does not reach"
-            return (
-                f"Predicted against dB lost since frame 1: Spearman {row['spearman']:.2f} over {row['points']} points, "
-                f"which {kept} the {EXPECTED} expected."
-            )
-    return "Nothing measured to compare with: --measured takes at least 3 points of `eval drift` or `eval pareto`."
+    found = {
+        row["order"]: row
+        for row in report["agreement"]
+        if (row["figure"], row["model"]) == ("psnr_lost", None) and row["spearman"] is not None
+    }
+    if not found:
+        return "Nothing measured to compare with: --measured takes at least 3 points of `eval drift` or `eval pareto`."
+    points = next(iter(found.values()))["points"]
+    told = ", ".join(f"{order} {row['spearman']:.2f}" for order, row in found.items())
+    return (
+        f"Spearman against dB lost since frame 1, over {points} points: {told}; a sum is expected to reach {EXPECTED}."
+    )
 
 
 def finish(out: Path, report: dict[str, Any]) -> None:
