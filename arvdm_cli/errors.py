@@ -1,5 +1,7 @@
 """Every error a user can cause: what happened, what to try, and the exit code it ends with."""
 
+LONGEST = 2000  # characters of a message: a key or a name out of a file may be of any length
+
 
 class ArvdmError(Exception):
     """An error a user can cause; the command line prints its message and hint and exits with `code`."""
@@ -7,8 +9,13 @@ class ArvdmError(Exception):
     code = 1
 
     def __init__(self, message: str, hint: str | None = None):
-        super().__init__(message)
+        super().__init__(shortened(message))
         self.hint = hint
+
+
+def shortened(message: str) -> str:
+    """A message without its middle, where it is too long to be read."""
+    return message if len(message) <= LONGEST else f"{message[: LONGEST - 303]}...{message[-300:]}"
 
 
 class UsageError(ArvdmError):
