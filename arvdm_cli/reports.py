@@ -286,6 +286,7 @@ def plot_points(path: Path, rows: Sequence[dict[str, Any]], panels: Sequence[Pan
     """Draw rows as points, a colour and a marker for each model; `name` says what is written beside a point."""
     drawn, axes = figure(5.6 * len(panels), 4.6, len(panels))
     models = list(dict.fromkeys(row["model"] for row in rows))
+    names: list[tuple[Any, list[tuple[str, float, float, str]]]] = []
     for ax, panel in zip(axes, panels, strict=True):
         shown = [row for row in rows if row[panel.x] is not None and row[panel.y] is not None]
         for number, model in enumerate(models):
@@ -297,17 +298,21 @@ def plot_points(path: Path, rows: Sequence[dict[str, Any]], panels: Sequence[Pan
             ax.plot(*zip(*best, strict=True), color="black", linewidth=1, linestyle="--", label="frontier")
             ax.scatter(*zip(*best, strict=True), s=140, facecolors="none", edgecolors="black")
         ax.margins(0.2, 0.12)
-        write_names(ax, [(row[name], row[panel.x], row[panel.y], f"C{models.index(row['model'])}") for row in shown])
         ax.set_title(panel.title, fontsize="medium")
         ax.set_xlabel(panel.x_label)
         ax.set_ylabel(panel.y_label)
         ax.legend(fontsize="small")
+        named = [(row[name], row[panel.x], row[panel.y], f"C{models.index(row['model'])}") for row in shown]
+        names.append((ax, named))
+    drawn.draw_without_rendering()  # lays it out, so that where points lie is known
+    for ax, named in names:
+        write_names(ax, named)
     drawn.savefig(path, dpi=110)
 
 
 def write_names(ax: Any, points: Sequence[tuple[str, float, float, str]]) -> None:
     """Write names beside points (name, x, y, colour), pushed up as far as it takes to stand clear of each other."""
-    height, letter, pixels = 8.0, 4.5, ax.figure.dpi / 72  # in points, and pixels in one
+    height, letter, pixels = 10.0, 5.0, ax.figure.dpi / 72  # in points, and pixels in one
     taken: list[tuple[float, float, float]] = []  # left, right, low
     for name, x, y, colour in sorted(points, key=lambda point: point[2]):
         left, point = ax.transData.transform((x, y)) / pixels

@@ -173,8 +173,8 @@ def finish(out: Path, report: dict[str, Any]) -> None:
     rows: Rows = report["rows"]
     flat = [{key: value for key, value in row.items() if key not in ("sampling", "by_step")} for row in rows]
     reports.write_csv(out / "predict.csv", flat)
-    words = {"predicted": "predicted squared error of latents", "raw": prediction.ORDERS["raw"]}
-    wanted = [("predicted", "psnr_lost"), ("predicted", "looks"), ("raw", "psnr_lost")]
+    words = {"predicted": "all terms, summed", "stepped": "whole AR steps, summed", "raw": prediction.ORDERS["raw"]}
+    wanted = [(order, "psnr_lost") for order in words]
     known = [pair for pair in wanted if any(row[pair[1]] is not None for row in rows)] or [("raw", "predicted")]
     panels = [reports.Panel(x, y, "", words[x], ROLLED.get(y) or words[y]) for x, y in known]
     reports.plot_points(out / "predict.png", rows, panels, "spelled")
