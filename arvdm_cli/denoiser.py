@@ -147,7 +147,7 @@ class Denoiser:
                 new, driven, origin = twice(new), nulled(driven), nulled(origin)
             self.pasts.insert(0, self.encode(new, driven, origin, self.remembered, kept))
             if sampling.cache == "keep":
-                state.kept = self.pasts[0].drop(0)  # the frames alone, without what memory adds
+                state.kept = self.pasts[0] and self.pasts[0].drop(0)  # the frames alone, without what memory adds
         return self.pasts
 
     def encode(self, context: Tensor, actions: Tensor, origin: Tensor, remembered: Any, kept: Any) -> Any:

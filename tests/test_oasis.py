@@ -18,7 +18,7 @@ from arvdm_cli.errors import ArvdmError, CheckpointError, ConfigError, Integrity
 from arvdm_cli.generation import begin, choose, given
 from arvdm_cli.models.oasis import OasisCodec, OasisCodecConfig, OasisConfig, OasisDiT, own_name
 from arvdm_cli.registry import read_config
-from arvdm_cli.sampler import Noise, start, stream
+from arvdm_cli.sampler import CACHES, Noise, start, stream
 from arvdm_cli.schedules import PRESETS, next_frame
 
 every_clip = pytest.mark.parametrize("clip", CLIPS)
@@ -162,6 +162,18 @@ def test_the_weights_run_under_every_preset(model, preset):
     )
     made = torch.cat(list(islice(chunks, 4)), 1)
     assert made.shape[1] == 4 * schedule.chunk and torch.isfinite(made).all()
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_a_video_begins_from_nothing_with_the_same_frames_under_every_cache(model, cache):
+    def made(kind):
+        schedule, sampling = choose(model.sampling, cache=kind)
+        latents, actions = torch.zeros(1, 0, 4, 6, 8), torch.zeros(1, 9, 25)
+        state = start(model.network, sampling, latents, actions[:, :0], model.network.forget(1, "cpu"))
+        noise = Noise(0, 1, (4, 6, 8))
+        return list(islice(stream(model.network, model.diffusion, schedule, sampling, state, noise, given(actions)), 3))
+
+    torch.testing.assert_close(torch.cat(made(cache)), torch.cat(made("off")), rtol=1e-4, atol=1e-4)
 
 
 def test_memory_is_refused_where_the_network_has_none(model):
