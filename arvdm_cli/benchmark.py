@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
+from subprocess import PIPE
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -27,14 +28,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_count
 
 from . import checkpoint, video
-from .errors import MemoryLimitError
+from .errors import MemoryLimitError, UsageError
 from .generation import choose, given
 from .sampler import Noise, start, stream
 
 SAMPLING = {"context": "look_back", "denoise": "__call__", "remember": "remember", "compress": "compress"}
 STAGES = (*SAMPLING, "decode", "convert", "write")  # of an AR step; those above are methods of the network
-COLD = ("schedule", "steps", "context", "cache", "device", "dtype", "threads")  # settings of a cold start
-SHAPES = 400  # products of one network call that are taken again alone, at the most
+
+
+Machine = tuple[str, str, int | None]  # device, dtype and threads, as flags say them
 
 
 def attention_flop(query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any) -> int:
@@ -95,16 +97,21 @@ class Watched:
 
 
 class Products(TorchDispatchMode):
-    """Remember the matrix products of what runs, so that they can run again alone."""
+    """Remember the matrix products of what runs, so that they can run again alone: one of each shape, and how often."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
+        self.seen: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {}
+        self.often: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if len(self.seen) < SHAPES and func.overloadpacket in {**flop_registry, **ATTENTION}:
-            alike = [torch.randn_like(arg) if isinstance(arg, torch.Tensor) else arg for arg in args]
-            self.seen.append((func, tuple(alike), kwargs or {}))
+        if func.overloadpacket in flop_registry or func.overloadpacket in ATTENTION:
+            shapes = [(arg.shape, arg.stride(), arg.dtype) if isinstance(arg, torch.Tensor) else arg for arg in args]
+            key = f"{func} {shapes}"
+            if key not in self.seen:
+                alike = (torch.randn_like(arg) if isinstance(arg, torch.Tensor) else arg for arg in args)
+                self.seen[key] = (func, tuple(alike), kwargs or {})
+            self.often[key] += 1
         return func(*args, **(kwargs or {}))
 
     def again(self, device: torch.device) -> float:
@@ -112,8 +119,9 @@ class Products(TorchDispatchMode):
         times = []
         for _ in range(5):
             began = time.perf_counter()
-            for func, args, kwargs in self.seen:
-                func(*args, **kwargs)
+            for key, (func, args, kwargs) in self.seen.items():
+                for _ in range(self.often[key]):
+                    func(*args, **kwargs)
             wait(device)
             times.append(time.perf_counter() - began)
         return statistics.median(times)
@@ -148,12 +156,9 @@ def peak_memory(device: torch.device) -> int:
 
 
 @torch.no_grad()
-def measure(
-    folder: str, machine: tuple[str, str, int | None], chosen: dict[str, Any], frames: int, seed: int = 0
-) -> dict[str, Any]:
+def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, seed: int = 0) -> dict[str, Any]:
     """Make frames on a full context and a full memory, to an mp4; times, operations and memory as plain values.
 
-    machine: device, dtype, threads, as flags say them
     chosen: what is set above the checkpoint's own, as in `generation.choose`
     frames: how many are timed at the least, after one AR step that is not
     """
@@ -254,20 +259,26 @@ def tenths(seconds: list[float], chunk: int) -> list[float]:
     return [chunk * (b - a) / sum(seconds[a:b]) for a, b in pairwise(edges)]
 
 
-def cold_start(folder: str, row: dict[str, Any]) -> float:
-    """Seconds from the start of `arvdm generate` to its first frame on stdout, from nothing, as `measure` was set."""
+def cold_start(folder: str, machine: Machine, chosen: dict[str, Any]) -> float:
+    """Seconds from the start of `arvdm generate` to its first frame on stdout, from nothing; set as `measure` is.
+
+    Raises: UsageError where the command fails, with its last words
+    """
+    device, dtype, threads = machine
+    given = chosen | {"device": device, "dtype": dtype, "threads": threads}
+    flags = {f"--{'memory-slots' if name == 'slots' else name}": value for name, value in given.items()}
     words = ["generate", "-m", folder, "-n", "1", "--seed", "0", "-o", "-", "--progress", "none"]
-    flags = {"slots": "--memory-slots"} | {name: f"--{name}" for name in COLD}
-    words += [word for name, flag in flags.items() for word in (flag, str(row[name]))]
+    words += [str(word) for flag, value in flags.items() if value is not None for word in (flag, value)]
     began = time.perf_counter()
-    with subprocess.Popen(
-        [sys.executable, "-m", "arvdm_cli", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as running:
+    with subprocess.Popen([sys.executable, "-m", "arvdm_cli", *words], stdout=PIPE, stderr=PIPE) as running:
         assert running.stdout
         running.stdout.readline()  # the header of the stream, and then that of its first frame
         running.stdout.readline()
         took = time.perf_counter() - began
-        running.stdout.read()
+        _, told = running.communicate()
+    if running.returncode:
+        last = told.decode(errors="replace").strip()[-300:]
+        raise UsageError(f"arvdm generate ended with {running.returncode} in the same settings: {last}.")
     return took
 
 

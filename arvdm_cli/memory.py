@@ -74,7 +74,10 @@ class Memory:
         return self.take([i for i in range(len(self)) if i != slot])
 
     def found(self, other: Memory) -> list[int]:
-        """The slots here of the groups that another memory begins with, as far as they are here; [] if others are."""
+        """The slots here of the groups with which another memory begins, up to the first that is not here.
+
+        None of them, [], where a group of the same number is another.
+        """
         if self.numbers.ndim > 1 or other.numbers.ndim > 1:
             return []
         mine = {number: slot for slot, number in enumerate(self.numbers.tolist())}

@@ -1,5 +1,6 @@
 """A benchmark: every stage is timed, all time is told, and settings stand side by side."""
 
+import io
 import json
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from tiny import model
 
 from arvdm_cli import benchmark, checkpoint
+from arvdm_cli.errors import UsageError
 
 CPU = torch.device("cpu")
 
@@ -63,8 +65,9 @@ def test_the_products_of_a_call_are_taken_again_with_other_numbers():
     with benchmark.Products() as products:
         made = torch.relu(a @ b) @ b
     assert torch.equal(made, torch.relu(a @ b) @ b)
-    assert [func.overloadpacket for func, *_ in products.seen] == [torch.ops.aten.mm] * 2
-    assert not torch.equal(products.seen[0][1][0], a)
+    ((func, (left, _), _),) = products.seen.values()  # both are of one shape
+    assert func.overloadpacket is torch.ops.aten.mm and [*products.often.values()] == [2]
+    assert not torch.equal(left, a)
     assert products.again(CPU) > 0
 
 
@@ -82,3 +85,39 @@ def test_settings_stand_side_by_side(arvdm, tiny):
     told = arvdm(*words[:2], "--frames", 4, "--threads", 1)
     assert told.exit_code == 0, told.stderr
     assert all(name in told.stdout for name in (*benchmark.STAGES, "frames/s", "cold start", "peak MB"))
+
+
+@pytest.mark.parametrize("schedule", ["fifo", "rolling"])
+def test_a_cold_start_is_set_as_the_measurement_is(tiny, monkeypatch, schedule):
+    started = []
+    monkeypatch.setattr(benchmark.subprocess, "Popen", lambda words, **_: started.append(words) or Started(0))
+    chosen = {"schedule": schedule, "steps": None, "context": 2, "slots": 0, "cache": None}
+    assert benchmark.cold_start(str(tiny), ("cpu", "auto", 1), chosen) > 0
+    (words,) = started
+    flags = dict(zip(words[words.index("--progress") :: 2], words[words.index("--progress") + 1 :: 2], strict=True))
+    assert flags == {
+        "--progress": "none", "--schedule": schedule, "--context": "2", "--memory-slots": "0", "--device": "cpu",
+        "--dtype": "auto", "--threads": "1",
+    }  # fmt: skip
+
+
+class Started:
+    """A process that has ended with a code."""
+
+    def __init__(self, code):
+        self.stdout, self.returncode = io.BytesIO(), code
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def communicate(self):
+        return b"", b"arvdm: error: so it is."
+
+
+def test_a_cold_start_that_fails_is_no_time(tiny, monkeypatch):
+    monkeypatch.setattr(benchmark.subprocess, "Popen", lambda words, **_: Started(3))
+    with pytest.raises(UsageError, match=r"ended with 3 .* so it is"):
+        benchmark.cold_start(str(tiny), ("cpu", "auto", 1), {})

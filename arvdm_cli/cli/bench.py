@@ -14,7 +14,7 @@ from .console import out as stdout
 from .console import progress, settings, write_json
 from .measuring import Cells, table
 
-VARIED = ("schedule", "steps", "context", "slots", "cache", "dtype", "threads", "compile")  # by which rows are told
+VARIED = ("schedule", "steps", "context", "slots", "cache", "dtype", "threads")  # by which rows are told
 
 
 def bench(
@@ -44,7 +44,7 @@ def bench(
     from .. import benchmark, checkpoint, registry
 
     lists = (schedule, steps, memory_slots, cache, dtype, threads)
-    chosen = list(product(*(given or [None] for given in lists)))
+    chosen: list[tuple[Any, ...]] = list(product(*(given or [None] for given in lists)))
     rows: list[dict[str, Any]] = []
     with TemporaryDirectory(prefix="arvdm-bench-") as folder, progress("setting", len(chosen)) as report:
         if random_weights:
@@ -54,14 +54,15 @@ def bench(
             folder = str(registry.resolve(model))
         for i, (plan, count, slots, kept, numbers, cores) in enumerate(chosen):
             own = {"schedule": plan, "steps": count, "context": context, "slots": slots, "cache": kept}
-            row = benchmark.apart(folder, (device, numbers or "auto", cores), own, frames)
-            rows.append(row | {"cold_start_seconds": benchmark.cold_start(folder, row)})
+            machine = (device, numbers or "auto", cores)
+            row = benchmark.apart(folder, machine, own, frames)
+            rows.append(row | {"cold_start_seconds": benchmark.cold_start(folder, machine, own)})
             report(i)
     if settings.json:
         return write_json({"model": model, "random_weights": random_weights, "settings": rows})
     shown = table(cells(rows))
     first = rows[0]
-    same = ", ".join(f"{name} {first[name]}" for name in VARIED if name not in varied(rows) and name in first)
+    same = ", ".join(f"{name} {first[name]}" for name in VARIED if name not in varied(rows))
     shown.caption = f"{same}; {first['device']}, {first['machine_tflop_per_second']:.3g} TFLOP/s at the most"
     shown.caption_justify = "left"
     stdout.print(shown)
@@ -69,7 +70,7 @@ def bench(
 
 def varied(rows: list[dict[str, Any]]) -> list[str]:
     """What settings differ in."""
-    return [name for name in VARIED if len({row.get(name) for row in rows}) > 1]
+    return [name for name in VARIED if len({row[name] for row in rows}) > 1]
 
 
 def cells(rows: list[dict[str, Any]]) -> Cells:

@@ -1,13 +1,14 @@
 #!/bin/sh
 # Measure everything again: `examples/results/make.sh FOLDER`. Some four hours on one core, less with more; a run that was
-# stopped goes on. Needs `pip install '.[data,eval,plot]'`, for `beside` the training of examples/networks, and for the
+# stopped goes on. Needs `pip install '.[data,eval,plot]'`, for BESIDE the training of examples/networks, and for the
 # table of clips side by side a folder `clips` of them. The figures here are copied from FOLDER.
 set -e
-cd "${1:?a folder for the measurements}"
+mkdir -p "${1:?a folder for the measurements}"
+cd "$1"
 gaps="--gap 8 --gap 16 --gap 32 --gap 64 --gap 128 --gap 256 --gap 512"
 kinds="--kind theme --kind colour --kind blocks2 --kind blocks4"
 more="-s outpainting:steps=2 -s outpainting:steps=8 -s outpainting:chunk=8 -s next-frame:steps=8 -s rolling:blocks=2"
-beside="${BESIDE:-}" # another checkpoint, such as runs/prepend-joint/checkpoint
+beside="${BESIDE:-}" # the full path of another checkpoint, such as that of runs/prepend-joint
 arvdm eval memory maze $gaps --control memory --control other --needles needles --out memory
 arvdm eval memory maze $kinds --gap 64 --needles needles --out controls
 arvdm eval memory maze --kind theme --gap 16 --gap 64 --control memory --control free --needles needles --out free
