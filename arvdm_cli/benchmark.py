@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_c
 from . import checkpoint, video
 from .errors import MemoryLimitError, UsageError
 from .generation import choose, given
+from .processes import serve
 from .sampler import Noise, start, stream
 
 SAMPLING = {"context": "look_back", "denoise": "__call__", "remember": "remember", "compress": "compress"}
@@ -287,7 +288,7 @@ def apart(*arguments: Any) -> dict[str, Any]:
 
     Raises: MemoryLimitError where the system has killed it
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), serve) as pool:
         running = pool.submit(measure, *arguments)
         try:
             return running.result()

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import random
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -28,6 +27,7 @@ from .errors import ArvdmError, DataError, OutputError, UsageError
 from .mazes import AHEAD, FLOORS, LEFT, RIGHT, STAY, WALLS, Look, Maze, Pose, World, level
 from .paths import Actions, along, explore, inverse, last
 from .posters import ALPHABETS, Poster
+from .processes import serve
 from .renderer import Renderer
 from .wad import CELL, Cell, Wall
 
@@ -204,7 +204,7 @@ def _draw_all(
     """Draw the needle tests 0 to `worlds` - 1, in as many processes as there are cores."""
     needles: dict[int, Needle] = {}
     workers = min(os.cpu_count() or 1, ceil(worlds / 4))  # a process starts as slowly as a few tests are drawn
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_be_apart)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=serve)
     try:
         tests = {pool.submit(draw, world, kind, gap, seed, index, after): index for index in range(worlds)}
         for test in as_completed(tests):
@@ -215,13 +215,6 @@ def _draw_all(
     finally:
         pool.shutdown(cancel_futures=True)
     return [needles[index] for index in range(worlds)]
-
-
-def _be_apart() -> None:
-    """Leave Ctrl-C to the parent, also for the engine."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()
 
 
 def _pack(needles: Sequence[Needle]) -> dict[str, Any]:

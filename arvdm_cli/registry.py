@@ -175,7 +175,7 @@ def snapshot(repo: str, revision: str) -> Path | None:
 
 def storage(repo: str) -> Path:
     """Where the Hub's cache keeps a repository, whether it is there or not."""
-    return Path(hub_client().constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+    return Path(hub_client().constants.HF_HUB_CACHE).absolute() / f"models--{repo.replace('/', '--')}"
 
 
 def hub_client() -> ModuleType:

@@ -224,6 +224,18 @@ class Keeper:
         self.last: Saved | None = None
         self.next = time.monotonic() + EVERY
 
+    def begin(self, shown: np.ndarray, state: State) -> None:
+        """Save the state before the first AR step, so that from now on there is one to go on from.
+
+        shown: frames uint8 (f, h, w, 3) of the prompt that are to be written first
+        """
+        if self.path is None:
+            return
+        self.recent = list(shown)
+        self.last = Saved(self.settings, 0, False, shown, self.ahead(0), state)
+        self.save(complete=False)
+        self.next = time.monotonic() + EVERY  # the first takes longer: it imports what it needs
+
     def add(self, frames: np.ndarray, state: State) -> None:
         """Take the frames uint8 (f, h, w, 3) of an AR step, and the state after it."""
         if self.path is None:

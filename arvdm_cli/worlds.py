@@ -11,8 +11,6 @@ import multiprocessing
 import os
 import random
 import shutil
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
@@ -26,6 +24,7 @@ from .errors import ArvdmError, DataError, OutputError, OutputExistsError, Usage
 from .folders import HEADER, extend, lock, put
 from .mazes import ACTIONS, AHEAD, STAY, Maze, World, import_extra
 from .paths import PATHS
+from .processes import serve
 from .renderer import Renderer
 
 __all__ = ["ACTIONS", "KINDS", "PATHS", "Dataset", "Episode", "Maze", "Renderer", "World", "episode", "make", "read"]
@@ -199,10 +198,7 @@ def make(
 
 def _work(out: Path, world: World, seed: int, indices: Sequence[int], parent: Connection) -> None:
     """Render some episodes in a process of their own, reporting each when it is on disk."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()  # nor shall the engine hear it
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # by way of the renderer, which closes the engine
+    serve()
     try:
         for index in indices:
             own = episode_seed(seed, index)

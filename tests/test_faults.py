@@ -630,7 +630,7 @@ def test_33_nan_in_a_chunk_names_the_ar_step_and_the_frames_before_play(refused,
     rows = ['"left"'] * 6 + ['{"left": 3e38}'] * 6
     (tmp_path / "a.jsonl").write_text("\n".join(rows))
     words = ("generate", "-m", tiny, "-a", "a.jsonl", "-n", 12, "-o", "out.mp4", "--seed", 1, "--dtype", "float32")
-    refused(9, *words, says="AR step 3", new={"out.mp4", "out.json", "out.state"})
+    refused(9, *words, says="AR step 3", new={"out.mp4", *BESIDE})
     assert len(frames_of(tmp_path / "out.mp4")) == 6
 
 

@@ -13,9 +13,8 @@ import pytest
 import test_generate
 from test_generate import frames_of
 from test_splice import children
-from test_video import running
 
-from arvdm_cli import runs, splice
+from arvdm_cli import runs
 
 tiny, clip = test_generate.tiny, test_generate.clip  # fixtures
 
@@ -99,7 +98,7 @@ def test_after_ctrl_c_the_file_plays_the_hint_is_printed_and_the_run_goes_on(tin
     target = tmp_path / "out.mkv"
     args = ("-m", tiny, "-p", clip, "-n", 61, "--seed", 3, "-o", target, "--codec", "ffv1")
     process = begin(*args)
-    wait_for(tmp_path / "out.state", process)
+    wait_for(tmp_path / "out.state.old", process)  # that of an AR step has followed that of the beginning
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130 and b"--resume auto" in told
@@ -189,87 +188,29 @@ def test_what_cannot_be_gone_on_with_is_said(arvdm, tiny, clip, tmp_path):
     assert broken.exit_code == 3 and "b.state" in broken.stderr
 
 
-# Kills of the command as it is, at any time: `make kill` tries many
-
-KILLS = int(os.environ.get("ARVDM_TEST_KILLS", "2"))
-LASTING = 1200 if KILLS > 2 else 300  # frames of a run that is to be killed
-LATEST = 9.0 if KILLS > 2 else 2.0  # seconds from its first frame to its kill
-ALONE, TOGETHER = 8, 45  # frames that may be lost: those on their way to the encoder; a group of pictures more
-
-
-class Killed:
-    """A run of the real command that is killed and goes on until it is done, and what that has cost."""
-
-    def __init__(self, command, target, group, seed):
-        self.command, self.target, self.group = command, target, group
-        self.draw = random.Random(seed)
-        self.kills = self.lost = self.most = 0
-
-    def start(self):
-        return subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-    def kill(self):
-        """Let it go on for a while and kill it; tells whether it was done before."""
-        process, made, until = self.start(), 0, None
-        for line in process.stderr:
-            event = json.loads(line)
-            if event["event"] == "frame":
-                made = event["index"] + 1
-                until = until or time.monotonic() + self.draw.uniform(0, LATEST)
-                if time.monotonic() >= until:
-                    break
-        else:
-            assert process.wait() == 0
-            return True
-        encoders = children(process.pid)
-        for pid in (process.pid, *(encoders if self.group else ())):
-            os.kill(pid, signal.SIGKILL)
-        process.communicate()
-        waited = time.monotonic() + 120
-        while any(map(running, encoders)):  # one that is left alone finishes its file
-            assert time.monotonic() < waited
-            time.sleep(0.05)
-        self.kills += 1
-        parts = [self.target.with_name(f"{self.target.stem}.{word}.mp4") for word in ("base", "part")]
-        lost = made - sum(splice.count(part) for part in parts if part.exists())
-        self.lost, self.most = self.lost + max(0, lost), max(self.most, lost)
-        return False
-
-    def finish(self):
-        """Let it come to its end; gives its frames, and makes room for the next."""
-        process = self.start()
-        told = process.communicate(timeout=600)[1]
-        assert process.returncode == 0, told
-        frames = shown(self.target)
-        for path in self.target.parent.iterdir():
-            path.unlink()
-        return frames
+DYING = """
+import os, signal, sys, time
+from arvdm_cli import runs, cli
+kept = runs.Keeper.{when}
+def {when}(*args):
+    kept(*args)
+    time.sleep(0.5)  # frames that were handed over are written
+    os.kill(os.getpid(), signal.SIGKILL)
+runs.Keeper.{when} = {when}
+cli.main()
+"""
 
 
-@pytest.fixture(scope="module")
-def lasting(tiny, clip, tmp_path_factory):
-    """The words of a run that takes a while, and its frames, which its file holds without loss."""
-    whole = tmp_path_factory.mktemp("lasting") / "out.mp4"
-    words = [sys.executable, "-m", "arvdm_cli", "generate", "-m", str(tiny), "-p", str(clip), "-n", str(LASTING)]
-    words += ["--seed", "3", "--crf", "0", "--progress", "json"]
-    subprocess.run([*words, "-o", str(whole)], check=True, stderr=subprocess.DEVNULL, timeout=600)
-    return words, shown(whole)
-
-
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="children are found in /proc")
-@pytest.mark.parametrize("group", [False, True], ids=["arvdm alone", "its encoder too"])
-def test_killed_at_random_times_the_command_loses_nothing_that_resume_does_not_bring_back(lasting, tmp_path, group):
-    words, unbroken = lasting
-    target, wanted = tmp_path / "out.mp4", max(1, KILLS // 2)
-    run = Killed([*words, "-o", str(target), "--resume", "auto"], target, group, f"kills {group}")
-    differ = 0
-    while run.kills < wanted:
-        done = run.kill()  # it may have come to its end before its kill
-        if done or run.kills == wanted:
-            made = run.finish()
-            assert made.shape == unbroken.shape
-            differ += int((made != unbroken).any((1, 2, 3)).sum())
-    each = f"{run.lost} frames were not in the file at once, {run.most} at most from one kill"
-    print(f"\n{run.kills} kills of {'the group' if group else 'arvdm alone'}: {each}; {differ} frames differ")
-    assert run.most <= (TOGETHER if group else ALONE)
-    assert differ == 0
+@pytest.mark.parametrize("when", ["begin", "add"])
+@pytest.mark.parametrize("prompt", [(), ("--include-prompt",)])
+def test_a_run_that_was_killed_before_it_has_saved_a_frame_goes_on(arvdm, tiny, clip, tmp_path, when, prompt):
+    words = ("generate", "-m", tiny, "-p", clip, "-n", 7, "--seed", 3, *prompt, "-o")
+    done = arvdm(*words, tmp_path / "whole" / "%06d.png")
+    assert done.exit_code == 0, done.stderr
+    target = tmp_path / "out" / "%06d.png"
+    command = [sys.executable, "-c", DYING.format(when=when), *map(str, words), str(target)]
+    assert subprocess.run(command, capture_output=True, timeout=60).returncode == -signal.SIGKILL
+    assert when == "begin" or len(os.listdir(target.parent))
+    done = arvdm(*words, target, "--resume", "auto")
+    assert done.exit_code == 0, done.stderr
+    np.testing.assert_array_equal(shown(target), shown(tmp_path / "whole" / "%06d.png"))

@@ -211,7 +211,7 @@ def allow(target: str, format: str | None, yes: bool, never: bool):
     state = runs.state_file(target)
     if state and state.exists() and not yes:
         saved = runs.saved_states(target)[0]
-        if not saved.complete:
+        if saved.frames and not saved.complete:
             raise OutputExistsError(
                 f"{target!r} was broken off after {saved.frames} frames.",
                 hint="--resume auto goes on with it, -y makes it anew.",

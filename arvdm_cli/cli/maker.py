@@ -178,9 +178,10 @@ class Maker:
                         writer.write(saved_.tail)
                         state = saved_.state
                     else:
-                        if asked["include_prompt"]:
-                            writer.write(clip.prompt)
                         state = begin(self.model, self.sampling, video.to_tensor(clip.prompt).unsqueeze(0), clip.past)
+                        shown = clip.prompt if asked["include_prompt"] else clip.prompt[:0]
+                        keeper.begin(shown, state)
+                        writer.write(shown)
                     left = (clip.length or 0) - run.before
                     made = generate_states(
                         self.model, self.schedule, self.sampling, state, clip.actions, clip.seed, left, clip.live
@@ -199,7 +200,9 @@ class Maker:
             except BaseException:
                 with suppress(OutputError):  # the error that came first is the one to tell
                     keeper.save(complete=False)
-                if keeper.last:
+                if not run.before + run.frames:
+                    runs.forget_states(target)
+                elif keeper.last:
                     say(f"{target}: broken off; the same command with --resume auto goes on")
                 raise
             finally:
