@@ -246,6 +246,13 @@ def follow(diffusion: Diffusion, clean: Tensor, noisy: Tensor, before: Tensor, a
     return alpha_then * clean + kept * (noisy - alpha * clean)
 
 
+def estimate(diffusion: Diffusion, there: Tensor, noisy: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """The clean frames with which `follow` leads from the noisy ones `there`; no numbers where the levels are alike."""
+    sigma, sigma_then = (diffusion.spread(levels, noisy)[1] for levels in (before, after))
+    taken = per_frame(taken_up(diffusion, before, after), noisy)
+    return (there - (sigma_then / sigma).nan_to_num(1.0) * noisy) / taken
+
+
 def taken_up(diffusion: Diffusion, before: Tensor, after: Tensor) -> Tensor:
     """How much of an error of the clean estimate `follow` takes up from level `before` to level `after`.
 

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from . import registry
 from .checkpoint import Model, fast_half, fill, load, save, verify
 from .datasets import Batch, Episodes
-from .diffusion import FlowMatching, euler, logit_normal
+from .diffusion import FlowMatching, Predict, euler, logit_normal
+from .distillation import Teacher
 from .errors import CheckpointError, ConfigError, IntegrityError, NumericError, OutputError
 from .generation import begin, choose, generate, given
 from .memory import Memory, melt
@@ -43,6 +44,8 @@ class TrainConfig:
     out: str = "runs/maze"  # folder of the run: checkpoint, saved state, metrics, sample sheets
     name: str = "maze"
     start: str = ""  # checkpoint whose codec it takes and whose weights it begins with; "" for none
+    distill: str = ""  # checkpoint whose denoising steps it learns to take several at a time; "" for none
+    distill_steps: int = 2  # of them in one of its own, under the schedule of [sampling]
     start_memory: bool = True  # whether it begins with how memory enters and shrinks there, too
     seed: int = 0
     steps: int = 10_000  # optimisation steps of the network
@@ -327,9 +330,18 @@ class Cut:
         self.noise_level = level.to(device)
         self.reported = torch.where(noised, level.clamp_min(1e-3), config.sampling.stabilization).to(device)
 
-    def memory(self) -> Memory:
-        """Compress every group; gradients flow through it."""
-        network = self.network
+    def predictor(self, network: VideoDiT, shown: Tensor, reported: Tensor, window: int) -> Predict:
+        """What a network says of noisy windows (b, k * window, c, h, w) after the clip as it is shown."""
+        remembered = network.remember(self.memory(network))
+
+        def predict(noisy: Tensor, levels: Tensor) -> Tensor:
+            made = network.rehearse(shown, reported, noisy, levels, self.actions, self.origin, remembered, window)
+            return made.float()
+
+        return predict
+
+    def memory(self, network: VideoDiT) -> Memory:
+        """Every group as a network compresses it; gradients flow through it."""
         b, groups = self.frames.shape[:2]
         memory = network.forget(b, self.clip.device)
         if groups == 0:
@@ -357,7 +369,7 @@ class Cut:
     @torch.no_grad()
     def replace_by_own(self, diffusion: FlowMatching, frames: int, steps: int, generator: torch.Generator) -> None:
         """Exchange `frames` frames after the context for what the network makes of them, and slide past them."""
-        f, remembered = self.context, self.network.remember(self.memory())
+        f, remembered = self.context, self.network.remember(self.memory(self.network))
         shown, reported = (part[:, :f] for part in self.show(diffusion, generator))
         past = self.network.look_back(shown, reported, self.actions[:, :f], self.origin, remembered)
         window = torch.randn(self.clip[:, :frames].shape, generator=generator).to(self.clip.device)
@@ -375,12 +387,19 @@ class Cut:
         self.origin, self.actions = slid[:, -1], self.actions[:, frames:]
 
 
-def step_loss(network: VideoDiT, config: TrainConfig, episodes: Episodes, step: int, device: torch.device) -> Tensor:
+def step_loss(
+    network: VideoDiT,
+    config: TrainConfig,
+    episodes: Episodes,
+    step: int,
+    device: torch.device,
+    teacher: Teacher | None = None,
+) -> Tensor:
     """The loss of one step; all its randomness comes from the seed and the step."""
     draw = np.random.default_rng((config.seed, 1, step))
     generator = torch.Generator().manual_seed(int(draw.integers(2**62)))
     early = step < config.early * config.steps
-    window = int(draw.choice(config.windows))
+    window = teacher.schedule.window if teacher else int(draw.choice(config.windows))
     context = int(draw.choice(config.contexts))
     groups, own = 0, 0
     if not early:
@@ -396,7 +415,10 @@ def step_loss(network: VideoDiT, config: TrainConfig, episodes: Episodes, step: 
     batch = Batch(*(getattr(batch, f.name).to(device) for f in fields(Batch)))
 
     diffusion = config.diffusion
-    levels = draw_levels(config, count * windows, window, generator).to(device).reshape(count, -1)
+    levels = after = draw_levels(config, count * windows, window, generator)
+    if teacher:
+        levels, after = teacher.draw(count * windows, generator)
+    levels, after = (part.to(device).reshape(count, -1) for part in (levels, after))
     with autocast(device):
         cut = Cut(network, config, batch, context, generator)
         if own:
@@ -404,10 +426,27 @@ def step_loss(network: VideoDiT, config: TrainConfig, episodes: Episodes, step: 
         shown, reported = cut.show(diffusion, generator)
         clean = cut.clip[:, context:]
         noisy = diffusion.add_noise(clean, torch.randn(clean.shape, generator=generator).to(device), levels)
-        prediction = network.rehearse(
-            shown, reported, noisy, levels, cut.actions, cut.origin, network.remember(cut.memory()), window
+        prediction = cut.predictor(network, shown, reported, window)(noisy, levels)
+        if teacher:
+            with torch.no_grad():
+                predict = cut.predictor(teacher.model.network, shown, reported, window)
+                clean = teacher.estimate(predict, noisy, levels, after)
+    return diffusion.loss(prediction, noisy, clean, levels).mean()
+
+
+def hire(config: TrainConfig, codec: Codec, device: torch.device) -> Teacher | None:
+    """The teacher that a run learns from, if its file names one."""
+    if not config.distill:
+        return None
+    model = load(registry.resolve(config.distill), device)
+    theirs, ours = model.codec.state_dict(), codec.state_dict()
+    if theirs.keys() != ours.keys() or any(not torch.equal(theirs[key], ours[key]) for key in ours):
+        raise ConfigError(
+            f"{config.distill} cannot be distilled: it has another codec.",
+            hint="Begin with it: let start name the same checkpoint.",
         )
-    return diffusion.loss(prediction.float(), noisy, clean, levels).mean()
+    schedule, _ = choose(config.sampling)
+    return Teacher(model, schedule, config.distill_steps)
 
 
 def train_network(
@@ -430,6 +469,7 @@ def train_network(
         average.load_state_dict(state["average"])
         for optimizer, saved in zip(optimizers_, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+    teacher = hire(config, codec, device)
     started, running = time.monotonic() - spent, []
 
     def keep(step: int, seconds: float) -> Model:
@@ -451,7 +491,7 @@ def train_network(
         for optimizer, lr in zip(optimizers_, (config.matrix_lr, config.lr), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = lr * speed(config, step) * group["part"]
-        loss = step_loss(network, config, episodes, step, device)
+        loss = step_loss(network, config, episodes, step, device, teacher)
         if not torch.isfinite(loss):
             raise NumericError(f"The loss is {loss.item()} at step {step}.", hint="Lower matrix_lr and lr.")
         for optimizer in optimizers_:

@@ -413,7 +413,7 @@ def test_training_shows_the_network_the_past_as_sampling_does(run, data, moves):
     batch = only(drawn(episodes, count=400, context=6, window=8, revisit=0.0, turn=0.0), first=12)
     assert torch.equal(batch.frames[0], torch.arange(12).view(3, 4))
     cut = Cut(model.network, config, batch, 6, torch.Generator().manual_seed(0))
-    memory = cut.memory()
+    memory = cut.memory(cut.network)
     shown, reported = cut.show(config.diffusion, torch.Generator())
     assert torch.equal(shown, batch.clip)
     trained = model.network.look_back(
@@ -469,7 +469,12 @@ def test_dropped_actions_are_unknown_everywhere_in_a_clip(run, data):
     episodes.latents = encoded(run, data)
     batch = episodes.draw(np.random.default_rng(0), 5, 6, 0, 8, 2, 4, 0.5)
     cut = Cut(network, config, batch, 6, torch.Generator().manual_seed(0))
-    assert not cut.actions.any() and not cut.memory().actions.any() and not cut.places.any() and not cut.origin.any()
+    assert (
+        not cut.actions.any()
+        and not cut.memory(cut.network).actions.any()
+        and not cut.places.any()
+        and not cut.origin.any()
+    )
 
 
 def test_a_steps_loss_depends_on_its_seed_and_number_alone(run, data):
