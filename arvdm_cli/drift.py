@@ -25,6 +25,8 @@ from .evaluation import HISTORY, TRACKS, Progress, Task, maze_seed, unheard
 from .mazes import LEFT, RIGHT, STAY, Maze, World
 from .metrics import STRETCH, TURNS, Compare, Features, unit
 from .paths import explore
+from .processes import render_all
+from .renderer import film
 from .sampler import Sampling
 from .schedules import Schedule
 
@@ -73,14 +75,10 @@ def draw_paths(maze: Maze, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 def render(world: World, mazes: int, length: int, seed: int, progress: Progress = unheard) -> Truth:
     """Render the paths of unseen mazes."""
-    tracks: dict[str, list[np.ndarray]] = {name: [] for name in TRACKS}
-    for index in range(mazes):
-        maze = Maze(world, maze_seed(seed, index))
-        actions, poses = draw_paths(maze, length)
-        for name, values in zip(TRACKS, (evaluation.film(maze, poses), actions, poses), strict=True):
-            tracks[name].append(values)
-        progress(index + 1, mazes)
-    return Truth(world, seed, *(np.stack(tracks[name], 1) for name in TRACKS))
+    drawn = [Maze(world, maze_seed(seed, index)) for index in range(mazes)]
+    actions, poses = zip(*(draw_paths(maze, length) for maze in drawn), strict=True)
+    frames = render_all(film, list(zip(drawn, poses, strict=True)), progress)
+    return Truth(world, seed, *(np.stack(tracks, 1) for tracks in (frames, actions, poses)))
 
 
 def take(file: Path, world: World, mazes: int, length: int, seed: int, progress: Progress = unheard) -> Truth:

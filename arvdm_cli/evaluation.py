@@ -29,7 +29,8 @@ from .errors import CheckpointError, DataError, OutputError
 from .generation import begin, begin_latents, encode, generate, given
 from .mazes import ACTIONS, LEFT, RIGHT, STAY, Maze, World
 from .paths import explore, inverse
-from .renderer import Renderer
+from .processes import render_all
+from .renderer import film
 from .sampler import Sampling, State
 from .schedules import Schedule
 from .video import to_bytes, to_tensor
@@ -111,24 +112,11 @@ def draw_paths(maze: Maze) -> tuple[np.ndarray, np.ndarray]:
     return np.array([drawn[kind] for kind in KINDS], np.uint8), np.array(poses, np.int16)
 
 
-def film(maze: Maze, poses: np.ndarray) -> np.ndarray:
-    """Render what is seen from poses (..., 3), each once: uint8 (..., h, w, 3)."""
-    once, where = np.unique(poses.reshape(-1, 3), axis=0, return_inverse=True)
-    with Renderer(maze) as renderer:
-        pictures = renderer.render([tuple(pose) for pose in once.tolist()])
-    return pictures[where.reshape(poses.shape[:-1])]
-
-
 def render(world: World, mazes: int, seed: int, progress: Progress = unheard) -> Clips:
     """Render the clips of unseen mazes."""
-    frames, actions, poses = [], [], []
-    for index in range(mazes):
-        maze = Maze(world, maze_seed(seed, index))
-        own, places = draw_paths(maze)
-        frames.append(film(maze, places))
-        actions.append(own)
-        poses.append(places)
-        progress(index + 1, mazes)
+    drawn = [Maze(world, maze_seed(seed, index)) for index in range(mazes)]
+    actions, poses = zip(*map(draw_paths, drawn), strict=True)
+    frames = render_all(film, list(zip(drawn, poses, strict=True)), progress)
     return Clips(world, seed, np.stack(frames, 1), np.stack(actions, 1), np.stack(poses, 1))
 
 

@@ -8,26 +8,22 @@ so that frames without the needle have the same bytes in all of them.
 
 import hashlib
 import json
-import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from itertools import islice
 from math import ceil, lcm, sqrt
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
-from .errors import ArvdmError, DataError, OutputError, UsageError
+from .errors import DataError, OutputError, UsageError
 from .mazes import AHEAD, FLOORS, LEFT, RIGHT, STAY, WALLS, Look, Maze, Pose, World, level
 from .paths import Actions, along, explore, inverse, last
 from .posters import ALPHABETS, Poster
-from .processes import serve
+from .processes import render_all
 from .renderer import Renderer
 from .wad import CELL, Cell, Wall
 
@@ -186,7 +182,8 @@ def take(
                     return _unpack({name: kept[name] for name in kept.files}, gap, after, worlds)
         except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
             raise DataError(f"{file} holds no needle tests: {error}.", hint="Choose another file.") from error
-    needles = _draw_all(world, kind, gap, seed, worlds, after, progress)
+    tests = [(world, kind, gap, seed, index, after) for index in range(worlds)]
+    needles = render_all(draw, tests, progress, each=4)
     part = file.with_name(file.name + ".part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -196,25 +193,6 @@ def take(
     except OSError as error:
         raise OutputError(f"{file} cannot be written: {error}.") from error
     return needles
-
-
-def _draw_all(
-    world: World, kind: str, gap: int, seed: int, worlds: int, after: int, progress: Callable[[int, int], None]
-) -> list[Needle]:
-    """Draw the needle tests 0 to `worlds` - 1, in as many processes as there are cores."""
-    needles: dict[int, Needle] = {}
-    workers = min(os.cpu_count() or 1, ceil(worlds / 4))  # a process starts as slowly as a few tests are drawn
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=serve)
-    try:
-        tests = {pool.submit(draw, world, kind, gap, seed, index, after): index for index in range(worlds)}
-        for test in as_completed(tests):
-            needles[tests[test]] = test.result()
-            progress(len(needles), worlds)
-    except BrokenProcessPool as error:
-        raise ArvdmError("A rendering process ended early.", hint="Try again.") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return [needles[index] for index in range(worlds)]
 
 
 def _pack(needles: Sequence[Needle]) -> dict[str, Any]:

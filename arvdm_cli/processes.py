@@ -6,8 +6,37 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from math import ceil
+from typing import Any
+
+from .errors import ArvdmError
 
 PATIENCE = 10.0  # seconds in which a process may end in good order
+
+
+def render_all(
+    work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], progress: Callable[[int, int], None], each: int = 1
+) -> list[Any]:
+    """What `work(*job)` gives for each job, in as many processes as there are cores.
+
+    each: jobs that are worth a process, which takes a while to start
+    """
+    made: dict[int, Any] = {}
+    workers = min(os.cpu_count() or 1, ceil(len(jobs) / each))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), serve)
+    try:
+        begun = {pool.submit(work, *job): number for number, job in enumerate(jobs)}
+        for done in as_completed(begun):
+            made[begun[done]] = done.result()
+            progress(len(made), len(jobs))
+    except BrokenProcessPool as error:
+        raise ArvdmError("A rendering process ended early.", hint="Try again.") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [made[number] for number in range(len(jobs))]
 
 
 def serve() -> None:

@@ -77,3 +77,11 @@ class Renderer:
             screen = self._game.get_state().screen_buffer[:, 40:280]  # (240, 240, 3), a field of view of 73.7 degrees
             frame[:] = np.asarray(Image.fromarray(screen).resize((world.size, world.size), Image.Resampling.BOX))
         return frames
+
+
+def film(level: Level, poses: np.ndarray) -> np.ndarray:
+    """Render what is seen from poses (..., 3), each once: uint8 (..., h, w, 3)."""
+    once, where = np.unique(poses.reshape(-1, 3), axis=0, return_inverse=True)
+    with Renderer(level) as renderer:
+        pictures = renderer.render([tuple(pose) for pose in once.tolist()])
+    return pictures[where.reshape(poses.shape[:-1])]

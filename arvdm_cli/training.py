@@ -77,7 +77,6 @@ class TrainConfig:
     every: int = 500  # steps between held-out loss, sample sheet and saved state
     device: str = "auto"
     threads: int = 0  # 0 for torch's own number
-    compile: bool = False
     codec: CodecConfig = field(default_factory=CodecConfig)
     network: DiTConfig = field(default_factory=DiTConfig)
     diffusion: FlowMatching = field(default_factory=FlowMatching)
@@ -470,7 +469,7 @@ def train_network(
         for optimizer, saved in zip(optimizers_, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
     teacher = hire(config, codec, device)
-    started, running = time.monotonic() - spent, []
+    started, running = time.monotonic() - spent, list(state.get("running", ()))
 
     def keep(step: int, seconds: float) -> Model:
         own = {"actions": list(episodes.names), "fps": episodes.data.fps}
@@ -525,6 +524,7 @@ def train_network(
                 "optimizers": [optimizer.state_dict() for optimizer in optimizers_],
                 "step": step,
                 "seconds": seconds,
+                "running": running,  # losses that are told together with later ones
             }
             save_state(out / "state.pt", state)
             model = keep(step, seconds)

@@ -129,6 +129,7 @@ class Work:
     made: Callable[[Path], object]  # what is the same in the end, however often it was killed
     whole: Callable[[Path], object] = lambda folder: None  # fails where a kill has left something half done
     prepare: Callable[[Path], object] = lambda folder: None
+    over: Callable[[Path], bool] = lambda folder: False  # it was at its end and would refuse to begin again
     again: list[object] | None = None  # the words that go on, where they are others
     env: dict[str, str] | None = None
 
@@ -200,6 +201,9 @@ def survive(work, folder, name):
                 time.sleep(0.05)
             kills, began = kills + 1, True
             work.whole(folder)
+            if work.over(folder):
+                assert work.made(folder) == undisturbed
+                began, finished = fresh(), finished + 1
     print(f"\n{name}: {kills} kills, {finished} times finished, nothing differs")
 
 
@@ -277,17 +281,27 @@ def bringing(tmp_path):
     return Work(words, lambda folder: files(folder / "out"))
 
 
+def told(folder, name):
+    """Whether a measurement says that it is complete."""
+    report = folder / "out" / f"{name}.json"
+    return report.exists() and json.loads(report.read_text())["complete"]
+
+
 @pytest.fixture
 def drifting(trained):
     words = ["eval", "drift", trained / "run" / "checkpoint", "--mazes", 2, "--length", 40, "--steps", 1, "-o", "out"]
-    return Work(words, lambda folder: (folder / "out" / "drift.csv").read_bytes())
+    return Work(
+        words, lambda folder: (folder / "out" / "drift.csv").read_bytes(), over=lambda folder: told(folder, "drift")
+    )
 
 
 @pytest.fixture
 def remembering(trained):
     words = ["eval", "memory", trained / "run" / "checkpoint", "--worlds", 4, "--kind", "theme", "--gap", 8]
     words += ["--frames", 2, "--steps", 1, "-o", "out"]
-    return Work(words, lambda folder: (folder / "out" / "memory.csv").read_bytes())
+    return Work(
+        words, lambda folder: (folder / "out" / "memory.csv").read_bytes(), over=lambda folder: told(folder, "memory")
+    )
 
 
 WORKS = "images", "extension", "download", "training", "rendering", "bringing", "drifting", "remembering"
