@@ -21,7 +21,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from subprocess import PIPE
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -37,7 +37,13 @@ SAMPLING = {"context": "look_back", "denoise": "__call__", "remember": "remember
 STAGES = (*SAMPLING, "decode", "convert", "write")  # of an AR step; those above are methods of the network
 
 
-Machine = tuple[str, str, int | None]  # device, dtype and threads, as flags say them
+class Machine(NamedTuple):
+    """What a setting runs on, as flags say it."""
+
+    device: str = "auto"
+    dtype: str = "auto"
+    threads: int | None = None
+    compile: bool = False
 
 
 def attention_flop(query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any) -> int:
@@ -163,9 +169,11 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
     chosen: what is set above the checkpoint's own, as in `generation.choose`
     frames: how many are timed at the least, after one AR step that is not
     """
-    device, dtype = checkpoint.choose_machine(*machine)
+    device, dtype = checkpoint.choose_machine(machine.device, machine.dtype, machine.threads)
     begun = time.perf_counter()
     model = checkpoint.load(Path(folder), device, dtype)
+    if machine.compile:
+        checkpoint.compile_network(model, device)
     loaded = time.perf_counter() - begun
     schedule, sampling = choose(model.sampling, **chosen)
     config, size = model.network.config, model.codec.config
@@ -230,6 +238,7 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
         "device": str(device),
         "dtype": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
+        "compile": machine.compile,
         "frames": len(timed) * schedule.chunk,
         "load_seconds": loaded,
         "encode_seconds_per_prompt_frame": encoded,
@@ -265,10 +274,10 @@ def cold_start(folder: str, machine: Machine, chosen: dict[str, Any]) -> float:
 
     Raises: UsageError where the command fails, with its last words
     """
-    device, dtype, threads = machine
-    given = chosen | {"device": device, "dtype": dtype, "threads": threads}
+    given = chosen | {name: value for name, value in machine._asdict().items() if name != "compile"}
     flags = {f"--{'memory-slots' if name == 'slots' else name}": value for name, value in given.items()}
     words = ["generate", "-m", folder, "-n", "1", "--seed", "0", "-o", "-", "--progress", "none"]
+    words += ["--compile"] * machine.compile
     words += [str(word) for flag, value in flags.items() if value is not None for word in (flag, value)]
     began = time.perf_counter()
     with subprocess.Popen([sys.executable, "-m", "arvdm_cli", *words], stdout=PIPE, stderr=PIPE) as running:

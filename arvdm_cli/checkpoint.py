@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import zipfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -115,6 +116,22 @@ def choose_machine(
     if dtype not in DTYPES:
         raise UsageError(f"No dtype is called {dtype!r}.", hint=f"Choose from: auto, {', '.join(DTYPES)}.")
     return chosen, DTYPES[dtype]
+
+
+def compile_network(model: Model, device: torch.device) -> Path:
+    """Let what runs at every denoising step be compiled as it first runs; returns the folder that keeps it for later.
+
+    Raises: UsageError where a CPU's code cannot be compiled
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if device.type == "cpu" and not shutil.which(compiler):
+        raise UsageError(
+            f"There is no compiler {compiler!r} here to compile with.", hint="Install g++, or leave out --compile."
+        )
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    kept = os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(base / "arvdm" / "compiled"))
+    model.network.compile()
+    return Path(kept)
 
 
 def digest(path: Path) -> str:

@@ -22,7 +22,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def row(tiny):
-    return benchmark.measure(str(tiny), ("cpu", "float32", 1), {"cache": "exact"}, 12)
+    return benchmark.measure(str(tiny), benchmark.Machine("cpu", "float32", 1), {"cache": "exact"}, 12)
 
 
 def test_the_stages_and_what_lies_between_them_are_all_the_time(row):
@@ -43,7 +43,7 @@ def test_operations_are_those_of_the_stages_that_sample(row):
 
 
 def test_more_denoising_steps_are_more_operations_in_one_stage_alone(tiny, row):
-    other = benchmark.measure(str(tiny), ("cpu", "float32", 1), {"steps": 2 * row["steps"]}, 12)
+    other = benchmark.measure(str(tiny), benchmark.Machine("cpu", "float32", 1), {"steps": 2 * row["steps"]}, 12)
     for name in benchmark.SAMPLING:
         more = 2 if name == "denoise" else 1
         assert other["stages"][name]["tflop_per_frame"] == pytest.approx(more * row["stages"][name]["tflop_per_frame"])
@@ -92,7 +92,7 @@ def test_a_cold_start_is_set_as_the_measurement_is(tiny, monkeypatch, schedule):
     started = []
     monkeypatch.setattr(benchmark.subprocess, "Popen", lambda words, **_: started.append(words) or Started(0))
     chosen = {"schedule": schedule, "steps": None, "context": 2, "slots": 0, "cache": None}
-    assert benchmark.cold_start(str(tiny), ("cpu", "auto", 1), chosen) > 0
+    assert benchmark.cold_start(str(tiny), benchmark.Machine("cpu", "auto", 1), chosen) > 0
     (words,) = started
     flags = dict(zip(words[words.index("--progress") :: 2], words[words.index("--progress") + 1 :: 2], strict=True))
     assert flags == {
@@ -120,4 +120,4 @@ class Started:
 def test_a_cold_start_that_fails_is_no_time(tiny, monkeypatch):
     monkeypatch.setattr(benchmark.subprocess, "Popen", lambda words, **_: Started(3))
     with pytest.raises(UsageError, match=r"ended with 3 .* so it is"):
-        benchmark.cold_start(str(tiny), ("cpu", "auto", 1), {})
+        benchmark.cold_start(str(tiny), benchmark.Machine("cpu", "auto", 1), {})

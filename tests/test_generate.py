@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -249,3 +250,32 @@ def test_deterministic_frames_are_the_same_whatever_the_threads_and_the_number_o
     one, two, both = ((tmp_path / f"{name}.y4m").read_bytes() for name in ("one", "two", "both-0"))
     assert one == two == both
     assert json.loads((tmp_path / "one.json").read_text())["deterministic"] is True
+
+
+def test_a_compiled_network_makes_the_same_frames_and_says_that_it_was_compiled(
+    arvdm, tiny, clip, tmp_path, monkeypatch
+):
+    if not shutil.which("g++"):
+        pytest.skip("there is no compiler here")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kept"))
+    words = ("generate", "-m", tiny, "-p", clip, "-n", 8, "--seed", 1, "--codec", "ffv1", "-o")
+    assert arvdm(*words, tmp_path / "plain.mkv").exit_code == 0
+    done = arvdm(*words, tmp_path / "compiled.mkv", "--compile")
+    assert done.exit_code == 0 and str(tmp_path / "kept") in done.stderr.replace("\n", ""), done.stderr
+    plain, compiled = (frames_of(tmp_path / f"{name}.mkv").astype(int) for name in ("plain", "compiled"))
+    assert np.abs(plain - compiled).max() <= 2
+    assert list((tmp_path / "kept").iterdir())
+    assert json.loads((tmp_path / "compiled.json").read_text())["compiled"]
+
+
+def test_what_cannot_be_compiled_is_said(arvdm, shell, tiny, tmp_path):
+    words = ("generate", "-m", tiny, "-n", 2, "-o", tmp_path / "out.mp4", "--compile")
+    both = arvdm(*words, "--deterministic")
+    assert both.exit_code == 2 and "--deterministic" in both.stderr
+    none = shell(*words, env=os.environ | {"CXX": "no-such-compiler"})
+    assert none.returncode == 2 and "'no-such-compiler'" in none.stderr
+    broken = shell(
+        *words, env=os.environ | {"CXX": shutil.which("false"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "kept")}
+    )
+    assert broken.returncode == 2 and "cannot be compiled" in broken.stderr and "--compile" in broken.stderr
+    assert not (tmp_path / "out.mp4").exists()

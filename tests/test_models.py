@@ -11,7 +11,8 @@ from arvdm_cli.memory import stride
 from arvdm_cli.models import MODELS
 from arvdm_cli.models.codec import Codec
 from arvdm_cli.models.dit import DiTConfig
-from arvdm_cli.models.layers import AXES, HEAD, PERIODS, Attention, attend, rotary_angles, rotate
+from arvdm_cli.models.fusion import spans
+from arvdm_cli.models.layers import AXES, HEAD, PERIODS, Attention, Row, attend, delay, rotary_angles, rotate
 
 STAY, FORWARD, BACKWARD, LEFT, RIGHT = torch.eye(5)
 
@@ -93,12 +94,17 @@ def test_the_window_is_driven_by_levels_and_actions(scene, part):
     assert differ(scene.answer(), other.answer()).all()
 
 
+def whole(past):
+    """Keys and values of each block, (b, heads, n, HEAD), of all that stands before a window."""
+    return [tuple(torch.cat(each, 2) for each in zip(*row.parts, strict=True)) for row in past.keys]
+
+
 @pytest.mark.parametrize("frame", range(4))
 @torch.no_grad()
 def test_a_context_frame_sees_the_frames_up_to_itself_and_none_after(scene, frame):
     n = 4  # tokens of a frame
-    before = scene.past().keys
-    after = scene.replace(context=changed(scene.context, 0, frame)).past().keys
+    before = whole(scene.past())
+    after = whole(scene.replace(context=changed(scene.context, 0, frame)).past())
     memory = before[0][0].shape[2] - 4 * n
     for block, (one, other) in enumerate(zip(before, after, strict=True)):
         for was, now in zip(one, other, strict=True):
@@ -163,7 +169,7 @@ def test_a_group_of_memory_sees_itself_alone(scene, slot):
 @torch.no_grad()
 def test_context_does_not_see_memory(scene):
     with_memory, without = scene.past(), scene.replace(memory=empty(scene)).past()
-    for one, other in zip(with_memory.keys, without.keys, strict=True):
+    for one, other in zip(whole(with_memory), whole(without), strict=True):
         for was, now in zip(one, other, strict=True):
             close(was[:, :, -now.shape[2] :], now)
 
@@ -171,11 +177,12 @@ def test_context_does_not_see_memory(scene):
 def test_nothing_before_the_window_is_changed_by_a_prediction(scene):
     with torch.no_grad():
         past = scene.past()
-        kept = [tensor.clone() for pair in past.keys for tensor in pair]
+        kept = whole(past)
         first = scene.net(scene.window, scene.levels, scene.actions, past)
         scene.net(changed(scene.window, 0, 1), scene.levels, scene.actions, past)
         again = scene.net(scene.window, scene.levels, scene.actions, past)
-    assert all(torch.equal(was, now) for was, now in zip(kept, (t for pair in past.keys for t in pair), strict=True))
+    for was, now in zip(kept, whole(past), strict=True):
+        assert all(map(torch.equal, was, now))
     assert torch.equal(first, again)
 
 
@@ -495,3 +502,44 @@ def test_gradients_reach_every_weight_of_the_codec():
     codec = Codec(model().codec.config).train()
     (codec(torch.rand(2, 2, 3, 32, 32)) - 1).square().mean().backward()
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in codec.parameters())
+
+
+@pytest.mark.parametrize("parts", [(3,), (3, 5), (1, 2, 4)])
+def test_a_row_puts_a_window_behind_its_parts_and_leaves_them_as_they_are(parts):
+    draw = torch.Generator().manual_seed(0)
+
+    def tokens(n):
+        return torch.randn(2, 3, n, HEAD, generator=draw), torch.randn(2, 3, n, HEAD, generator=draw)
+
+    given, windows = [tokens(n) for n in parts], [tokens(n) for n in (2, 6, 1)]
+    before = [(k.clone(), v.clone()) for k, v in given]
+    row = Row(*given)
+    assert len(row) == sum(parts)
+    for window in windows:
+        wanted = [torch.cat(each, 2) for each in zip(*before, window, strict=True)]
+        assert all(map(torch.equal, row.beside(*window), wanted))
+        with torch.no_grad():
+            assert all(map(torch.equal, row.beside(*window), wanted))
+    assert all(torch.equal(*pair) for pairs in zip(before, given, strict=True) for pair in zip(*pairs, strict=True))
+
+
+def test_a_window_with_nothing_before_it_stands_alone():
+    keys, values = torch.randn(1, 1, 2, HEAD), torch.randn(1, 1, 2, HEAD)
+    with torch.no_grad():
+        assert all(map(torch.equal, Row().beside(keys, values), (keys, values)))
+
+
+def test_turning_by_time_alone_is_turning_by_positions_that_differ_in_time_alone():
+    x, times = torch.randn(2, 3, 4, 5, HEAD), torch.tensor([[0.0, -4, -60, 1000], [1, 2, 3, -1e5]])
+    at = torch.zeros(2, 4, len(AXES))
+    at[..., 0] = times
+    angles = tuple(angle.unsqueeze(3) for angle in rotary_angles(at))  # (b, 1, n, 1, HEAD / 2)
+    assert torch.equal(delay(x, times), rotate(x, angles))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "wanted"),
+    [([], []), ([4], [(4, 5)]), ([0, 1, 2], [(0, 3)]), ([0, 2, 3, 7], [(0, 1), (2, 4), (7, 8)])],
+)
+def test_rising_numbers_are_told_as_spans(numbers, wanted):
+    assert [(span.start, span.stop) for span in spans(numbers)] == wanted

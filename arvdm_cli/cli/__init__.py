@@ -180,6 +180,8 @@ def recognise(error: BaseException) -> ArvdmError:
             "There is not enough memory.",
             hint="Lower what is held at once: --scale, --chunk, --context or --memory-slots; for training, `frames`.",
         )
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return UsageError(f"The network cannot be compiled here: {error}", hint="Leave out --compile.")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         close_stdout()
         return OutputError(f"Nothing more can be written: {error.strerror}.")

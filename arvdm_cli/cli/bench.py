@@ -14,7 +14,7 @@ from .console import out as stdout
 from .console import progress, settings, write_json
 from .measuring import Cells, table
 
-VARIED = ("schedule", "steps", "context", "slots", "cache", "dtype", "threads")  # by which rows are told
+VARIED = ("schedule", "steps", "context", "slots", "cache", "dtype", "threads", "compile")  # by which rows are told
 
 
 def bench(
@@ -33,6 +33,7 @@ def bench(
         list[str] | None, Option(help="auto, float32, bfloat16 or float16; repeat to compare. [default: auto]")
     ] = None,
     threads: Annotated[list[int] | None, Option(min=1, help="Threads of the CPU; repeat to compare.")] = None,
+    compile: Annotated[bool, Option("--compile", help="Time each setting once more with --compile.")] = False,
     frames: Annotated[int, Option(min=1, help="Frames to time, after an AR step that is not timed.")] = 24,
     device: flags.Device = "auto",
 ):
@@ -43,7 +44,7 @@ def bench(
     """
     from .. import benchmark, checkpoint, registry
 
-    lists = (schedule, steps, memory_slots, cache, dtype, threads)
+    lists = (schedule, steps, memory_slots, cache, dtype, threads, [False, True] if compile else None)
     chosen: list[tuple[Any, ...]] = list(product(*(given or [None] for given in lists)))
     rows: list[dict[str, Any]] = []
     with TemporaryDirectory(prefix="arvdm-bench-") as folder, progress("setting", len(chosen)) as report:
@@ -52,9 +53,9 @@ def bench(
             checkpoint.invent(registry.describe(model), Path(folder), drawn)
         else:
             folder = str(registry.resolve(model))
-        for i, (plan, count, slots, kept, numbers, cores) in enumerate(chosen):
+        for i, (plan, count, slots, kept, numbers, cores, compiled) in enumerate(chosen):
             own = {"schedule": plan, "steps": count, "context": context, "slots": slots, "cache": kept}
-            machine = (device, numbers or "auto", cores)
+            machine = benchmark.Machine(device, numbers or "auto", cores, bool(compiled))
             row = benchmark.apart(folder, machine, own, frames)
             rows.append(row | {"cold_start_seconds": benchmark.cold_start(folder, machine, own)})
             report(i)

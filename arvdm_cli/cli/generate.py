@@ -12,11 +12,14 @@ from typer import Option
 
 from ..errors import InputError, OutputExistsError, UsageError
 from . import flags
-from .console import confirm_replacing, printable, settings, warn, write_json
+from .console import confirm_replacing, printable, say, settings, warn, write_json
 from .console import out as stdout
 from .maker import Clip, Maker, following
 
 if TYPE_CHECKING:
+    import torch
+
+    from ..checkpoint import Model
     from ..runs import Saved
 
 
@@ -81,11 +84,20 @@ def generate(
             "thread, so of n cores it is up to n times slower.",
         ),
     ] = False,
+    compile: Annotated[
+        bool,
+        Option(
+            "--compile",
+            help="Compile the network first: a minute the first time, seconds later on; then frames come faster.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan and make nothing.")] = False,
 ):
     """Generate a video, writing each frame as soon as it is clean."""
     if extend:
         return lengthen(extend, length, actions, device, dtype, threads, deterministic)
+    if compile and deterministic:
+        raise UsageError("--compile sums as it likes, so it cannot be --deterministic.", hint="Leave out one of them.")
     sources: list[str | None] = [*prompt_frames] if prompt_frames else [None]
     if (actions == "-") + sources.count("-") > 1:
         raise UsageError("stdin can carry only one thing: a prompt or the actions.")
@@ -104,6 +116,8 @@ def generate(
 
     chosen = checkpoint.choose_machine(device, dtype, threads, deterministic)
     loaded = checkpoint.load(folder, *chosen)
+    if compile:
+        start_compiling(loaded, chosen[0])
     plan, sampling = generation.choose(
         loaded.sampling,
         schedule=schedule,
@@ -137,7 +151,17 @@ def generate(
         asked = made.facts(clip, target) | {"include_prompt": include_prompt, "encoding": encoding}
         if deterministic:  # another run's frames may be others
             asked["deterministic"] = True
+        if compile:
+            asked["compiled"] = True
         made.write(clip, target, asked, saved)
+
+
+def start_compiling(model: Model, device: torch.device):
+    """Compile a network as it first runs, and say that this takes a while."""
+    from .. import checkpoint
+
+    kept = checkpoint.compile_network(model, device)
+    say(f"the first frames wait until the network is compiled; {printable(str(kept))} keeps it for later")
 
 
 def find(model: str, sources: list[str | None]) -> Path:
@@ -180,6 +204,8 @@ def lengthen(
     asked = states[0].settings
     chosen = checkpoint.choose_machine(device, dtype, threads, deterministic or asked.get("deterministic", False))
     loaded = checkpoint.load(registry.resolve(asked["model"]), *chosen)
+    if asked.get("compiled"):
+        start_compiling(loaded, chosen[0])
     sampling = checkpoint.fill(Sampling, asked["sampling"], f"{target}'s sampling")
     levels = tuple(tuple(row) for row in asked["levels"])
     plan = schedules.Schedule(levels, asked["chunk"], asked["sampling"]["schedule"])

@@ -13,7 +13,7 @@ from ..errors import ConfigError
 from ..memory import Memory
 from .compress import COMPRESSIONS
 from .fusion import FUSIONS, Keys
-from .layers import HEAD, Block, later, modulate, rotary_angles, rotate, sinusoids
+from .layers import HEAD, Block, Row, delay, modulate, rotary_angles, sinusoids
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class DiTConfig:
 class Past:
     """What a window may look at: everything before it, encoded once."""
 
-    keys: Keys  # per block, of memory and context; empty when there is nothing
+    keys: list[Row]  # per block, of memory and context; empty when there is nothing
     last: Tensor  # (b, 1, c, h, w), the latent before the window
     place: Tensor  # (b, 3), where it was seen from
     frames: int  # of context
@@ -138,14 +138,9 @@ class Past:
         if frames >= self.frames:
             return None
         tokens = self.context[0][0].shape[2] // self.frames
-        earlier = later(torch.tensor([[-frames]], device=self.place.device, dtype=torch.float32))
-        context = [(rotate(k[:, :, frames * tokens :], earlier), v[:, :, frames * tokens :]) for k, v in self.context]
+        earlier = torch.tensor([[-frames]], device=self.place.device, dtype=torch.float32)
+        context = [(delay(k[:, :, frames * tokens :], earlier), v[:, :, frames * tokens :]) for k, v in self.context]
         return Past([], self.last, self.place, self.frames - frames, context)
-
-
-def join(before: tuple[Tensor, Tensor] | None, own: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Keys and values (b, heads, n, HEAD) one after the other."""
-    return own if before is None else (torch.cat((before[0], own[0]), 2), torch.cat((before[1], own[1]), 2))
 
 
 class VideoDiT(nn.Module):
@@ -234,15 +229,14 @@ class VideoDiT(nn.Module):
             condition = self.condition(levels, actions)
             keys: Keys = []
             for i, block in enumerate(self.blocks):
-                before = past.context[i] if past.context else None
+                before = Row(*past.context[i : i + 1])
                 tokens, own = block(tokens, condition, angles, before, mask, last=i + 1 == len(self.blocks))
-                keys.append(join(before, own))
-            past = Past([], context[:, -1:], places[:, -1], past.frames + f, keys)
-        memory = self.fusion.keys(remembered)
-        keys = memory or past.context
-        if memory and past.context:
-            keys = [join(*pair) for pair in zip(memory, past.context, strict=True)]
-        return replace(past, keys=keys, remembered=remembered)
+                keys.append(before.beside(*own))
+            # of its own, so that a compiled network sees one layout
+            last = context[:, -1:].contiguous()
+            past = Past([], last, places[:, -1], past.frames + f, keys)
+        sources = [source for source in (self.fusion.keys(remembered), past.context) if source]
+        return replace(past, keys=[Row(*parts) for parts in zip(*sources, strict=True)], remembered=remembered)
 
     def skip(self, past: Past, frames: Tensor, actions: Tensor) -> Past:
         """The same past, seen from where `frames` (b, f, c, h, w) of the window, led into by `actions`, are behind."""
@@ -265,6 +259,17 @@ class VideoDiT(nn.Module):
 
     def forward(self, window: Tensor, levels: Tensor, actions: Tensor, past: Past) -> Tensor:
         """Predict for a noisy window (b, f, c, h, w) at `levels` (b, f) with actions (b, f, a)."""
+        if not torch.is_grad_enabled():
+            for row in past.keys:
+                row.lay(window.shape[1] * self.config.grid[0] * self.config.grid[1])
+        return self.answer(window, levels, actions, past)
+
+    def compile(self, **options: Any) -> None:
+        """Compile what runs at every denoising step, as it first runs; the past is laid out before."""
+        self.answer = torch.compile(self.answer, **options)  # type: ignore[method-assign]
+
+    def answer(self, window: Tensor, levels: Tensor, actions: Tensor, past: Past) -> Tensor:
+        """`forward`, once the past is laid out."""
         places = self.locate(actions, past.place)
         x, angles = self.enter(window, past.last, past.frames, places, past.remembered)
         return self.predict(x, levels, actions, angles, past, None)
@@ -318,6 +323,6 @@ class VideoDiT(nn.Module):
         before = frame[:shown] < begin.unsqueeze(1)
         beside = begin == begin.unsqueeze(1)
         mask = torch.cat((before, beside), 1).repeat_interleave(n, 0).repeat_interleave(n, 1)
-        held = past.keys[0][0].shape[2] - shown * n if past.keys else 0  # memory tokens, which every window sees
+        held = len(past.keys[0]) - shown * n if past.keys else 0  # memory tokens, which every window sees
         mask = torch.cat((mask.new_ones(made * n, held), mask), 1)
         return self.predict(x, levels, actions[:, first:], angles, past, mask)

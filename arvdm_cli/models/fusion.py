@@ -8,13 +8,14 @@ hangs on memory alone is computed by `remember`, once per change of memory. With
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import HEAD, attend, later, rotary_angles, rotate
+from .layers import HEAD, attend, delay, rotary_angles, rotate
 
 if TYPE_CHECKING:
     from ..memory import Memory
@@ -69,14 +70,14 @@ class Prepend(Fusion):
         if len(memory) == 0:
             return None
         still = known.memory.found(memory) if known else []
-        parts: list[Keys] = [[(k[:, :, still], v[:, :, still]) for k, v in known.own]] if known and still else []
+        parts: list[Keys] = [[(k[:, :, s], v[:, :, s]) for k, v in known.own] for s in spans(still)] if known else []
         # where nothing is learnt, one by one: a group's keys are the same to the last bit whenever it is encoded
         at_once = len(memory) if torch.is_grad_enabled() else 1
         for first in range(len(still), len(memory), at_once):
             parts.append(self.encode(network, memory.take(range(first, min(first + at_once, len(memory))))))
         own = [(torch.cat([k for k, _ in of], 2), torch.cat([v for _, v in of], 2)) for of in zip(*parts, strict=True)]
-        cos, sin = (angle.unsqueeze(3) for angle in later(self.config.group_times(memory)))  # (b, 1, s, 1, HEAD / 2)
-        keys = [(rotate(k, (cos, sin)).flatten(2, 3), v.flatten(2, 3)) for k, v in own]
+        times = self.config.group_times(memory)
+        keys = [(delay(k, times).flatten(2, 3), v.flatten(2, 3)) for k, v in own]
         return Prepended(memory, own, keys)
 
     def encode(self, network: VideoDiT, memory: Memory) -> Keys:
@@ -98,6 +99,12 @@ class Prepend(Fusion):
 
     def keys(self, remembered: Prepended | None) -> Keys:
         return remembered.keys if remembered else []
+
+
+def spans(numbers: list[int]) -> list[slice]:
+    """Rising numbers as slices without a gap."""
+    edges = [0, *(i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1] + 1), len(numbers)]
+    return [slice(numbers[a], numbers[b - 1] + 1) for a, b in pairwise(edges) if a < b]
 
 
 class ChannelConcat(Fusion):

@@ -31,9 +31,17 @@ def rotary_angles(positions: Tensor) -> tuple[Tensor, Tensor]:
     return angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
 
 
-def later(times: Tensor) -> tuple[Tensor, Tensor]:
-    """Angles by which tokens turn that come to stand so much later, (b, 1, n, HEAD / 2) each for times (b, n)."""
-    return rotary_angles(F.pad(times.unsqueeze(-1), (0, len(AXES) - 1)))  # time is the first axis
+def delay(x: Tensor, times: Tensor) -> Tensor:
+    """Turn the feature pairs of x (b, heads, n, ..., HEAD), where tokens stand so much later, by times (b, n)."""
+    cos, sin = rotary_angles(F.pad(times.unsqueeze(-1), (0, len(AXES) - 1)))  # time is the first axis
+    pairs = len(PERIODS["time"])  # those that turn; the others stay as they are
+    shape = (*cos.shape[:3], *(1 for _ in x.shape[4:]), pairs)
+    cos, sin = (angle[..., :pairs].reshape(shape).to(x) for angle in (cos, sin))
+    a, b = x[..., :pairs], x[..., HEAD // 2 : HEAD // 2 + pairs]
+    turned = x.clone()
+    turned[..., :pairs] = a * cos - b * sin
+    turned[..., HEAD // 2 : HEAD // 2 + pairs] = b * cos + a * sin
+    return turned
 
 
 def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
@@ -74,12 +82,49 @@ class Attention(nn.Module):
 
     def project(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (b, heads, n, HEAD) of tokens (b, n, d)."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
-        return rotate(self.q_norm(q), angles), rotate(self.k_norm(k), angles), v
+        made = self.qkv(x).unflatten(-1, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
+        weights = torch.stack((self.q_norm.weight, self.k_norm.weight)).view(2, 1, 1, 1, HEAD)
+        q, k = rotate(F.rms_norm(made[:2], (HEAD,), eps=self.q_norm.eps) * weights, angles)
+        return q, k, made[2]
 
     def join(self, x: Tensor) -> Tensor:
         """Heads (b, heads, n, HEAD) back to tokens (b, n, d)."""
         return self.out(x.transpose(1, 2).flatten(2))
+
+
+class Row:
+    """Keys and values (b, heads, n, HEAD) in parts that stand one after the other, and behind them room for a window's.
+
+    The parts are laid into one piece when a window first looks at them, not at every denoising step again.
+    """
+
+    def __init__(self, *parts: tuple[Tensor, Tensor]):
+        self.parts = parts
+        self._laid: tuple[Tensor, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return sum(k.shape[2] for k, _ in self.parts)
+
+    def lay(self, n: int) -> tuple[Tensor, Tensor]:
+        """All parts in one piece, with room for `n` tokens of a window behind them."""
+        if self._laid is None or self._laid[0].shape[2] < len(self) + n:
+            room = self.parts[0][0]
+            room = room.new_empty(*room.shape[:2], n, room.shape[3])
+            keys, values = zip(*self.parts, strict=True)
+            self._laid = torch.cat((*keys, room), 2), torch.cat((*values, room), 2)
+        return self._laid
+
+    def beside(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of all parts and of a window, (b, heads, n, HEAD); they hold until this is called again."""
+        if torch.is_grad_enabled():
+            every = (*self.parts, (keys, values))
+            return torch.cat([k for k, _ in every], 2), torch.cat([v for _, v in every], 2)
+        if not self.parts:
+            return keys, values
+        laid_keys, laid_values = self.lay(keys.shape[2])
+        before, end = len(self), len(self) + keys.shape[2]
+        laid_keys[:, :, before:end], laid_values[:, :, before:end] = keys, values
+        return laid_keys[:, :, :end], laid_values[:, :, :end]
 
 
 class Block(nn.Module):
@@ -103,11 +148,11 @@ class Block(nn.Module):
         x: Tensor,
         condition: Tensor,
         angles: tuple[Tensor, Tensor],
-        past: tuple[Tensor, Tensor] | None = None,
+        past: Row | None = None,
         mask: Tensor | None = None,
         last: bool = False,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Advance tokens (b, f, n, d), driven by (b, f, condition); `past` holds keys and values they may look at.
+        """Advance tokens (b, f, n, d), driven by (b, f, condition); `past` holds what they may look at.
 
         last: whether nothing looks at the tokens again, so that only their keys and values are made
         Returns the tokens and their own keys and values (b, heads, f * n, HEAD).
@@ -117,7 +162,7 @@ class Block(nn.Module):
         q, k, v = self.attention.project(modulate(self.norm(x), shift, scale).flatten(1, 2), angles)
         if last:
             return x, (k, v)
-        seen = (k, v) if past is None else (torch.cat((past[0], k), 2), torch.cat((past[1], v), 2))
+        seen = (k, v) if past is None else past.beside(k, v)
         update = self.attention.join(attend(q, *seen, mask)).unflatten(1, (f, n))
         x = torch.addcmul(x, update, 1 + gate.unsqueeze(2))
         update = self.mlp(modulate(self.norm(x), mlp_shift, mlp_scale))
