@@ -121,17 +121,22 @@ def choose_machine(
 def compile_network(model: Model, device: torch.device) -> Path:
     """Let what runs at every denoising step be compiled as it first runs; returns the folder that keeps it for later.
 
-    Raises: UsageError where a CPU's code cannot be compiled
+    Raises: UsageError where a CPU's code cannot be compiled, OutputError where it cannot be kept
     """
     compiler = os.environ.get("CXX", "g++")
     if device.type == "cpu" and not shutil.which(compiler):
         raise UsageError(
             f"There is no compiler {compiler!r} here to compile with.", hint="Install g++, or leave out --compile."
         )
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    kept = os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(base / "arvdm" / "compiled"))
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    kept = Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(base, "arvdm", "compiled")))
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "TORCHINDUCTOR_CACHE_DIR names another folder."
+        raise OutputError(f"{kept} cannot be created: {error.strerror}.", hint=hint) from error
     model.network.compile()
-    return Path(kept)
+    return kept
 
 
 def digest(path: Path) -> str:

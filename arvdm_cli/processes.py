@@ -28,7 +28,7 @@ def render_all(
     workers = min(os.cpu_count() or 1, ceil(len(jobs) / each))
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), serve)
     try:
-        begun = {pool.submit(work, *job): number for number, job in enumerate(jobs)}
+        begun = {pool.submit(_do, work, *job): number for number, job in enumerate(jobs)}
         for done in as_completed(begun):
             made[begun[done]] = done.result()
             progress(len(made), len(jobs))
@@ -37,6 +37,13 @@ def render_all(
     finally:
         pool.shutdown(cancel_futures=True)
     return [made[number] for number in range(len(jobs))]
+
+
+def _do(work: Callable[..., Any], *job: Any) -> Any:
+    try:
+        return work(*job)
+    except SystemExit:  # of `serve`; the pool would take it for the end of this job alone
+        os._exit(1)
 
 
 def serve() -> None:

@@ -225,7 +225,7 @@ class Keeper:
         self.next = time.monotonic() + EVERY
 
     def begin(self, shown: np.ndarray, state: State) -> None:
-        """Save the state before the first AR step, so that from now on there is one to go on from.
+        """Save the state before the first AR step, right before its frames are written: to go on from until the next.
 
         shown: frames uint8 (f, h, w, 3) of the prompt that are to be written first
         """

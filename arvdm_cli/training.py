@@ -33,6 +33,7 @@ from .video import contact_sheet, to_bytes
 
 Report = Callable[[dict[str, Any]], None]
 MEMORY = ("fusion.", "compression.")  # names of weights through which the past enters and shrinks
+SHARED = ("channels", "height", "width", "actions", "fusion", "group")  # what a teacher's network has as its student's
 SPANS = ((0, 1), (1, 4), (4, 8), (8, 16), (16, 32))  # new frames whose PSNR is told together
 
 
@@ -437,12 +438,20 @@ def hire(config: TrainConfig, codec: Codec, device: torch.device) -> Teacher | N
     """The teacher that a run learns from, if its file names one."""
     if not config.distill:
         return None
+    if config.distill_steps < 1:
+        raise ConfigError(f"distill_steps is {config.distill_steps}; at least 1 of the teacher's steps is learnt.")
     model = load(registry.resolve(config.distill), device)
     theirs, ours = model.codec.state_dict(), codec.state_dict()
-    if theirs.keys() != ours.keys() or any(not torch.equal(theirs[key], ours[key]) for key in ours):
+    alike = {
+        "codec": theirs.keys() == ours.keys() and all(torch.equal(theirs[key], ours[key]) for key in ours),
+        "diffusion": type(model.diffusion) is type(config.diffusion),
+        "network": isinstance(model.network, VideoDiT)
+        and all(getattr(model.network.config, name) == getattr(config.network, name) for name in SHARED),
+    }
+    if other := [name for name, same in alike.items() if not same]:
         raise ConfigError(
-            f"{config.distill} cannot be distilled: it has another codec.",
-            hint="Begin with it: let start name the same checkpoint.",
+            f"{config.distill} cannot be distilled: it has another {other[0]}.",
+            hint=f"Begin with it: let start name the same checkpoint, and let these be as there: {', '.join(SHARED)}.",
         )
     schedule, _ = choose(config.sampling)
     return Teacher(model, schedule, config.distill_steps)

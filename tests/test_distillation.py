@@ -7,7 +7,7 @@ import pytest
 import test_training
 import torch
 from test_training import configured, quiet
-from tiny import model
+from tiny import model, network
 
 from arvdm_cli import checkpoint
 from arvdm_cli.diffusion import DDPM, FlowMatching, estimate, euler, follow
@@ -104,12 +104,14 @@ def test_a_student_comes_nearer_to_its_teacher(data, tmp_path):
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_a_teacher_with_another_codec_is_refused(run, data, tmp_path):
-    other = replace(checkpoint.load(run[0] / "checkpoint"), codec=model().codec)
-    checkpoint.save(other, tmp_path / "other")
-    with pytest.raises(ConfigError, match="another codec"):
-        train(
-            configured(data, tmp_path / "out", start=str(run[0] / "checkpoint"), distill=str(tmp_path / "other")),
-            False,
-            quiet,
-        )
+@pytest.mark.parametrize("part", ["codec", "diffusion", "network", "distill_steps"])
+def test_a_teacher_that_does_not_fit_is_refused(run, data, tmp_path, part):
+    folder = run[0] / "checkpoint"
+    others = {"codec": model().codec, "diffusion": DDPM(), "network": network(dim=64, depth=1, group=2)}
+    if part in others:
+        checkpoint.save(replace(checkpoint.load(folder), **{part: others[part]}), tmp_path / "other")
+    distill = tmp_path / "other" if part in others else folder
+    chosen = {"distill_steps": 0} if part == "distill_steps" else {}
+    config = configured(data, tmp_path / "out", start=str(folder), distill=str(distill), early=0.0, **chosen)
+    with pytest.raises(ConfigError, match=f"another {part}" if part in others else part):
+        train(config, False, quiet)

@@ -279,3 +279,17 @@ def test_what_cannot_be_compiled_is_said(arvdm, shell, tiny, tmp_path):
     )
     assert broken.returncode == 2 and "cannot be compiled" in broken.stderr and "--compile" in broken.stderr
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_folder_for_compiled_code_that_cannot_be_made_is_said(arvdm, tiny, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "kept"))
+    monkeypatch.setenv("CXX", sys.executable)
+    done = arvdm("generate", "-m", tiny, "-n", 2, "-o", tmp_path / "out.mp4", "--compile")
+    assert done.exit_code == 7 and "TORCHINDUCTOR_CACHE_DIR" in done.stderr
+
+
+def test_a_video_is_extended_as_it_was_made(arvdm, tiny, tmp_path):
+    assert arvdm("generate", "-m", tiny, "-n", 2, "-o", tmp_path / "out.mp4").exit_code == 0
+    done = arvdm("generate", "--extend", tmp_path / "out.mp4", "-n", 2, "--compile")
+    assert done.exit_code == 2 and "without --compile" in done.stderr

@@ -190,6 +190,7 @@ def survive(work, folder, name):
             assert compare() == undisturbed
             began, finished = fresh(), finished + 1
         except subprocess.TimeoutExpired:
+            assert kills < KILLS, "it hangs"
             if alone := draw.random() < 0.5:
                 process.kill()
             else:
@@ -289,7 +290,7 @@ def told(folder, name):
 
 @pytest.fixture
 def drifting(trained):
-    words = ["eval", "drift", trained / "run" / "checkpoint", "--mazes", 2, "--length", 40, "--steps", 1, "-o", "out"]
+    words = ["eval", "drift", trained / "run" / "checkpoint", "--mazes", 5, "--length", 20, "--steps", 1, "-o", "out"]
     return Work(
         words, lambda folder: (folder / "out" / "drift.csv").read_bytes(), over=lambda folder: told(folder, "drift")
     )

@@ -15,6 +15,7 @@ from test_generate import frames_of
 from test_splice import children
 
 from arvdm_cli import runs
+from arvdm_cli.errors import NumericError
 
 tiny, clip = test_generate.tiny, test_generate.clip  # fixtures
 
@@ -118,7 +119,7 @@ def generate(arvdm, tiny, clip, target, *args, **chosen):
 
 
 @pytest.mark.parametrize("actions", ["random", "forward*40", None])
-@pytest.mark.parametrize("first", [6, 7])
+@pytest.mark.parametrize("first", [1, 6, 7])  # chunks are of 2
 def test_a_finished_run_is_extended_to_the_frames_of_a_longer_one(arvdm, tiny, clip, tmp_path, actions, first):
     for name, length in (("short", first), ("long", 20)):
         words = ("-a", actions) if actions else ()
@@ -214,3 +215,36 @@ def test_a_run_that_was_killed_before_it_has_saved_a_frame_goes_on(arvdm, tiny, 
     done = arvdm(*words, target, "--resume", "auto")
     assert done.exit_code == 0, done.stderr
     np.testing.assert_array_equal(shown(target), shown(tmp_path / "whole" / "%06d.png"))
+
+
+def test_a_new_video_that_fails_before_its_first_frame_leaves_the_old_one_to_be_extended(
+    arvdm, tiny, clip, tmp_path, monkeypatch
+):
+    for name in ("old", "whole"):
+        assert (
+            generate(arvdm, tiny, clip, tmp_path / f"{name}.mkv", **{"-n": 7 if name == "old" else 11}).exit_code == 0
+        )
+    with monkeypatch.context() as patch:
+        patch.setattr("arvdm_cli.generation.generate_states", fail)
+        done = generate(arvdm, tiny, clip, tmp_path / "old.mkv", "-y", **{"--seed": 4})
+        assert done.exit_code == 9, done.stderr
+        new = generate(arvdm, tiny, clip, tmp_path / "new.mkv")
+        assert new.exit_code == 9 and not list(tmp_path.glob("*new*"))
+    assert arvdm("generate", "--extend", tmp_path / "old.mkv", "-n", 4).exit_code == 0
+    np.testing.assert_array_equal(shown(tmp_path / "old.mkv"), shown(tmp_path / "whole.mkv"))
+
+
+def fail(*args):
+    raise NumericError("No frame can be made.")
+
+
+def test_a_video_that_a_killed_run_was_about_to_replace_is_not_extended_as_that_run(arvdm, tiny, clip, tmp_path):
+    target = tmp_path / "old.mkv"
+    assert generate(arvdm, tiny, clip, target).exit_code == 0
+    before = target.read_bytes()
+    words = ("generate", "-m", tiny, "-p", clip, "-n", 5, "--seed", 4, "--codec", "ffv1", "-y", "-o", target)
+    command = [sys.executable, "-c", DYING.format(when="begin"), *map(str, words)]
+    assert subprocess.run(command, capture_output=True, timeout=60).returncode == -signal.SIGKILL
+    done = arvdm("generate", "--extend", target, "-n", 4)
+    assert done.exit_code == 3 and "no state" in done.stderr
+    assert target.read_bytes() == before

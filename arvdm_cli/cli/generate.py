@@ -95,7 +95,7 @@ def generate(
 ):
     """Generate a video, writing each frame as soon as it is clean."""
     if extend:
-        return lengthen(extend, length, actions, device, dtype, threads, deterministic)
+        return lengthen(extend, length, actions, device, dtype, threads, deterministic, compile)
     if compile and deterministic:
         raise UsageError("--compile sums as it likes, so it cannot be --deterministic.", hint="Leave out one of them.")
     sources: list[str | None] = [*prompt_frames] if prompt_frames else [None]
@@ -188,7 +188,14 @@ def begun(target: str, resume: str | None, streamed: bool) -> list[Saved]:
 
 
 def lengthen(
-    target: str, length: int | None, actions: str, device: str, dtype: str, threads: int | None, deterministic: bool
+    target: str,
+    length: int | None,
+    actions: str,
+    device: str,
+    dtype: str,
+    threads: int | None,
+    deterministic: bool,
+    compile: bool,
 ):
     """Go on after the end of a video, under all its own settings."""
     from .. import checkpoint, registry, runs, schedules
@@ -199,9 +206,13 @@ def lengthen(
     if actions == "-":
         raise UsageError("A run that reads stdin cannot be gone on with.")
     states = runs.saved_states(target)
-    if not states:
+    if not states or not (states[0].frames or states[0].complete):  # none, or of a run that wrote nothing
         raise InputError(f"{target!r} has no state beside it to go on from.", hint="Was it made by arvdm generate?")
     asked = states[0].settings
+    if compile and not asked.get("compiled"):
+        raise UsageError(f"{target!r} was made without --compile, so it goes on without.", hint="Leave out --compile.")
+    if deterministic and asked.get("compiled"):
+        raise UsageError(f"{target!r} was made with --compile, so it cannot go on with --deterministic.")
     chosen = checkpoint.choose_machine(device, dtype, threads, deterministic or asked.get("deterministic", False))
     loaded = checkpoint.load(registry.resolve(asked["model"]), *chosen)
     if asked.get("compiled"):

@@ -148,6 +148,8 @@ class Maker:
 
     def write(self, clip: Clip, target: str, asked: dict[str, Any], states: list[Saved]):
         """Make one clip, or the rest of it, and encode it, telling the sidecar whatever happens."""
+        from dataclasses import replace
+
         from .. import runs, video
         from ..generation import begin, generate_states
 
@@ -158,8 +160,6 @@ class Maker:
                 return None
         with runs.hold(target):
             writer, saved_ = self.open(target, asked, states)
-            if saved_ is None:
-                runs.forget_states(target)
             run = runs.Run(asked, saved_.frames if saved_ else 0)
             keeper = runs.Keeper(
                 None if clip.live else runs.state_file(target),
@@ -180,8 +180,7 @@ class Maker:
                     else:
                         state = begin(self.model, self.sampling, video.to_tensor(clip.prompt).unsqueeze(0), clip.past)
                         shown = clip.prompt if asked["include_prompt"] else clip.prompt[:0]
-                        keeper.begin(shown, state)
-                        writer.write(shown)
+                    beginning = replace(state)  # the other one goes on
                     left = (clip.length or 0) - run.before
                     made = generate_states(
                         self.model, self.schedule, self.sampling, state, clip.actions, clip.seed, left, clip.live
@@ -189,6 +188,10 @@ class Maker:
                     try:
                         for part, reached in made if left or not clip.length else ():
                             frames = video.to_bytes(part[0])
+                            if not saved_ and not run.frames:  # until here an earlier video can be gone on with
+                                runs.forget_states(target)
+                                keeper.begin(shown, beginning)
+                                writer.write(shown)
                             writer.write(frames)
                             run.add(len(frames))
                             keeper.add(frames, reached)
@@ -200,9 +203,7 @@ class Maker:
             except BaseException:
                 with suppress(OutputError):  # the error that came first is the one to tell
                     keeper.save(complete=False)
-                if not run.before + run.frames:
-                    runs.forget_states(target)
-                elif keeper.last:
+                if keeper.last:
                     say(f"{target}: broken off; the same command with --resume auto goes on")
                 raise
             finally:

@@ -116,11 +116,11 @@ class Row:
 
     def beside(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Those of all parts and of a window, (b, heads, n, HEAD); they hold until this is called again."""
+        if not self.parts:
+            return keys, values
         if torch.is_grad_enabled():
             every = (*self.parts, (keys, values))
             return torch.cat([k for k, _ in every], 2), torch.cat([v for _, v in every], 2)
-        if not self.parts:
-            return keys, values
         laid_keys, laid_values = self.lay(keys.shape[2])
         before, end = len(self), len(self) + keys.shape[2]
         laid_keys[:, :, before:end], laid_values[:, :, before:end] = keys, values
