@@ -374,7 +374,11 @@ def test_a_short_name_brings_the_files_of_its_entry(hub, run, minecraft):
         assert facts["folder"] == result.stdout.strip() and facts["model"] == "oasis"
         assert facts["weights"] == {"network": "oasis500m.safetensors", "codec": "vit-l-20.safetensors"}
     listed = json.loads(run("list", "--json", ARVDM_REGISTRY=minecraft).stdout)["checkpoints"]
-    assert [(entry["name"], entry["here"]) for entry in listed] == [("minecraft", True), ("maze", True)]
+    assert [(entry["name"], entry["here"]) for entry in listed] == [
+        ("minecraft", True),
+        ("maze", True),
+        ("maze-fast", True),
+    ]
     os.unlink(f"{result.stdout.strip()}/vit-l-20.safetensors")
     assert fails(run("generate", "-m", "minecraft", ARVDM_REGISTRY=minecraft), 4)  # not all of it is here
 

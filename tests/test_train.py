@@ -65,15 +65,17 @@ def test_runs_are_made_in_turn_and_those_that_are_finished_are_left_as_they_are(
     assert arvdm("train", "--steps", "1").exit_code == 2
 
 
-def test_the_shipped_model_is_listed_and_described(arvdm):
+@pytest.mark.parametrize("name", ["maze", "maze-fast"])
+def test_the_shipped_models_are_listed_and_described(arvdm, name):
     listed = json.loads(arvdm("list", "--json").stdout)["checkpoints"]
-    assert any(entry["name"] == "maze" and entry["here"] for entry in listed)
-    described = arvdm("info", "maze", "--json")
+    assert any(entry["name"] == name and entry["here"] for entry in listed)
+    described = arvdm("info", name, "--json")
     assert described.exit_code == 0, described.stderr
     facts = json.loads(described.stdout)
+    assert facts["name"] == name
     assert facts["actions"] == ["stay", "forward", "backward", "left", "right"]
     assert facts["training"]["steps"] > 0 and facts["licence"]
-    assert "outpainting" in arvdm("info", "maze").stdout
+    assert "outpainting" in arvdm("info", name).stdout
 
 
 def test_an_unknown_model_is_answered_with_the_nearest_names(arvdm):
