@@ -88,7 +88,7 @@ def generate(
         bool,
         Option(
             "--compile",
-            help="Compile the network first: a minute the first time, seconds later on; then frames come faster.",
+            help="Compile the network first: a minute, less when it was done before; then frames come faster.",
         ),
     ] = False,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan and make nothing.")] = False,
