@@ -290,7 +290,7 @@ def told(folder, name):
 
 @pytest.fixture
 def drifting(trained):
-    words = ["eval", "drift", trained / "run" / "checkpoint", "--mazes", 5, "--length", 20, "--steps", 1, "-o", "out"]
+    words = ["eval", "drift", trained / "run" / "checkpoint", "--mazes", 3, "--length", 16, "--steps", 1, "-o", "out"]
     return Work(
         words, lambda folder: (folder / "out" / "drift.csv").read_bytes(), over=lambda folder: told(folder, "drift")
     )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import MOVES, WAYS, latents, model, network, remember, track
+from tiny import MOVES, WAYS, latents, model, network, remember, track, whole
 
 from arvdm_cli.errors import ConfigError
 from arvdm_cli.memory import stride
@@ -92,11 +92,6 @@ def test_the_window_sees_every_group_of_memory_its_action_and_its_place(scene, s
 def test_the_window_is_driven_by_levels_and_actions(scene, part):
     other = scene.replace(**{part: 1 - getattr(scene, part)})
     assert differ(scene.answer(), other.answer()).all()
-
-
-def whole(past):
-    """Keys and values of each block, (b, heads, n, HEAD), of all that stands before a window."""
-    return [tuple(torch.cat(each, 2) for each in zip(*row.parts, strict=True)) for row in past.keys]
 
 
 @pytest.mark.parametrize("frame", range(4))

@@ -246,6 +246,11 @@ def remember(net, groups, seed=0, batch=1):
     return memory, origin
 
 
+def whole(past):
+    """Keys and values of each block, (b, heads, n, HEAD), of all that stands before a window."""
+    return [tuple(torch.cat(each, 2) for each in zip(*row.parts, strict=True)) for row in past.keys]
+
+
 # Files
 
 
