@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_c
 from . import checkpoint, video
 from .errors import MemoryLimitError, UsageError
 from .generation import choose, given
-from .processes import serve
+from .processes import answer, serve
 from .sampler import Noise, start, stream
 
 SAMPLING = {"context": "look_back", "denoise": "__call__", "remember": "remember", "compress": "compress"}
@@ -299,7 +299,7 @@ def apart(*arguments: Any) -> dict[str, Any]:
     Raises: MemoryLimitError where the system has killed it
     """
     with ProcessPoolExecutor(1, get_context("spawn"), serve) as pool:
-        running = pool.submit(measure, *arguments)
+        running = pool.submit(answer, measure, *arguments)
         try:
             return running.result()
         except BrokenProcessPool as error:

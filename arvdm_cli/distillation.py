@@ -11,8 +11,13 @@ import torch
 from torch import Tensor
 
 from .checkpoint import Model
-from .diffusion import Predict, estimate, follow, per_frame
+from .diffusion import Diffusion, Predict, estimate, follow, per_frame
+from .errors import ConfigError
+from .models.codec import Codec
+from .models.dit import DiTConfig, VideoDiT
 from .schedules import Schedule
+
+SHARED = ("channels", "height", "width", "actions", "fusion", "group")  # what a teacher's network has as its student's
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,23 @@ class Teacher:
     model: Model
     schedule: Schedule  # of the student
     steps: int
+
+    def check(self, name: str, codec: Codec, network: DiTConfig, diffusion: Diffusion) -> None:
+        """Refuse a teacher, of that name, that its student cannot learn from."""
+        if self.steps < 1:
+            raise ConfigError(f"distill_steps is {self.steps}; at least 1 of the teacher's steps is learnt.")
+        theirs, ours = self.model.codec.state_dict(), codec.state_dict()
+        alike = {
+            "codec": theirs.keys() == ours.keys() and all(torch.equal(theirs[key], ours[key]) for key in ours),
+            "diffusion": type(self.model.diffusion) is type(diffusion),
+            "network": isinstance(self.model.network, VideoDiT)
+            and all(getattr(self.model.network.config, field) == getattr(network, field) for field in SHARED),
+        }
+        if other := [part for part, same in alike.items() if not same]:
+            raise ConfigError(
+                f"{name} cannot be distilled: it has another {other[0]}.",
+                hint=f"Begin with it: let start name the same checkpoint, and let be as there: {', '.join(SHARED)}.",
+            )
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Levels (b, window) before and after a denoising step of the schedule, drawn for each of `count` windows."""

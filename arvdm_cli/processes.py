@@ -28,7 +28,7 @@ def render_all(
     workers = min(os.cpu_count() or 1, ceil(len(jobs) / each))
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), serve)
     try:
-        begun = {pool.submit(_do, work, *job): number for number, job in enumerate(jobs)}
+        begun = {pool.submit(answer, work, *job): number for number, job in enumerate(jobs)}
         for done in as_completed(begun):
             made[begun[done]] = done.result()
             progress(len(made), len(jobs))
@@ -39,10 +39,11 @@ def render_all(
     return [made[number] for number in range(len(jobs))]
 
 
-def _do(work: Callable[..., Any], *job: Any) -> Any:
+def answer(work: Callable[..., Any], *job: Any) -> Any:
+    """Do a job in a process of a pool that begins with `serve`: a signal ends the process, and not this job alone."""
     try:
         return work(*job)
-    except SystemExit:  # of `serve`; the pool would take it for the end of this job alone
+    except SystemExit:
         os._exit(1)
 
 

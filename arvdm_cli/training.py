@@ -33,7 +33,6 @@ from .video import contact_sheet, to_bytes
 
 Report = Callable[[dict[str, Any]], None]
 MEMORY = ("fusion.", "compression.")  # names of weights through which the past enters and shrinks
-SHARED = ("channels", "height", "width", "actions", "fusion", "group")  # what a teacher's network has as its student's
 SPANS = ((0, 1), (1, 4), (4, 8), (8, 16), (16, 32))  # new frames whose PSNR is told together
 
 
@@ -156,6 +155,11 @@ def train(config: TrainConfig, resume: bool, report: Report) -> Path:
         source = load(registry.resolve(config.start), device) if config.start else None
         codec = source.codec if source else Codec(config.codec).to(device)
         check(config, codec, episodes)
+        teacher = None
+        if config.distill:
+            model, (schedule, _) = load(registry.resolve(config.distill), device), choose(config.sampling)
+            teacher = Teacher(model, schedule, config.distill_steps)
+            teacher.check(config.distill, codec, config.network, config.diffusion)
         torch.manual_seed(config.seed)  # whatever codec there is, the same network
         network = VideoDiT(config.network).to(device)
         if "codec" in state:
@@ -170,7 +174,7 @@ def train(config: TrainConfig, resume: bool, report: Report) -> Path:
             save_state(out / "state.pt", state)
         codec.eval().requires_grad_(False)
         episodes.latents = encode_all(codec, episodes, Path(config.data), device, tell)
-        return train_network(config, network, codec, episodes, device, state, out, tell)
+        return train_network(config, network, codec, episodes, device, state, out, tell, teacher)
 
 
 def adopt(network: VideoDiT, source: nn.Module, config: TrainConfig) -> None:
@@ -415,9 +419,10 @@ def step_loss(
     batch = Batch(*(getattr(batch, f.name).to(device) for f in fields(Batch)))
 
     diffusion = config.diffusion
-    levels = after = draw_levels(config, count * windows, window, generator)
     if teacher:
         levels, after = teacher.draw(count * windows, generator)
+    else:
+        levels = after = draw_levels(config, count * windows, window, generator)
     levels, after = (part.to(device).reshape(count, -1) for part in (levels, after))
     with autocast(device):
         cut = Cut(network, config, batch, context, generator)
@@ -434,29 +439,6 @@ def step_loss(
     return diffusion.loss(prediction, noisy, clean, levels).mean()
 
 
-def hire(config: TrainConfig, codec: Codec, device: torch.device) -> Teacher | None:
-    """The teacher that a run learns from, if its file names one."""
-    if not config.distill:
-        return None
-    if config.distill_steps < 1:
-        raise ConfigError(f"distill_steps is {config.distill_steps}; at least 1 of the teacher's steps is learnt.")
-    model = load(registry.resolve(config.distill), device)
-    theirs, ours = model.codec.state_dict(), codec.state_dict()
-    alike = {
-        "codec": theirs.keys() == ours.keys() and all(torch.equal(theirs[key], ours[key]) for key in ours),
-        "diffusion": type(model.diffusion) is type(config.diffusion),
-        "network": isinstance(model.network, VideoDiT)
-        and all(getattr(model.network.config, name) == getattr(config.network, name) for name in SHARED),
-    }
-    if other := [name for name, same in alike.items() if not same]:
-        raise ConfigError(
-            f"{config.distill} cannot be distilled: it has another {other[0]}.",
-            hint=f"Begin with it: let start name the same checkpoint, and let these be as there: {', '.join(SHARED)}.",
-        )
-    schedule, _ = choose(config.sampling)
-    return Teacher(model, schedule, config.distill_steps)
-
-
 def train_network(
     config: TrainConfig,
     network: VideoDiT,
@@ -466,6 +448,7 @@ def train_network(
     state: dict[str, Any],
     out: Path,
     tell: Report,
+    teacher: Teacher | None,
 ) -> Path:
     """Fit the network to latents, keeping a moving average of its weights."""
     if "network" in state:
@@ -477,7 +460,6 @@ def train_network(
         average.load_state_dict(state["average"])
         for optimizer, saved in zip(optimizers_, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-    teacher = hire(config, codec, device)
     started, running = time.monotonic() - spent, list(state.get("running", ()))
 
     def keep(step: int, seconds: float) -> Model:

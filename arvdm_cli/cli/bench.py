@@ -34,7 +34,7 @@ def bench(
     ] = None,
     threads: Annotated[list[int] | None, Option(min=1, help="Threads of the CPU; repeat to compare.")] = None,
     compile: Annotated[bool, Option("--compile", help="Time each setting once more with --compile.")] = False,
-    frames: Annotated[int, Option(min=1, help="Frames to time, after an AR step that is not timed.")] = 24,
+    frames: Annotated[int, Option(min=1, help="Frames to time, after AR steps that are not.")] = 24,
     device: flags.Device = "auto",
 ):
     """Time every stage from latents to mp4 on a full context and memory, against what this machine can multiply.

@@ -36,11 +36,11 @@ def delay(x: Tensor, times: Tensor) -> Tensor:
     cos, sin = rotary_angles(F.pad(times.unsqueeze(-1), (0, len(AXES) - 1)))  # time is the first axis
     pairs = len(PERIODS["time"])  # those that turn; the others stay as they are
     shape = (*cos.shape[:3], *(1 for _ in x.shape[4:]), pairs)
-    cos, sin = (angle[..., :pairs].reshape(shape).to(x) for angle in (cos, sin))
-    a, b = x[..., :pairs], x[..., HEAD // 2 : HEAD // 2 + pairs]
+    cos, sin = (angle[..., :pairs].reshape(shape) for angle in (cos, sin))
+    first, second = slice(pairs), slice(HEAD // 2, HEAD // 2 + pairs)
     turned = x.clone()
-    turned[..., :pairs] = a * cos - b * sin
-    turned[..., HEAD // 2 : HEAD // 2 + pairs] = b * cos + a * sin
+    own = rotate(torch.cat((x[..., first], x[..., second]), -1), (cos, sin))
+    turned[..., first], turned[..., second] = own.chunk(2, -1)
     return turned
 
 
