@@ -1,6 +1,7 @@
 """What a network sees and what it cannot, where its frames stand, and that all of it learns."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -11,8 +12,18 @@ from arvdm_cli.memory import stride
 from arvdm_cli.models import MODELS
 from arvdm_cli.models.codec import Codec
 from arvdm_cli.models.dit import DiTConfig
-from arvdm_cli.models.fusion import spans
-from arvdm_cli.models.layers import AXES, HEAD, PERIODS, Attention, Row, attend, delay, rotary_angles, rotate
+from arvdm_cli.models.layers import (
+    AXES,
+    HEAD,
+    PERIODS,
+    Attention,
+    Row,
+    attend,
+    delay,
+    rms_norm,
+    rotary_angles,
+    rotate,
+)
 
 STAY, FORWARD, BACKWARD, LEFT, RIGHT = torch.eye(5)
 
@@ -110,6 +121,12 @@ def test_a_context_frame_sees_the_frames_up_to_itself_and_none_after(scene, fram
                 assert unlike[memory + frame * n :].all()
 
 
+def standing(net, remembered):
+    """Keys and values of memory in each block, (b, heads, n, HEAD)."""
+    parts = zip(*net.fusion.keys(remembered), strict=True)
+    return [tuple(torch.cat(each, 2) for each in zip(*block, strict=True)) for block in parts]
+
+
 @pytest.mark.parametrize("way", [way for way in WAYS.values() if way["fusion"] == "prepend"])
 @torch.no_grad()
 def test_a_group_is_encoded_once_and_then_known_to_the_last_bit(way):
@@ -122,19 +139,28 @@ def test_a_group_is_encoded_once_and_then_known_to_the_last_bit(way):
         entered.clear()
         known = net.remember(memory, known)
         assert entered == [2]  # one group of two clips
-        for known_block, block in zip(known.keys, net.remember(memory).keys, strict=True):
-            for kept, made in zip(known_block, block, strict=True):
-                assert torch.equal(kept, made)
+        for kept, made in zip(standing(net, known), standing(net, net.remember(memory)), strict=True):
+            assert all(map(torch.equal, kept, made))
 
 
 @torch.no_grad()
 def test_groups_of_another_video_are_not_taken_for_known():
     net = network()
     one, other = (remember(net, 3, seed)[0] for seed in (0, 5))
-    for (known, _), (made, _) in zip(
-        net.remember(other, net.remember(one)).keys, net.remember(other).keys, strict=True
-    ):
-        assert torch.equal(known, made)
+    known, made = net.remember(other, net.remember(one)), net.remember(other)
+    for (kept, _), (own, _) in zip(standing(net, known), standing(net, made), strict=True):
+        assert torch.equal(kept, own)
+
+
+@torch.no_grad()
+def test_keys_of_a_group_turn_until_it_is_out_of_reach():
+    net, known, turned = network(reach=2), None, []
+    for groups in range(1, 6):
+        known = net.remember(remember(net, groups)[0], known)
+        turned.append(known.groups[0].keys)
+    assert all(differ(one[0][0], other[0][0]).any() for one, other in pairwise(turned[:3]))
+    assert turned[2] is turned[3] and turned[3] is turned[4]
+    assert all(torch.equal(keys[0][1], turned[0][0][1]) for keys in turned)  # values stay
 
 
 @pytest.mark.parametrize("slot", range(3))
@@ -149,7 +175,7 @@ def test_a_group_of_memory_sees_itself_alone(scene, slot):
         assert unlike[slot].all() and not unlike[[s for s in range(3) if s != slot]].any()
         return
     before, after = (
-        scene.net.fusion.keys(remembered) or remembered
+        standing(scene.net, remembered) or remembered
         for remembered in map(
             scene.net.remember,
             (scene.memory, replace(scene.memory, tokens=changed(scene.memory.tokens, 0, slot))),
@@ -284,7 +310,7 @@ def test_rotary_positions_turn_every_feature_and_change_no_length():
     positions = torch.randn(2, 7, len(AXES), generator=torch.Generator().manual_seed(0)) * 20
     x = torch.randn(2, 3, 7, HEAD, generator=torch.Generator().manual_seed(1))
     angles = rotary_angles(positions)
-    assert angles[0].shape == (2, 1, 7, HEAD // 2) and sum(map(len, PERIODS.values())) == HEAD // 2
+    assert angles[0].shape == (2, 1, 7, HEAD) and sum(map(len, PERIODS.values())) == HEAD // 2
     close(rotate(x, angles).norm(dim=-1), x.norm(dim=-1), atol=1e-4)
     close(rotate(x, rotary_angles(torch.zeros(2, 7, len(AXES)))), x)
 
@@ -528,13 +554,18 @@ def test_turning_by_time_alone_is_turning_by_positions_that_differ_in_time_alone
     x, times = torch.randn(2, 3, 4, 5, HEAD), torch.tensor([[0.0, -4, -60, 1000], [1, 2, 3, -1e5]])
     at = torch.zeros(2, 4, len(AXES))
     at[..., 0] = times
-    angles = tuple(angle.unsqueeze(3) for angle in rotary_angles(at))  # (b, 1, n, 1, HEAD / 2)
+    angles = tuple(angle.unsqueeze(3) for angle in rotary_angles(at))  # (b, 1, n, 1, HEAD)
     assert torch.equal(delay(x, times), rotate(x, angles))
 
 
-@pytest.mark.parametrize(
-    ("numbers", "wanted"),
-    [([], []), ([4], [(4, 5)]), ([0, 1, 2], [(0, 3)]), ([0, 2, 3, 7], [(0, 1), (2, 4), (7, 8)])],
-)
-def test_rising_numbers_are_told_as_spans(numbers, wanted):
-    assert [(span.start, span.stop) for span in spans(numbers)] == wanted
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-3)])
+def test_rms_norm_is_that_of_torch_forth_and_back(dtype, atol):
+    x = torch.randn(3, 5, HEAD, generator=torch.Generator().manual_seed(0)) * torch.tensor([1e-3, 1, 30]).view(3, 1, 1)
+    x[1, 0] = 0
+    one, other = (x.to(dtype).requires_grad_() for _ in range(2))
+    made, wanted = rms_norm(one, 1e-6), torch.nn.functional.rms_norm(other, (HEAD,), eps=1e-6)
+    assert made.dtype == dtype
+    torch.testing.assert_close(made, wanted)
+    for of in (made, wanted):
+        (of * torch.linspace(-1, 1, HEAD, dtype=dtype)).sum().backward()
+    torch.testing.assert_close(one.grad, other.grad, rtol=1.6e-2 if dtype == torch.bfloat16 else 1e-5, atol=atol)

@@ -13,7 +13,7 @@ from ..errors import ConfigError
 from ..memory import Memory
 from .compress import COMPRESSIONS
 from .fusion import FUSIONS, Keys
-from .layers import HEAD, Block, Row, delay, modulate, rotary_angles, sinusoids
+from .layers import HEAD, Block, Row, delay, normalise, rotary_angles, sinusoids
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,8 @@ class Past:
             return None
         tokens = self.context[0][0].shape[2] // self.frames
         earlier = torch.tensor([[-frames]], device=self.place.device, dtype=torch.float32)
-        context = [(delay(k[:, :, frames * tokens :], earlier), v[:, :, frames * tokens :]) for k, v in self.context]
+        left = [(k[:, :, frames * tokens :], v[:, :, frames * tokens :]) for k, v in self.context]
+        context = [(delay(k.unsqueeze(2), earlier).squeeze(2), v) for k, v in left]
         return Past([], self.last, self.place, self.frames - frames, context)
 
 
@@ -163,7 +164,6 @@ class VideoDiT(nn.Module):
         self.action = nn.Linear(config.actions, config.condition, bias=False)
         self.no_action = nn.Parameter(torch.zeros(config.condition))
         self.blocks = nn.ModuleList(Block(config.dim, config.condition) for _ in range(config.depth))
-        self.norm = nn.LayerNorm(config.dim, eps=1e-6, elementwise_affine=False)
         self.drive = nn.Sequential(nn.SiLU(), nn.Linear(config.condition, 2 * config.dim))
         self.head = nn.Linear(config.dim, config.token_features)
         nn.init.zeros_(self.head.weight)
@@ -235,7 +235,7 @@ class VideoDiT(nn.Module):
             # of its own, so that a compiled network sees one layout
             last = context[:, -1:].contiguous()
             past = Past([], last, places[:, -1], past.frames + f, keys)
-        sources = [source for source in (self.fusion.keys(remembered), past.context) if source]
+        sources = [*self.fusion.keys(remembered), *([past.context] if past.context else [])]
         return replace(past, keys=[Row(*parts) for parts in zip(*sources, strict=True)], remembered=remembered)
 
     def skip(self, past: Past, frames: Tensor, actions: Tensor) -> Past:
@@ -288,8 +288,8 @@ class VideoDiT(nn.Module):
         for i, block in enumerate(self.blocks):
             x, _ = block(x, condition, angles, past.keys[i] if past.keys else None, mask)
             x = self.fusion.after(i, x, angles, past.remembered)
-        shift, scale = self.drive(condition).chunk(2, -1)
-        return self.config.unpatchify(self.head(modulate(self.norm(x), shift, scale))).float()
+        shift, scale = self.drive(condition).unsqueeze(2).chunk(2, -1)  # (b, f, 1, d)
+        return self.config.unpatchify(self.head(torch.addcmul(shift, normalise(x), 1 + scale))).float()
 
     def rehearse(
         self,

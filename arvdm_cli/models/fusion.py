@@ -7,8 +7,7 @@ hangs on memory alone is computed by `remember`, once per change of memory. With
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,8 +35,8 @@ class Fusion(nn.Module):
         """What the openings below need of memory, or None if there is nothing; `known` is what they needed before."""
         return None
 
-    def keys(self, remembered: Any) -> Keys:
-        """Keys and values of each block that stand before the context's."""
+    def keys(self, remembered: Any) -> list[Keys]:
+        """Keys and values that stand before the context's, one part after the other."""
         return []
 
     def enter(self, x: Tensor, times: Tensor, places: Tensor, remembered: Any) -> Tensor:
@@ -50,12 +49,21 @@ class Fusion(nn.Module):
 
 
 @dataclass(frozen=True)
+class Group:
+    """A group of memory as it was encoded; its keys turn as it gets older."""
+
+    own: Tensor  # keys (depth, b, heads, k, HEAD) of each block, as if it began at time 0
+    values: Tensor  # (depth, b, heads, k, HEAD)
+    age: Tensor | None = None  # () or (b,), at which its keys were turned
+    keys: Keys = field(default_factory=list)  # per block, where it stands; with its values
+
+
+@dataclass(frozen=True)
 class Prepended:
     """Memory, and what was encoded of it."""
 
     memory: Memory
-    own: Keys  # (b, heads, s, k, HEAD), of groups that stand as if each began at time 0
-    keys: Keys  # (b, heads, s * k, HEAD), where they stand
+    groups: list[Group]
 
 
 class Prepend(Fusion):
@@ -69,19 +77,23 @@ class Prepend(Fusion):
     def remember(self, network: VideoDiT, memory: Memory, known: Prepended | None = None) -> Prepended | None:
         if len(memory) == 0:
             return None
-        still = known.memory.found(memory) if known else []
-        parts: list[Keys] = [[(k[:, :, s], v[:, :, s]) for k, v in known.own] for s in spans(still)] if known else []
+        groups = [known.groups[slot] for slot in known.memory.found(memory)] if known else []
         # where nothing is learnt, one by one: a group's keys are the same to the last bit whenever it is encoded
         at_once = len(memory) if torch.is_grad_enabled() else 1
-        for first in range(len(still), len(memory), at_once):
-            parts.append(self.encode(network, memory.take(range(first, min(first + at_once, len(memory))))))
-        own = [(torch.cat([k for k, _ in of], 2), torch.cat([v for _, v in of], 2)) for of in zip(*parts, strict=True)]
-        times = self.config.group_times(memory)
-        keys = [(delay(k, times).flatten(2, 3), v.flatten(2, 3)) for k, v in own]
-        return Prepended(memory, own, keys)
+        for first in range(len(groups), len(memory), at_once):
+            groups += self.encode(network, memory.take(range(first, min(first + at_once, len(memory)))))
+        ages = memory.ages.clamp(max=self.config.reach)
+        turning = [i for i, group in enumerate(groups) if group.age is None or not torch.equal(group.age, ages[..., i])]
+        if turning:
+            times = self.config.group_times(memory)[:, turning]
+            turned = delay(torch.stack([groups[i].own for i in turning], 3), times).unbind(3)
+            for i, keys in zip(turning, turned, strict=True):
+                parts = list(zip(keys.contiguous(), groups[i].values, strict=True))
+                groups[i] = replace(groups[i], age=ages[..., i], keys=parts)
+        return Prepended(memory, groups)
 
-    def encode(self, network: VideoDiT, memory: Memory) -> Keys:
-        """Keys and values of each block (b, heads, s, k, HEAD) of groups that stand as if each began at time 0."""
+    def encode(self, network: VideoDiT, memory: Memory) -> list[Group]:
+        """Encode the groups of memory as if each began at time 0."""
         b, s, k, _ = memory.tokens.shape
         m = memory.instants
         tokens = memory.tokens.reshape(b * s, m, k // m, -1)
@@ -94,17 +106,12 @@ class Prepend(Fusion):
         x, keys = tokens.to(condition), []
         for i, block in enumerate(network.blocks):
             x, own = block(x, condition, angles, last=i + 1 == len(network.blocks))
-            keys.append(tuple(t.unflatten(0, (b, s)).transpose(1, 2) for t in own))
-        return keys
+            keys.append(own)
+        of_all = (torch.stack(each).unflatten(1, (b, s)).unbind(2) for each in zip(*keys, strict=True))
+        return [Group(*own) for own in zip(*of_all, strict=True)]
 
-    def keys(self, remembered: Prepended | None) -> Keys:
-        return remembered.keys if remembered else []
-
-
-def spans(numbers: list[int]) -> list[slice]:
-    """Rising numbers as slices without a gap."""
-    edges = [0, *(i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1] + 1), len(numbers)]
-    return [slice(numbers[a], numbers[b - 1] + 1) for a, b in pairwise(edges) if a < b]
+    def keys(self, remembered: Prepended | None) -> list[Keys]:
+        return [group.keys for group in remembered.groups] if remembered else []
 
 
 class ChannelConcat(Fusion):
@@ -156,7 +163,8 @@ class ChannelConcat(Fusion):
             ),
             -1,
         )  # (b, f, s, axes)
-        offset = self.offset(torch.cat(rotary_angles(away.flatten(1, 2)), -1)[:, 0].unflatten(1, (f, s)).to(x))
+        cos, sin = (angle[:, 0].unflatten(1, (f, s)).to(x) for angle in rotary_angles(away.flatten(1, 2)))
+        offset = self.offset(torch.cat((cos[..., HEAD // 2 :], sin[..., HEAD // 2 :]), -1))
         seen = self.narrow(F.silu(content.unsqueeze(1) + offset.unsqueeze(3)))  # (b, f, s, n, channels)
         beside = seen.flip(2).transpose(2, 3).flatten(3)  # (b, f, n, s * channels), the newest first
         # slots that hold nothing add nothing

@@ -20,35 +20,43 @@ PERIODS = {
     "heading": (22.5, 45.0, 90.0, 180.0, 360.0, 360.0),
 }
 HEAD = 2 * sum(map(len, PERIODS.values()))  # features per attention head
+EPS = 1e-6  # added to a variance, so that nothing is divided by 0
 
 
 def rotary_angles(positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (b, 1, n, HEAD / 2) for positions (b, n, axes)."""
+    """Cosines and sines (b, 1, n, HEAD), as `rotate` takes them, for positions (b, n, axes)."""
     periods = positions.new_tensor([period for axis in AXES for period in PERIODS[axis]])
     axis = torch.tensor([i for i, name in enumerate(AXES) for _ in PERIODS[name]], device=positions.device)
     turns = positions[..., axis] / periods  # (b, n, HEAD / 2)
-    angles = 2 * math.pi * (turns - turns.round())  # small, so that float32 holds however long the video
-    return angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
-
-
-def delay(x: Tensor, times: Tensor) -> Tensor:
-    """Turn the feature pairs of x (b, heads, n, ..., HEAD), where tokens stand so much later, by times (b, n)."""
-    cos, sin = rotary_angles(F.pad(times.unsqueeze(-1), (0, len(AXES) - 1)))  # time is the first axis
-    pairs = len(PERIODS["time"])  # those that turn; the others stay as they are
-    shape = (*cos.shape[:3], *(1 for _ in x.shape[4:]), pairs)
-    cos, sin = (angle[..., :pairs].reshape(shape) for angle in (cos, sin))
-    first, second = slice(pairs), slice(HEAD // 2, HEAD // 2 + pairs)
-    turned = x.clone()
-    own = rotate(torch.cat((x[..., first], x[..., second]), -1), (cos, sin))
-    turned[..., first], turned[..., second] = own.chunk(2, -1)
-    return turned
+    angles = 2 * math.pi * (turns - turns.round()).unsqueeze(1)  # small, so that float32 holds however long the video
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
 
 
 def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn the feature pairs of x (..., HEAD) by their angles (..., HEAD / 2)."""
+    """Turn the pairs of features, one of each half, of x (..., HEAD) by their angles."""
     cos, sin = angles[0].to(x), angles[1].to(x)
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+
+
+def delay(x: Tensor, times: Tensor) -> Tensor:
+    """Turn the features of x (..., b, heads, n, k, HEAD), where tokens stand so much later, by times (b, n)."""
+    angles = rotary_angles(F.pad(times.unsqueeze(-1), (0, len(AXES) - 1)))  # time is the first axis
+    pairs = len(PERIODS["time"])  # those that turn; the others stay as they are
+    halves = slice(pairs), slice(HEAD // 2, HEAD // 2 + pairs)
+    own, cos, sin = (torch.cat([t[..., half] for half in halves], -1) for t in (x, *angles))
+    turned = x.clone()
+    turned[..., halves[0]], turned[..., halves[1]] = rotate(own, (cos.unsqueeze(3), sin.unsqueeze(3))).chunk(2, -1)
+    return turned
+
+
+def rms_norm(x: Tensor, eps: float) -> Tensor:
+    """Scale the features of x (..., d) to a mean square of 1."""
+    if x.device.type != "cpu":
+        return F.rms_norm(x, x.shape[-1:], eps=eps)
+    # on CPUs that is many operations
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    return x * (size.square() / x.shape[-1] + eps).rsqrt().to(x)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -62,11 +70,6 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Shift and scale the tokens (b, f, n, d) of each frame by its own (b, f, d)."""
-    return torch.addcmul(shift.unsqueeze(2), x, 1 + scale.unsqueeze(2))
-
-
 class Attention(nn.Module):
     """Multi-head attention with normalised queries and keys and rotary positions."""
 
@@ -77,14 +80,14 @@ class Attention(nn.Module):
         self.heads = dim // HEAD
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
-        self.q_norm = nn.RMSNorm(HEAD, eps=1e-6)
-        self.k_norm = nn.RMSNorm(HEAD, eps=1e-6)
+        self.q_norm = nn.RMSNorm(HEAD, eps=EPS)
+        self.k_norm = nn.RMSNorm(HEAD, eps=EPS)
 
     def project(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (b, heads, n, HEAD) of tokens (b, n, d)."""
         made = self.qkv(x).unflatten(-1, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
-        weights = torch.stack((self.q_norm.weight, self.k_norm.weight)).view(2, 1, 1, 1, HEAD)
-        q, k = rotate(F.rms_norm(made[:2], (HEAD,), eps=self.q_norm.eps) * weights, angles)
+        weights = torch.cat((self.q_norm.weight, self.k_norm.weight)).view(2, 1, 1, 1, HEAD)
+        q, k = rotate(rms_norm(made[:2], EPS) * weights, angles)
         return q, k, made[2]
 
     def join(self, x: Tensor) -> Tensor:
@@ -100,14 +103,15 @@ class Row:
 
     def __init__(self, *parts: tuple[Tensor, Tensor]):
         self.parts = parts
+        self.length = sum(k.shape[2] for k, _ in parts)
         self._laid: tuple[Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
-        return sum(k.shape[2] for k, _ in self.parts)
+        return self.length
 
     def lay(self, n: int) -> tuple[Tensor, Tensor]:
         """All parts in one piece, with room for `n` tokens of a window behind them."""
-        if self._laid is None or self._laid[0].shape[2] < len(self) + n:
+        if self._laid is None or self._laid[0].shape[2] < self.length + n:
             room = self.parts[0][0]
             room = room.new_empty(*room.shape[:2], n, room.shape[3])
             keys, values = zip(*self.parts, strict=True)
@@ -116,13 +120,13 @@ class Row:
 
     def beside(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Those of all parts and of a window, (b, heads, n, HEAD); they hold until this is called again."""
-        if not self.parts:
+        if not self.length:
             return keys, values
         if torch.is_grad_enabled():
             every = (*self.parts, (keys, values))
             return torch.cat([k for k, _ in every], 2), torch.cat([v for _, v in every], 2)
         laid_keys, laid_values = self.lay(keys.shape[2])
-        before, end = len(self), len(self) + keys.shape[2]
+        before, end = self.length, self.length + keys.shape[2]
         laid_keys[:, :, before:end], laid_values[:, :, before:end] = keys, values
         return laid_keys[:, :, :end], laid_values[:, :, :end]
 
@@ -137,7 +141,6 @@ class Block(nn.Module):
         super().__init__()
         drive, last = nn.Linear(condition, 6 * dim), nn.Linear(mlp * dim, dim)
         self.drive = nn.Sequential(nn.SiLU(), drive)
-        self.norm = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
         self.attention = Attention(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, mlp * dim), nn.GELU("tanh"), last)
         for zero in (drive.weight, drive.bias, self.attention.out.weight, last.weight, last.bias):
@@ -158,15 +161,20 @@ class Block(nn.Module):
         Returns the tokens and their own keys and values (b, heads, f * n, HEAD).
         """
         f, n = x.shape[1:3]
-        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.drive(condition).chunk(6, -1)  # (b, f, d)
-        q, k, v = self.attention.project(modulate(self.norm(x), shift, scale).flatten(1, 2), angles)
+        driven = self.drive(condition).unflatten(-1, (2, 1, 3, -1))  # (b, f, attention or MLP, 1, 3, d)
+        (shift, mlp_shift), scales = driven[..., 0, :].unbind(2), 1 + driven[..., 1:, :]
+        (scale, gate), (mlp_scale, mlp_gate) = (own.unbind(3) for own in scales.unbind(2))  # (b, f, 1, d)
+        q, k, v = self.attention.project(torch.addcmul(shift, normalise(x), scale).flatten(1, 2), angles)
         if last:
             return x, (k, v)
         seen = (k, v) if past is None else past.beside(k, v)
-        update = self.attention.join(attend(q, *seen, mask)).unflatten(1, (f, n))
-        x = torch.addcmul(x, update, 1 + gate.unsqueeze(2))
-        update = self.mlp(modulate(self.norm(x), mlp_shift, mlp_scale))
-        return torch.addcmul(x, update, 1 + mlp_gate.unsqueeze(2)), (k, v)
+        x = torch.addcmul(x, self.attention.join(attend(q, *seen, mask)).unflatten(1, (f, n)), gate)
+        return torch.addcmul(x, self.mlp(torch.addcmul(mlp_shift, normalise(x), mlp_scale)), mlp_gate), (k, v)
+
+
+def normalise(x: Tensor) -> Tensor:
+    """Move and scale the features of each token (..., d) to mean 0 and variance 1."""
+    return F.layer_norm(x, x.shape[-1:], eps=EPS)
 
 
 def sinusoids(x: Tensor, features: int, longest: float = 10_000.0) -> Tensor:
