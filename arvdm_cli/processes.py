@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 from .errors import ArvdmError
@@ -37,6 +39,15 @@ def render_all(
     finally:
         pool.shutdown(cancel_futures=True)
     return [made[number] for number in range(len(jobs))]
+
+
+def waited() -> float:
+    """Seconds that the threads of this process could have run and got no core; 0 where the system does not tell."""
+    seconds = 0.0
+    for thread in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError):  # a thread that has just ended
+            seconds += int(thread.read_text().split()[1]) / 1e9
+    return seconds
 
 
 def answer(work: Callable[..., Any], *job: Any) -> Any:

@@ -5,11 +5,12 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import typer
 
-from arvdm_cli import __version__
+from arvdm_cli import __version__, processes
 from arvdm_cli.cli import app, console
 from arvdm_cli.errors import OutputError
 from arvdm_cli.schedules import PRESETS, choose, fifo, preset, read
@@ -344,3 +345,38 @@ def test_progress_can_be_a_bar_or_nothing(run_as_command):
     assert "3/3" in run_as_command(progressing, "--progress", "bar").stderr
     assert run_as_command(progressing, "--progress", "none").stderr == ""
     assert run_as_command(progressing, "-q").stderr == ""
+
+
+@pytest.mark.parametrize(("threads", "share", "told"), [(2, 0.5, True), (2, 0.1, False), (1, 0.5, False)])
+def test_cores_that_others_use_are_told_once(run_as_command, monkeypatch, threads, share, told):
+    now = [0.0]
+    monkeypatch.setattr(processes, "waited", lambda: share * now[0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(get_num_threads=lambda: threads))
+
+    def trial():
+        with console.progress("frame") as report:
+            for index in range(60):
+                now[0] = float(index)
+                report(index)
+
+    lines = run_as_command(trial, "--progress", "none").stderr.splitlines()
+    assert [line.startswith("arvdm: warning: ") for line in lines] == [True, True] * told
+    if told:
+        assert "50% of the time" in lines[0] and "--threads 1" in lines[1]
+
+
+def test_garbage_is_first_looked_for_when_torch_is_there_and_then_as_ever(tmp_path):
+    script = """if True:
+        import gc, sys
+        from arvdm_cli import cli
+        looked, usual = [], gc.get_threshold()
+        sys.argv = ["arvdm", "generate", "--length", "1", "-o", sys.argv[1]]
+        gc.callbacks.append(lambda phase, facts: looked.append(facts["generation"] == 0 and "torch" in sys.modules))
+        try:
+            cli.main()
+        finally:
+            print(gc.get_threshold() == usual, len(gc.callbacks), True in looked, looked.index(True) < 20)
+    """
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "out.mp4"], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "True 1 True True", done.stderr

@@ -71,3 +71,20 @@ def test_one_that_is_ended_is_an_error_and_ends_the_others(tmp_path):
     _, told = process.communicate(timeout=30)
     assert process.returncode == 1 and ArvdmError.__name__ in told.decode() and "ended early" in told.decode()
     assert not session(process.pid)
+
+
+def test_time_without_a_core_is_counted():
+    script = """if True:
+        import os, subprocess, sys, time
+        from arvdm_cli.processes import waited
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        busy = [sys.executable, "-c", "while True: pass"]
+        with subprocess.Popen(busy) as other:  # on the same core
+            before, until = waited(), time.monotonic() + 2
+            while time.monotonic() < until:
+                pass
+            print(waited() - before)
+            other.kill()
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert 0.2 < float(done.stdout) < 2.5

@@ -128,15 +128,45 @@ Show = Callable[[int, float | None, dict[str, Any]], None]  # index, things per 
 @contextmanager
 def _report(opened: AbstractContextManager[Show]) -> Iterator[Callable[..., None]]:
     recent: deque[tuple[float, int]] = deque(maxlen=50)  # when each was done
+    crowded = watch_cores()
     with opened as show:
 
         def report(index: int, **facts: Any):
             now = time.monotonic()
+            crowded(now)
             recent.append((now, index))
             then, start = recent[0]
             show(index, (index - start) / (now - then) if now > then else None, facts)
 
         yield report
+
+
+def watch_cores() -> Callable[[float], None]:
+    """Warn, once, where other programs take the cores on which torch's threads wait for each other.
+
+    Returns what is to be called with the time every now and then.
+    """
+    from ..processes import waited  # brings in what runs processes; kept here so that --help is instant
+
+    begun, before, told = time.monotonic(), waited(), False
+
+    def look(now: float):
+        nonlocal begun, before, told
+        torch = sys.modules.get("torch")
+        if told or now < begun + CROWDED_AFTER or torch is None:
+            return
+        share = (waited() - before) / (now - begun)
+        if share > CROWDED and torch.get_num_threads() > 1:
+            told = True
+            warn(f"other programs use the cores: {share:.0%} of the time a thread of this one waits for one.")
+            warn("threads that wait for each other are many times slower; --threads 1 may be faster.")
+        begun, before = now, waited()
+
+    return look
+
+
+CROWDED = 0.25  # of the time: on a machine of its own a run waits for a hundredth of it
+CROWDED_AFTER = 10.0  # seconds between two looks
 
 
 @contextmanager
