@@ -13,11 +13,9 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import pairwise
-from multiprocessing import get_context
 from pathlib import Path
 from subprocess import PIPE
 from tempfile import TemporaryDirectory
@@ -30,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_c
 from . import checkpoint, video
 from .errors import MemoryLimitError, UsageError
 from .generation import choose, given
-from .processes import answer, serve
+from .processes import answer, serving
 from .sampler import Noise, start, stream
 
 SAMPLING = {"context": "look_back", "denoise": "__call__", "remember": "remember", "compress": "compress"}
@@ -298,16 +296,11 @@ def apart(*arguments: Any) -> dict[str, Any]:
 
     Raises: MemoryLimitError where the system has killed it
     """
-    with ProcessPoolExecutor(1, get_context("spawn"), serve) as pool:
-        running = pool.submit(answer, measure, *arguments)
-        try:
-            return running.result()
-        except BrokenProcessPool as error:
-            raise MemoryLimitError(
-                "The process that measured was killed; it may have needed more memory than there is.",
-                hint="--dtype bfloat16 halves what weights take.",
-            ) from error
-        except BaseException:  # a signal, most likely: do not wait for minutes
-            for process in list(pool._processes.values()):
-                process.terminate()
-            raise
+    try:
+        with serving(1) as pool:
+            return pool.submit(answer, measure, *arguments).result()
+    except BrokenProcessPool as error:
+        raise MemoryLimitError(
+            "The process that measured was killed; it may have needed more memory than there is.",
+            hint="--dtype bfloat16 halves what weights take.",
+        ) from error

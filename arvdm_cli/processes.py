@@ -1,15 +1,17 @@
 """Processes that work for another one."""
 
+import atexit
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -20,25 +22,49 @@ PATIENCE = 10.0  # seconds in which a process may end in good order
 
 
 def render_all(
-    work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], progress: Callable[[int, int], None], each: int = 1
+    work: Callable[..., Any],
+    jobs: Sequence[tuple[Any, ...]],
+    progress: Callable[[int, int], None],
+    each: int = 1,
+    workers: int | None = None,
 ) -> list[Any]:
-    """What `work(*job)` gives for each job, in as many processes as there are cores.
+    """What `work(*job)` gives for each job, in parallel processes.
 
+    progress: called with the number of jobs that are done and of all
     each: jobs that are worth a process, which takes a while to start
+    workers: how many processes at the most; None: one a core
     """
     made: dict[int, Any] = {}
-    workers = min(os.cpu_count() or 1, ceil(len(jobs) / each))
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), serve)
     try:
-        begun = {pool.submit(answer, work, *job): number for number, job in enumerate(jobs)}
-        for done in as_completed(begun):
-            made[begun[done]] = done.result()
-            progress(len(made), len(jobs))
+        with serving(min(workers or os.cpu_count() or 1, ceil(len(jobs) / each))) as pool:
+            begun = {pool.submit(answer, work, *job): number for number, job in enumerate(jobs)}
+            for done in as_completed(begun):
+                made[begun[done]] = done.result()
+                progress(len(made), len(jobs))
     except BrokenProcessPool as error:
-        raise ArvdmError("A rendering process ended early.", hint="Try again.") from error
+        raise ArvdmError("A rendering process ended early.", hint="Give the same command again.") from error
+    return [made[number] for number in range(len(jobs))]
+
+
+@contextmanager
+def serving(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Up to so many processes that begin with `serve`; an error or a signal here stops them at once."""
+    pool = ProcessPoolExecutor(max(1, workers), multiprocessing.get_context("spawn"), serve)
+    stop = partial(_stop, pool)
+    atexit.register(stop)  # if another signal comes while they are stopped
+    try:
+        yield pool
+    except BaseException:
+        stop()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
-    return [made[number] for number in range(len(jobs))]
+        atexit.unregister(stop)
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    for process in list((pool._processes or {}).values()):
+        process.terminate()
 
 
 def waited() -> float:

@@ -7,24 +7,21 @@ import hashlib
 import importlib.metadata
 import json
 import math
-import multiprocessing
 import os
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from .errors import ArvdmError, DataError, OutputError, OutputExistsError, UsageError
+from .errors import DataError, OutputError, OutputExistsError, UsageError
 from .folders import HEADER, extend, lock, put
 from .mazes import ACTIONS, AHEAD, STAY, Maze, World, import_extra
 from .paths import PATHS
-from .processes import serve
+from .processes import render_all
 from .renderer import Renderer
 
 __all__ = ["ACTIONS", "KINDS", "PATHS", "Dataset", "Episode", "Maze", "Renderer", "World", "episode", "make", "read"]
@@ -152,70 +149,35 @@ def make(
     episodes: int,
     seed: int,
     out: Path | str,
-    workers: int = 1,
+    workers: int | None = None,
     progress: Callable[[int, int], None] = lambda finished, total: None,
 ) -> None:
     """Render episodes into a folder, in parallel processes; what the folder already holds of them is kept.
 
+    workers: how many processes; None: one a core
     progress: called with the number of finished episodes and of all
     """
     out = Path(out)
     with lock(out):
         done = _prepare(out, world, episodes, seed)
-        left = [index for index in range(episodes) if not done[index]]
+        left = [(out, world, seed, index) for index in range(episodes) if not done[index]]
         finished = episodes - len(left)
         progress(finished, episodes)
-        spawn = multiprocessing.get_context("spawn")
-        running: dict[Connection, BaseProcess] = {}
-        try:
-            for first in range(min(workers, len(left))):
-                receiver, sender = spawn.Pipe(duplex=False)
-                share = left[first::workers]
-                process = spawn.Process(target=_work, args=(out, world, seed, share, sender), daemon=True)
-                process.start()
-                sender.close()
-                running[receiver] = process
-            while running:
-                for ready in wait(list(running)):
-                    receiver = cast(Connection, ready)
-                    try:
-                        report = receiver.recv()
-                    except EOFError:
-                        report = ArvdmError("A rendering process ended early.", hint="The same command goes on.")
-                    if isinstance(report, ArvdmError):
-                        raise report
-                    if report is None:  # this worker has nothing left to do
-                        running.pop(receiver).join()
-                        continue
-                    finished += 1
-                    progress(finished, episodes)
-        finally:
-            for stopped in running.values():
-                stopped.terminate()
-            for stopped in running.values():
-                stopped.join()
+        render_all(_add, left, lambda count, _: progress(finished + count, episodes), workers=workers)
 
 
-def _work(out: Path, world: World, seed: int, indices: Sequence[int], parent: Connection) -> None:
-    """Render some episodes in a process of their own, reporting each when it is on disk."""
-    serve()
+def _add(out: Path, world: World, seed: int, index: int) -> None:
+    """Render one episode of a folder, and put it on the disk."""
+    own = episode_seed(seed, index)
+    made = episode(world, own)
+    rows = vars(made) | {"kinds": KINDS.index(made.kind), "seeds": own, "done": 1}
     try:
-        for index in indices:
-            own = episode_seed(seed, index)
-            made = episode(world, own)
-            rows = vars(made) | {"kinds": KINDS.index(made.kind), "seeds": own, "done": 1}
-            for name, (dtype, shape) in _layout(world).items():
-                row = np.asarray(rows[name], dtype)
-                assert row.shape == shape
-                put(out / f"{name}.npy", index, row[None])
-            parent.send(index)
-        parent.send(None)
-    except ArvdmError as error:
-        parent.send(error)
-    except BrokenPipeError:  # the parent is gone
-        pass
+        for name, (dtype, shape) in _layout(world).items():
+            row = np.asarray(rows[name], dtype)
+            assert row.shape == shape
+            put(out / f"{name}.npy", index, row[None])
     except OSError as error:
-        parent.send(OutputError(f"{out} cannot be written: {error}"))
+        raise OutputError(f"{out} cannot be written: {error}") from error
 
 
 def _layout(world: World) -> dict[str, tuple[str, tuple[int, ...]]]:

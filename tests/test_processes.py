@@ -55,14 +55,18 @@ def test_an_error_of_a_job_is_raised_here():
         render_all(square, [("four",)], lambda *_: None)
 
 
-def test_all_of_them_end_with_a_parent_that_is_killed_also_where_jobs_wait(tmp_path):
-    process, _ = begin(tmp_path)
-    process.kill()
-    process.communicate()
+def wait_until_all_have_ended(process):
     until = time.monotonic() + 30
     while left := session(process.pid):
         assert time.monotonic() < until, left
         time.sleep(0.05)
+
+
+def test_all_of_them_end_with_a_parent_that_is_killed_also_where_jobs_wait(tmp_path):
+    process, _ = begin(tmp_path)
+    process.kill()
+    process.communicate()
+    wait_until_all_have_ended(process)
 
 
 def test_one_that_is_ended_is_an_error_and_ends_the_others(tmp_path):
@@ -71,6 +75,18 @@ def test_one_that_is_ended_is_an_error_and_ends_the_others(tmp_path):
     _, told = process.communicate(timeout=30)
     assert process.returncode == 1 and ArvdmError.__name__ in told.decode() and "ended early" in told.decode()
     assert not session(process.pid)
+
+
+@pytest.mark.parametrize("again", [None, 0.0, 0.001, 0.01])
+def test_ctrl_c_ends_all_of_them_at_once_also_where_it_comes_twice(tmp_path, again):
+    process, _ = begin(tmp_path)
+    process.send_signal(signal.SIGINT)
+    if again is not None:
+        time.sleep(again)
+        process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode != 0 and b"KeyboardInterrupt" in told
+    wait_until_all_have_ended(process)
 
 
 def test_time_without_a_core_is_counted():

@@ -53,7 +53,7 @@ def make(
             if finished:
                 report(finished - 1)
 
-        worlds.make(world, episodes, seed, out, workers or os.cpu_count() or 1, show)
+        worlds.make(world, episodes, seed, out, workers, show)
 
     finished = len(worlds.read(out))
     if settings.json:
