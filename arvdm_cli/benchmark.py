@@ -5,6 +5,7 @@ The pipeline is that of `arvdm generate`; its parts are watched from outside, so
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import statistics
@@ -27,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_c
 
 from . import checkpoint, video
 from .errors import MemoryLimitError, UsageError
-from .generation import choose, given
+from .generation import check, choose, given
 from .processes import answer, serving
 from .sampler import Noise, start, stream
 
@@ -174,6 +175,7 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
         checkpoint.compile_network(model, device)
     loaded = time.perf_counter() - begun
     schedule, sampling = choose(model.sampling, **chosen)
+    check(model.network, sampling)
     config, size = model.network.config, model.codec.config
     shape = (config.channels, config.height, config.width)
     generator = torch.Generator().manual_seed(seed)
@@ -205,6 +207,7 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
                 write(convert(decode(next(chunks))[0]))
                 laps.append(clock.lap() | {"total": time.perf_counter() - began})
     first, timed = laps[0], laps[warm:]
+    peak = peak_memory(device)  # what follows takes memory that making video does not
 
     with FlopCounterMode(display=False, custom_mapping=ATTENTION) as clock.counter:
         decode(next(chunks))
@@ -252,7 +255,7 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
         "machine_tflop_per_second": rate / 1e12,
         "share_of_machine": operations / sampled / rate,
         "products_alone_over_sampling": alone / schedule.chunk / sampled,
-        "peak_memory_mb": round(peak_memory(device) / 2**20),
+        "peak_memory_mb": round(peak / 2**20),
     }
 
 
@@ -278,13 +281,21 @@ def cold_start(folder: str, machine: Machine, chosen: dict[str, Any]) -> float:
     words = ["generate", "-m", folder, "-n", "1", "--seed", "0", "-o", "-", "--progress", "none"]
     words += ["--compile"] * machine.compile
     words += [str(word) for flag, value in flags.items() if value is not None for word in (flag, value)]
+    # settings of the user's own, for `arvdm generate`, are left out
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("ARVDM_GENERATE_")}
+    surroundings["XDG_CONFIG_HOME"] = os.devnull
     began = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-m", "arvdm_cli", *words], stdout=PIPE, stderr=PIPE) as running:
+    command = [sys.executable, "-m", "arvdm_cli", *words]
+    with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, env=surroundings) as running:
         assert running.stdout
-        running.stdout.readline()  # the header of the stream, and then that of its first frame
-        running.stdout.readline()
-        took = time.perf_counter() - began
-        _, told = running.communicate()
+        try:
+            running.stdout.readline()  # the header of the stream, and then that of its first frame
+            running.stdout.readline()
+            took = time.perf_counter() - began
+            _, told = running.communicate()
+        except BaseException:  # a signal: do not wait for its first frame
+            running.terminate()
+            raise
     if running.returncode:
         last = told.decode(errors="replace").strip()[-300:]
         raise UsageError(f"arvdm generate ended with {running.returncode} in the same settings: {last}.")

@@ -5,7 +5,7 @@ Source: Salimans and Ho, Progressive Distillation for Fast Sampling of Diffusion
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,7 +17,8 @@ from .models.codec import Codec
 from .models.dit import DiTConfig, VideoDiT
 from .schedules import Schedule
 
-SHARED = ("channels", "height", "width", "actions", "fusion", "group")  # what a teacher's network has as its student's
+# What a teacher's network has as its student's
+SHARED = ("channels", "height", "width", "actions", "moves", "fusion", "group")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Teacher:
         theirs, ours = self.model.codec.state_dict(), codec.state_dict()
         alike = {
             "codec": theirs.keys() == ours.keys() and all(torch.equal(theirs[key], ours[key]) for key in ours),
-            "diffusion": type(self.model.diffusion) is type(diffusion),
+            "diffusion": law(self.model.diffusion) == law(diffusion),
             "network": isinstance(self.model.network, VideoDiT)
             and all(getattr(self.model.network.config, field) == getattr(network, field) for field in SHARED),
         }
@@ -65,3 +66,8 @@ class Teacher:
             first = first if m else clean
         wait = per_frame((before == after).float(), noisy) > 0
         return torch.where(wait, first, estimate(diffusion, there, noisy, before, after))
+
+
+def law(diffusion: Diffusion) -> Diffusion:
+    """What a diffusion says of frames and noise, whatever the network's output means and the loss weighs."""
+    return replace(diffusion, prediction="x0", least_level=0.0)

@@ -50,12 +50,17 @@ def begin_latents(model: Model, sampling: Sampling, latents: Tensor, actions: Te
     Raises: ConfigError where memory is asked for and the network has none, or has groups of another size
     """
     network = model.network
+    check(network, sampling)
+    memory = network.forget(latents.shape[0], latents.device)
+    return start(network, sampling, latents, actions.to(latents.device), memory)
+
+
+def check(network: Any, sampling: Sampling) -> None:
+    """Refuse memory where the network has none, or has groups of another size."""
     if sampling.slots and network.compression is None:
         raise ConfigError(f"This network has no memory to hold {sampling.slots} groups in.", hint="--memory-slots 0")
     if sampling.slots and sampling.group != network.config.group:
         raise ConfigError(f"group is {sampling.group}; this network compresses {network.config.group} together.")
-    memory = network.forget(latents.shape[0], latents.device)
-    return start(network, sampling, latents, actions.to(latents.device), memory)
 
 
 def generate(

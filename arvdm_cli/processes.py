@@ -51,10 +51,12 @@ def serving(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Up to so many processes that begin with `serve`; an error or a signal here stops them at once."""
     pool = ProcessPoolExecutor(max(1, workers), multiprocessing.get_context("spawn"), serve)
     stop = partial(_stop, pool)
-    atexit.register(stop)  # if another signal comes while they are stopped
+    atexit.register(stop)  # if another Ctrl-C comes while they end
     try:
         yield pool
     except BaseException:
+        with suppress(KeyboardInterrupt):  # a second one; those that had the first signal ignore another
+            stop()
         stop()
         raise
     finally:
@@ -76,6 +78,23 @@ def waited() -> float:
     return seconds
 
 
+def others() -> float:
+    """Core seconds that other programs have used since the machine began; 0 where the system does not tell.
+
+    Processes that this one has started are no other programs.
+    """
+    own = sum(os.times()[:4])  # with the children that have ended
+    try:
+        user, nice, system, _, _, hard, soft = map(int, Path("/proc/stat").read_text().split(maxsplit=8)[1:8])
+        ticks = user + nice + system + hard + soft
+        for children in Path("/proc/self/task").glob("*/children"):
+            for child in children.read_text().split():
+                ticks -= sum(map(int, Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[11:15]))
+    except OSError:
+        return 0.0
+    return ticks / os.sysconf("SC_CLK_TCK") - own
+
+
 def answer(work: Callable[..., Any], *job: Any) -> Any:
     """Do a job in a process of a pool that begins with `serve`: a signal ends the process, and not this job alone."""
     try:
@@ -89,8 +108,13 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # nor shall what it starts hear Ctrl-C
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # by way of what is open, so that it is closed
+    signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_outlive_nobody, daemon=True).start()
+
+
+def _leave(number: int, frame: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # another one would come between
+    sys.exit(1)  # by way of what is open, so that it is closed
 
 
 def _outlive_nobody() -> None:

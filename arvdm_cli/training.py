@@ -144,6 +144,15 @@ def train(config: TrainConfig, resume: bool, report: Report) -> Path:
     )
     state = load_state(out / "state.pt") if resume else {}
     torch.manual_seed(config.seed)
+    episodes = Episodes(Path(config.data), config.held_out)
+    source = load(registry.resolve(config.start), device) if config.start else None
+    codec = source.codec if source else Codec(config.codec).to(device)
+    check(config, codec, episodes)
+    teacher = None
+    if config.distill:
+        model, (schedule, _) = load(registry.resolve(config.distill), device), choose(config.sampling)
+        teacher = Teacher(model, schedule, config.distill_steps)
+        teacher.check(config.distill, codec, config.network, config.diffusion)
     with (out / "metrics.jsonl").open("a" if resume else "w") as metrics:
 
         def tell(event: dict[str, Any]) -> None:
@@ -151,15 +160,6 @@ def train(config: TrainConfig, resume: bool, report: Report) -> Path:
             metrics.flush()
             report(event)
 
-        episodes = Episodes(Path(config.data), config.held_out)
-        source = load(registry.resolve(config.start), device) if config.start else None
-        codec = source.codec if source else Codec(config.codec).to(device)
-        check(config, codec, episodes)
-        teacher = None
-        if config.distill:
-            model, (schedule, _) = load(registry.resolve(config.distill), device), choose(config.sampling)
-            teacher = Teacher(model, schedule, config.distill_steps)
-            teacher.check(config.distill, codec, config.network, config.diffusion)
         torch.manual_seed(config.seed)  # whatever codec there is, the same network
         network = VideoDiT(config.network).to(device)
         if "codec" in state:

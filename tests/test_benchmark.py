@@ -2,13 +2,14 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 import torch
-from tiny import model
+from tiny import model, network
 
 from arvdm_cli import benchmark, checkpoint
-from arvdm_cli.errors import UsageError
+from arvdm_cli.errors import ConfigError, UsageError
 
 CPU = torch.device("cpu")
 
@@ -87,13 +88,34 @@ def test_settings_stand_side_by_side(arvdm, tiny):
     assert all(name in told.stdout for name in (*benchmark.STAGES, "frames/s", "cold start", "peak MB"))
 
 
+def test_what_was_measured_before_an_error_is_told(arvdm, tiny):
+    words = ["bench", tiny, "--cache", "exact", "--cache", "nonsense", "--frames", 4, "--threads", 1, "--json"]
+    told = arvdm(*words)
+    assert told.exit_code == 2 and "nonsense" in told.stderr
+    assert [row["cache"] for row in json.loads(told.stdout)["settings"]] == ["exact"]
+
+
+def test_memory_of_a_model_without_one_is_refused(tiny, tmp_path):
+    checkpoint.save(replace(checkpoint.load(tiny), network=network(fusion="none")), tmp_path / "none")
+    with pytest.raises(ConfigError, match="no memory to hold 2 groups"):
+        benchmark.measure(str(tmp_path / "none"), benchmark.Machine("cpu", "float32", 1), {"slots": 2}, 4)
+
+
 @pytest.mark.parametrize("schedule", ["fifo", "rolling"])
 def test_a_cold_start_is_set_as_the_measurement_is(tiny, monkeypatch, schedule):
-    started = []
-    monkeypatch.setattr(benchmark.subprocess, "Popen", lambda words, **_: started.append(words) or Started(0))
+    started, surroundings = [], {}
+
+    def start(words, env, **_):
+        started.append(words)
+        surroundings.update(env)
+        return Started(0)
+
+    monkeypatch.setattr(benchmark.subprocess, "Popen", start)
+    monkeypatch.setenv("ARVDM_GENERATE_STEPS", "200")
     chosen = {"schedule": schedule, "steps": None, "context": 2, "slots": 0, "cache": None}
     assert benchmark.cold_start(str(tiny), benchmark.Machine("cpu", "auto", 1), chosen) > 0
     (words,) = started
+    assert "ARVDM_GENERATE_STEPS" not in surroundings and "PATH" in surroundings
     flags = dict(zip(words[words.index("--progress") :: 2], words[words.index("--progress") + 1 :: 2], strict=True))
     assert flags == {
         "--progress": "none", "--schedule": schedule, "--context": "2", "--memory-slots": "0", "--device": "cpu",

@@ -347,10 +347,14 @@ def test_progress_can_be_a_bar_or_nothing(run_as_command):
     assert run_as_command(progressing, "-q").stderr == ""
 
 
-@pytest.mark.parametrize(("threads", "share", "told"), [(2, 0.5, True), (2, 0.1, False), (1, 0.5, False)])
-def test_cores_that_others_use_are_told_once(run_as_command, monkeypatch, threads, share, told):
+@pytest.mark.parametrize(
+    ("threads", "waited", "others", "told"),
+    [(2, 0.5, 0.7, True), (2, 0.1, 0.7, False), (2, 0.5, 0.1, False), (1, 0.5, 0.7, False)],
+)
+def test_cores_that_others_use_are_told_once(run_as_command, monkeypatch, threads, waited, others, told):
     now = [0.0]
-    monkeypatch.setattr(processes, "waited", lambda: share * now[0])
+    monkeypatch.setattr(processes, "waited", lambda: waited * now[0])
+    monkeypatch.setattr(processes, "others", lambda: others * now[0])
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(get_num_threads=lambda: threads))
 
@@ -363,7 +367,7 @@ def test_cores_that_others_use_are_told_once(run_as_command, monkeypatch, thread
     lines = run_as_command(trial, "--progress", "none").stderr.splitlines()
     assert [line.startswith("arvdm: warning: ") for line in lines] == [True, True] * told
     if told:
-        assert "50% of the time" in lines[0] and "--threads 1" in lines[1]
+        assert "use 0.7 of" in lines[0] and "--threads 1" in lines[1]
 
 
 def test_garbage_is_first_looked_for_when_torch_is_there_and_then_as_ever(tmp_path):

@@ -105,9 +105,11 @@ def test_a_student_comes_nearer_to_its_teacher(data, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["codec", "diffusion", "network", "distill_steps"])
-def test_a_teacher_that_does_not_fit_is_refused(run, data, tmp_path, part):
+def test_a_teacher_that_does_not_fit_is_refused_and_an_older_run_stays(run, data, tmp_path, part):
     folder = run[0] / "checkpoint"
     others = {"codec": model().codec, "diffusion": DDPM(), "network": network(dim=64, depth=1, group=2)}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "metrics.jsonl").write_text("{}\n")
     if part in others:
         checkpoint.save(replace(checkpoint.load(folder), **{part: others[part]}), tmp_path / "other")
     distill = tmp_path / "other" if part in others else folder
@@ -115,3 +117,15 @@ def test_a_teacher_that_does_not_fit_is_refused(run, data, tmp_path, part):
     config = configured(data, tmp_path / "out", start=str(folder), distill=str(distill), early=0.0, **chosen)
     with pytest.raises(ConfigError, match=f"another {part}" if part in others else part):
         train(config, False, quiet)
+    assert (tmp_path / "out" / "metrics.jsonl").read_text() == "{}\n"
+
+
+def test_a_teacher_must_have_the_same_noise_and_moves_and_may_predict_otherwise():
+    teacher = taught(diffusion=DDPM(prediction="v", count=50))
+    codec, config = teacher.model.codec, teacher.model.network.config
+    teacher.check("it", codec, config, DDPM(prediction="x0", count=50, least_level=0.3))
+    with pytest.raises(ConfigError, match="another diffusion"):
+        teacher.check("it", codec, config, DDPM(prediction="v", count=60))
+    moves = tuple((2 * ahead, turned) for ahead, turned in config.moves)
+    with pytest.raises(ConfigError, match="another network"):
+        teacher.check("it", codec, replace(config, moves=moves), teacher.model.diffusion)

@@ -223,7 +223,7 @@ def put_off_garbage():
     usual = gc.get_threshold()
 
     def from_now_on(phase: str, facts: dict[str, int]):
-        if facts["generation"] == 0:  # nobody asked for this one
+        if facts["generation"] < 2:  # no full one, which somebody asks for
             gc.callbacks.remove(from_now_on)
             gc.set_threshold(*usual)
 

@@ -53,18 +53,25 @@ def bench(
             checkpoint.invent(registry.describe(model), Path(folder), drawn)
         else:
             folder = str(registry.resolve(model))
-        for i, (plan, count, slots, kept, numbers, cores, compiled) in enumerate(chosen):
-            own = {"schedule": plan, "steps": count, "context": context, "slots": slots, "cache": kept}
-            machine = benchmark.Machine(device, numbers or "auto", cores, bool(compiled))
-            row = benchmark.apart(folder, machine, own, frames)
-            rows.append(row | {"cold_start_seconds": benchmark.cold_start(folder, machine, own)})
-            report(i)
+        try:
+            for i, (plan, count, slots, kept, numbers, cores, compiled) in enumerate(chosen):
+                own = {"schedule": plan, "steps": count, "context": context, "slots": slots, "cache": kept}
+                machine = benchmark.Machine(device, numbers or "auto", cores, bool(compiled))
+                row = benchmark.apart(folder, machine, own, frames)
+                rows.append(row | {"cold_start_seconds": benchmark.cold_start(folder, machine, own)})
+                report(i)
+        finally:  # what was measured before an error is not lost
+            if rows:
+                tell(model, random_weights, rows)
+
+
+def tell(model: str, random_weights: bool, rows: list[dict[str, Any]]):
+    """Print what was measured, a column for each setting."""
     if settings.json:
         return write_json({"model": model, "random_weights": random_weights, "settings": rows})
     shown = table(cells(rows))
-    first = rows[0]
-    same = ", ".join(f"{name} {first[name]}" for name in VARIED if name not in varied(rows))
-    shown.caption = f"{same}; {first['device']}, {first['machine_tflop_per_second']:.3g} TFLOP/s at the most"
+    same = ", ".join(f"{name} {rows[0][name]}" for name in VARIED if name not in varied(rows))
+    shown.caption = f"{same}; {rows[0]['device']}"
     shown.caption_justify = "left"
     stdout.print(shown)
 
@@ -86,6 +93,7 @@ def cells(rows: list[dict[str, Any]]) -> Cells:
         "prompt, a frame": [ms(row["encode_seconds_per_prompt_frame"]) for row in rows],
         "cold start, s": [f"{row['cold_start_seconds']:.3g}" for row in rows],
         "GFLOP a frame": [f"{1000 * row['tflop_per_frame']:.3g}" for row in rows],
+        "machine, TFLOP/s": [f"{row['machine_tflop_per_second']:.3g}" for row in rows],
         "of the machine": [f"{row['share_of_machine']:.0%}" for row in rows],
         "products alone": [f"{row['products_alone_over_sampling']:.0%}" for row in rows],
         "peak MB": [str(row["peak_memory_mb"]) for row in rows],

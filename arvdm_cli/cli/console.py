@@ -4,6 +4,7 @@ stdout carries results only, and everything else goes to stderr. Text is printed
 """
 
 import json
+import os
 import sys
 import time
 from collections import deque
@@ -146,26 +147,30 @@ def watch_cores() -> Callable[[float], None]:
 
     Returns what is to be called with the time every now and then.
     """
-    from ..processes import waited  # brings in what runs processes; kept here so that --help is instant
+    from .. import processes  # brings in what runs processes; kept here so that --help is instant
 
-    begun, before, told = time.monotonic(), waited(), False
+    def measure() -> tuple[float, float, float]:
+        return time.monotonic(), processes.waited(), processes.others()
+
+    before, told = measure(), False
 
     def look(now: float):
-        nonlocal begun, before, told
+        nonlocal before, told
         torch = sys.modules.get("torch")
-        if told or now < begun + CROWDED_AFTER or torch is None:
+        if told or now < before[0] + CROWDED_AFTER or torch is None:
             return
-        share = (waited() - before) / (now - begun)
-        if share > CROWDED and torch.get_num_threads() > 1:
+        after = measure()
+        seconds, waiting, used = (b - a for a, b in zip(before, after, strict=True))
+        before = after
+        if min(waiting, used) > CROWDED * seconds and torch.get_num_threads() > 1:
             told = True
-            warn(f"other programs use the cores: {share:.0%} of the time a thread of this one waits for one.")
-            warn("threads that wait for each other are many times slower; --threads 1 may be faster.")
-        begun, before = now, waited()
+            warn(f"other programs use {used / seconds:.1f} of {os.cpu_count()} cores, and threads wait for each other.")
+            warn("that can be many times slower; --threads 1 may be faster.")
 
     return look
 
 
-CROWDED = 0.25  # of the time: on a machine of its own a run waits for a hundredth of it
+CROWDED = 0.25  # cores that others use, and that threads wait for; on a machine of its own a run waits for a hundredth
 CROWDED_AFTER = 10.0  # seconds between two looks
 
 

@@ -122,6 +122,13 @@ class DiTConfig:
         return self.positions(self.memory_times(memory, groups), memory.places, grid)
 
 
+def add_up(steps: Tensor) -> Tensor:
+    """The sums of steps (b, f, ...) up to each; on a CPU where sums have to be alike, as a GPU's are not."""
+    if steps.is_cuda and torch.are_deterministic_algorithms_enabled():
+        return steps.cpu().cumsum(1).to(steps.device)
+    return steps.cumsum(1)
+
+
 @dataclass(frozen=True)
 class Past:
     """What a window may look at: everything before it, encoded once."""
@@ -176,10 +183,10 @@ class VideoDiT(nn.Module):
         if not self.config.moves:
             return origin.unsqueeze(1).expand(-1, actions.shape[1], -1)
         ahead, turned = (actions.float() @ actions.new_tensor(self.config.moves)).unbind(-1)  # (b, f)
-        heading = origin[:, 2:] + turned.cumsum(1)
+        heading = origin[:, 2:] + add_up(turned)
         radians = torch.deg2rad(heading)
         steps = torch.stack((ahead * radians.cos(), ahead * radians.sin()), -1)
-        return torch.cat((origin[:, None, :2] + steps.cumsum(1), heading.unsqueeze(-1)), -1)
+        return torch.cat((origin[:, None, :2] + add_up(steps), heading.unsqueeze(-1)), -1)
 
     def condition(self, levels: Tensor, actions: Tensor) -> Tensor:
         """What drives the norms of each frame: levels (b, f), actions (b, f, a); an action of zeros is unknown."""
