@@ -13,7 +13,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from functools import partial
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 from .errors import ArvdmError
@@ -67,32 +66,6 @@ def serving(workers: int) -> Iterator[ProcessPoolExecutor]:
 def _stop(pool: ProcessPoolExecutor) -> None:
     for process in list((pool._processes or {}).values()):
         process.terminate()
-
-
-def waited() -> float:
-    """Seconds that the threads of this process could have run and got no core; 0 where the system does not tell."""
-    seconds = 0.0
-    for thread in Path("/proc/self/task").glob("*/schedstat"):
-        with suppress(OSError):  # a thread that has just ended
-            seconds += int(thread.read_text().split()[1]) / 1e9
-    return seconds
-
-
-def others() -> float:
-    """Core seconds that other programs have used since the machine began; 0 where the system does not tell.
-
-    Processes that this one has started are no other programs.
-    """
-    own = sum(os.times()[:4])  # with the children that have ended
-    try:
-        user, nice, system, _, _, hard, soft = map(int, Path("/proc/stat").read_text().split(maxsplit=8)[1:8])
-        ticks = user + nice + system + hard + soft
-        for children in Path("/proc/self/task").glob("*/children"):
-            for child in children.read_text().split():
-                ticks -= sum(map(int, Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[11:15]))
-    except OSError:
-        return 0.0
-    return ticks / os.sysconf("SC_CLK_TCK") - own
 
 
 def answer(work: Callable[..., Any], *job: Any) -> Any:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.text import Text
 from typer import confirm
 
+from .. import cores
 from ..errors import ArvdmError, OutputExistsError
 
 Color = Literal["auto", "always", "never"]
@@ -147,10 +148,9 @@ def watch_cores() -> Callable[[float], None]:
 
     Returns what is to be called with the time every now and then.
     """
-    from .. import processes  # brings in what runs processes; kept here so that --help is instant
 
     def measure() -> tuple[float, float, float]:
-        return time.monotonic(), processes.waited(), processes.others()
+        return time.monotonic(), cores.waited(), cores.others()
 
     before, told = measure(), False
 
