@@ -83,7 +83,7 @@ def render(world: World, mazes: int, length: int, seed: int, progress: Progress 
 
 def take(file: Path, world: World, mazes: int, length: int, seed: int, progress: Progress = unheard) -> Truth:
     """Read true frames from a file, or render them into it where it holds others, too few or too short ones."""
-    key = json.dumps({"format": FORMAT, "world": asdict(world), "seed": seed, "history": HISTORY, "paths": PATHS})
+    key = json.dumps({"format": FORMAT, "world": world.key(), "seed": seed, "history": HISTORY, "paths": PATHS})
     kept = evaluation.recall(file, key, "--truth")
     if kept and kept["actions"].shape[1] >= mazes and kept["actions"].shape[2] >= HISTORY + length:
         return Truth(world, seed, *(kept[name][:, :mazes, : HISTORY + length] for name in TRACKS))

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from threading import Event, Lock
@@ -122,7 +122,7 @@ def render(world: World, mazes: int, seed: int, progress: Progress = unheard) ->
 
 def take_clips(file: Path, world: World, mazes: int, seed: int, progress: Progress = unheard) -> Clips:
     """Read clips from a file, or render them into it where it holds others or too few."""
-    key = json.dumps({"format": FORMAT, "world": asdict(world), "seed": seed, "frames": [HISTORY, LENGTH]})
+    key = json.dumps({"format": FORMAT, "world": world.key(), "seed": seed, "frames": [HISTORY, LENGTH]})
     kept = recall(file, key, "--clips")
     if kept and kept["actions"].shape[1] >= mazes:
         return Clips(world, seed, *(kept[name] for name in TRACKS)).first(mazes)

@@ -10,17 +10,19 @@ import random
 import sys
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from . import posters, wad
+from . import posters, skies, wad
 from .errors import UsageError
 from .posters import ALPHABETS, Poster
+from .skies import SKIES, Light
 from .wad import Cell, Grid, Wall
 
 Pose = tuple[int, int, int]  # row, column, heading
@@ -47,6 +49,7 @@ FLOORS = (
     "01/blue_team", "04/cyan", "02/green_bright", "03/green", "01/red_team", "01/orange", "05/orange_bright",
     "01/blue_bright", "04/blue", "03/orange", "04/dorange", "02/blue_bright", "03/green_bright", "04/orange",
     "04/blue_bright", "02/blue", "05/orange", "05/blue", "03/blue", "05/blue_bright", "04/orange_bright",
+    "01/4tile",
 )
 # fmt: on
 
@@ -57,7 +60,7 @@ class World:
 
     size: int = 64  # pixels a frame is wide and high
     walls: int = 8  # wall textures in use, of 32
-    floors: int = 8  # floor textures in use, of 28
+    floors: int = 8  # floor textures in use, of 29
     turn: float = 11.25  # degrees of one left or right
     step: float = 0.125  # cells of one forward or backward
     frames: int = 300  # frames of an episode
@@ -65,11 +68,13 @@ class World:
     rooms: int = 5  # rooms a maze has at most
     posters: int = 0  # posters on the walls of a maze
     bare: float = 0.0  # share of mazes without posters
+    skies: int = 1  # skies in use, of 8; the first is plain
+    light: float = 0.0  # how far brightness and tint differ between mazes, 0 (not at all) to 1
 
     def __post_init__(self):
         bounds = {"size": (16, 240), "walls": (1, len(WALLS)), "floors": (1, len(FLOORS)), "frames": (1, 10**6),
                   "cells": (7, 99), "rooms": (1, 26), "posters": (0, 64),
-                  "bare": (0, 1)}  # fmt: skip
+                  "bare": (0, 1), "skies": (1, len(SKIES)), "light": (0, 1)}  # fmt: skip
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{name} is {getattr(self, name)}.", hint=f"Choose {low} to {high}.")
@@ -94,6 +99,16 @@ class World:
     def fps(self) -> float:
         """Frames per second at which one walks 1.875 cells a second."""
         return 1.875 / self.step
+
+    def key(self) -> dict[str, Any]:
+        """Parameters that tell files of rendered frames apart; files from before there were skies and light fit too."""
+        plain = {"skies": World.skies, "light": World.light}
+        return {name: value for name, value in asdict(self).items() if name not in plain or value != plain[name]}
+
+
+# How much mazes differ in their looks, as parameters of a World.
+NARROW: dict[str, Any] = {name: getattr(World, name) for name in ("walls", "floors", "skies", "light")}
+WIDE: dict[str, Any] = {"walls": len(WALLS), "floors": len(FLOORS), "skies": len(SKIES), "light": 1.0}
 
 
 class Maze:
@@ -126,6 +141,8 @@ class Maze:
         self.letters = self._nearest_rooms()
         bare = random.Random(f"{seed}/bare").random() < world.bare
         self.posters = {} if bare else self._draw_posters(random.Random(f"{seed}/posters"))
+        self.sky = random.Random(f"{seed}/sky").choice(SKIES[: world.skies])
+        self.light = skies.draw_light(random.Random(f"{seed}/light"), world.light)
 
     def legal(self, pose: Pose, action: int) -> bool:
         """Whether an action can be taken: turns and stays always, moves along the lines between open cells' centres."""
@@ -205,7 +222,7 @@ class Maze:
 
     def wad(self) -> bytes:
         """Write the maze as a level for the engine."""
-        return level(self.grid, *self.look())
+        return level(self.grid, *self.look(), self.sky, self.light)
 
     def look(self) -> Look:
         """Give what its walls and floors show."""
@@ -234,8 +251,15 @@ class Maze:
         return {wall: posters.draw(rng.choice(list(ALPHABETS)), rng) for wall in walls[: self.world.posters]}
 
 
-def level(grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str], hung: Mapping[Wall, Poster]) -> bytes:
-    """Write open cells as a level for the engine, with one palette made from all textures and posters in use.
+def level(
+    grid: Grid,
+    walls: Mapping[Cell, str],
+    floors: Mapping[Cell, str],
+    hung: Mapping[Wall, Poster],
+    sky: str = SKIES[0],
+    light: Light = skies.DAY,
+) -> bytes:
+    """Write open cells as a level for the engine, with one palette made from all pictures in use, in their light.
 
     walls, floors: names in WALLS and FLOORS of every open cell
     hung: the posters, by wall
@@ -245,8 +269,13 @@ def level(grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str], hun
     names = {poster: f"Q{number}" for number, poster in enumerate(dict.fromkeys(hung.values()))}
     images = {known[name]: _texture("wall", name) for name in known}
     images |= {below[name]: _texture("floor", name) for name in below}
-    palette = wad.median_cut([*images.values(), *([posters.swatches()] if hung else [])])
     images |= {name: posters.paint(poster) for poster, name in names.items()}
+    images = {name: skies.shine(image, light) for name, image in images.items()}
+    above = skies.shine(_sky(sky), light)
+    cut = [image for name, image in images.items() if name not in names.values()]
+    cut += [skies.shine(posters.swatches(), light)] if hung else []
+    cut += [] if sky == SKIES[0] else [skies.visible(above)]
+    palette = wad.median_cut(cut, tuple(skies.shine(np.array(wad.SKY, np.uint8), light).tolist()))
     return wad.build(
         grid,
         {cell: known[name] for cell, name in walls.items()},
@@ -254,6 +283,7 @@ def level(grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str], hun
         images,
         palette,
         {wall: names[poster] for wall, poster in hung.items()},
+        above,
     )
 
 
@@ -274,10 +304,21 @@ def _draw(rng: random.Random, names: Sequence[str], count: int) -> list[str]:
 def _texture(kind: str, name: str) -> np.ndarray:
     """Read one of labmaze's textures: uint8 (128, 128, 3)."""
     style, colour = name.split("/")
-    file = Path(str(import_extra("labmaze").__file__)).parent / "assets" / f"style_{style}" / f"{kind}_{colour}_d.png"
-    with Image.open(file) as image:
+    part = colour if colour == "4tile" else f"{kind}_{colour}"  # a tile of neither kind
+    with Image.open(_assets() / f"style_{style}" / f"{part}_d.png") as image:
         colours = image.convert("RGBA").convert("RGB")
     return np.asarray(colours.resize((wad.TEXTURE, wad.TEXTURE), Image.Resampling.BOX))
+
+
+@cache
+def _sky(name: str) -> np.ndarray:
+    """Give the picture of a sky: uint8 (h, w, 3)."""
+    return skies.paint(name, _assets())
+
+
+def _assets() -> Path:
+    """Give the folder of labmaze's textures and skies."""
+    return Path(str(import_extra("labmaze").__file__)).parent / "assets"
 
 
 def import_extra(name: str) -> ModuleType:

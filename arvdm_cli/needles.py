@@ -10,7 +10,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from math import ceil, lcm, sqrt
 from pathlib import Path
@@ -84,7 +84,8 @@ class Copies:
             floors |= {there(cell): name for cell, name in look[1].items()}
             hung |= {(there(cell), there(behind)): poster for (cell, behind), poster in look[2].items()}
         cells = range(self.world.cells * self.across)
-        return level([[(r, c) in walls for c in cells] for r in cells], walls, floors, hung)
+        grid = [[(r, c) in walls for c in cells] for r in cells]
+        return level(grid, walls, floors, hung, self.maze.sky, self.maze.light)
 
     def pose(self, copy: int, pose: Pose) -> Pose:
         """Give the pose in one copy of the maze that is as this one in the maze itself."""
@@ -174,7 +175,7 @@ def take(
     progress: called with the number of tests drawn and of all
     """
     check(world, kind, gap, after)
-    key = json.dumps({"format": FORMAT, "world": asdict(world), "needle": [kind, gap, after], "seed": seed})
+    key = json.dumps({"format": FORMAT, "world": world.key(), "needle": [kind, gap, after], "seed": seed})
     if file.exists():
         try:
             with np.load(file) as kept:

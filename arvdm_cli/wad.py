@@ -37,12 +37,14 @@ def build(
     images: Images,
     palette: bytes,
     posters: Mapping[Wall, str] | None = None,
+    sky: np.ndarray | None = None,
 ) -> bytes:
     """Write one level: every open cell a square room under the sky, a wall towards every closed neighbour.
 
     walls, floors: which image an open cell shows on its walls and its floor
     palette: 768 bytes from `median_cut`; the engine draws with these colours only
     posters: which image is pasted in the middle of a wall, one pixel a map unit
+    sky: uint8 (128, w, 3), plain if not given; of a full turn the engine shows 1024 columns, see `skies`
     """
     posters = posters or {}
     textures = "".join(
@@ -54,7 +56,7 @@ def build(
         # a wall shows the HEIGHT uppermost pixels of its texture
         pasted = f'Patch "P{poster}", {(CELL - w) // 2}, {(HEIGHT - h) // 2}'
         textures += f'Texture "{wall}{poster}", {TEXTURE}, {TEXTURE} {{ Patch "P{wall}", 0, 0 {pasted} }}\n'
-    sky = np.full((128, 256, 3), SKY, np.uint8)
+    sky = np.full((128, 256, 3), SKY, np.uint8) if sky is None else sky
     lumps = [
         ("PLAYPAL", palette * 14),  # the engine has palettes for pain and pick-ups too; here all are the same
         ("COLORMAP", bytes(range(256)) * 34),  # colours stay themselves in any light; the engine's map fits Doom's only
@@ -74,14 +76,14 @@ def build(
     return _pack(lumps)
 
 
-def median_cut(images: Sequence[np.ndarray]) -> bytes:
-    """Choose the 256 colours that these images (uint8, h x w x 3) and the sky are drawn with: 768 bytes.
+def median_cut(images: Sequence[np.ndarray], sky: Sequence[int] = SKY) -> bytes:
+    """Choose the 256 colours that these images (uint8, h x w x 3) and a plain sky are drawn with: 768 bytes.
 
     With Doom's own palette green walls turn tan. The first and last colour stay black: the engine uses them itself.
     """
     pixels = np.concatenate([image.reshape(-1, 3) for image in images])
     cut = Image.fromarray(pixels[None]).quantize(253, Image.Quantize.MEDIANCUT).getpalette() or []
-    return bytes(3) + bytes(cut[: 253 * 3]).ljust(253 * 3, b"\0") + bytes(SKY) + bytes(3)
+    return bytes(3) + bytes(cut[: 253 * 3]).ljust(253 * 3, b"\0") + bytes(sky) + bytes(3)
 
 
 def position(row: float, column: float) -> tuple[float, float]:

@@ -247,7 +247,8 @@ def _read_settings(folder: Path) -> dict[str, Any] | None:
     if not isinstance(settings, dict) or settings.get("format") != FORMAT:
         raise DataError(f"{folder / 'world.json'} is not of format {FORMAT}.")
     if isinstance(settings.get("world"), dict):
-        settings["world"] = {"posters": 0, "bare": 0.0, **settings["world"]}  # folders made before there were any
+        later = {name: getattr(World, name) for name in ("posters", "bare", "skies", "light")}
+        settings["world"] = later | settings["world"]  # folders made before there were any
     return settings
 
 

@@ -18,9 +18,27 @@ from typer.testing import CliRunner
 from arvdm_cli.cli.data import app
 from arvdm_cli.errors import DataError, OutputBusyError, OutputError, OutputExistsError, UsageError
 from arvdm_cli.folders import lock
-from arvdm_cli.mazes import ACTIONS, AHEAD, BACKWARD, FLOORS, FORWARD, LEFT, RIGHT, WALLS, Maze, World, _texture
+from arvdm_cli.mazes import (
+    ACTIONS,
+    AHEAD,
+    BACKWARD,
+    FLOORS,
+    FORWARD,
+    LEFT,
+    NARROW,
+    RIGHT,
+    WALLS,
+    WIDE,
+    Maze,
+    World,
+    _assets,
+    _texture,
+    level,
+)
 from arvdm_cli.paths import PATHS, inverse
 from arvdm_cli.posters import ALPHABETS, COLOURS, paint
+from arvdm_cli.skies import COLUMNS, DAY, HORIZON, SKIES, TOP, draw_light, shine
+from arvdm_cli.skies import paint as paint_sky
 from arvdm_cli.wad import SKY
 from arvdm_cli.worlds import KINDS, Renderer, check, episode, make, read
 
@@ -34,7 +52,8 @@ WORLDS = {
     "like DeepMind Lab": World(turn=22.5, step=0.25),
     "coarsest": World(turn=90, step=1),
     "smallest": World(cells=7, rooms=1),
-    "all textures": World(walls=32, floors=28),
+    "all textures": World(walls=32, floors=29),
+    "wide": World(**WIDE),
     "one texture": World(walls=1, floors=1),
 }
 
@@ -132,7 +151,8 @@ def test_rooms_draw_textures_without_repeats_and_a_corridor_looks_like_a_room_be
 @pytest.mark.parametrize(
     ("name", "value"),
     [("turn", 40), ("turn", 0), ("turn", float("nan")), ("step", 0.3), ("step", -1), ("walls", 33), ("floors", 0),
-     ("size", 500), ("frames", 0), ("cells", 12), ("posters", 65), ("posters", -1), ("bare", 1.5)],
+     ("size", 500), ("frames", 0), ("cells", 12), ("posters", 65), ("posters", -1), ("bare", 1.5),
+     ("skies", 0), ("skies", 9), ("light", -0.1), ("light", 1.1)],
 )  # fmt: skip
 def test_a_world_that_cannot_be_is_an_error_that_names_its_parameter(name, value):
     with pytest.raises(UsageError, match=f"{name} is {value}"):
@@ -158,6 +178,38 @@ def test_a_share_of_mazes_has_no_posters_and_the_others_keep_theirs():
     mazes = [(Maze(World(posters=4, bare=0.5), seed), Maze(World(posters=4), seed)) for seed in range(40)]
     assert all(some.posters in ({}, all_.posters) for some, all_ in mazes)
     assert 8 < sum(not some.posters for some, _ in mazes) < 32
+
+
+def test_all_of_labmazes_walls_and_floors_are_in_the_lists_and_look_different():
+    labmaze = pytest.importorskip("labmaze")
+    styles = sorted(Path(labmaze.__file__).with_name("assets").glob("style_*"))
+    for kind, names in (("wall", WALLS), ("floor", FLOORS)):
+        theirs = {
+            f"{style.name[6:]}/{file.name[len(kind) + 1 : -6]}"
+            for style in styles
+            for file in style.glob(f"{kind}_*_d.png")
+        }
+        assert theirs <= set(names) and set(names) - theirs <= {"01/4tile"}
+        assert len({_texture(kind, name).tobytes() for name in names}) == len(names)
+
+
+def test_skies_and_light_leave_the_plan_the_textures_and_the_posters_of_a_maze_as_they_are():
+    for seed in range(10):
+        plain, maze = Maze(World(posters=6), seed), Maze(World(posters=6, skies=len(SKIES), light=1), seed)
+        assert (plain.grid, plain.walls, plain.floors) == (maze.grid, maze.walls, maze.floors)
+        assert plain.posters == maze.posters
+        assert (plain.sky, plain.light) == ("plain", DAY) and maze.light != DAY
+
+
+def test_mazes_have_all_skies_in_use_and_lights_of_the_range_asked_for():
+    mazes = [Maze(World(skies=5, light=0.5), seed) for seed in range(60)]
+    assert {maze.sky for maze in mazes} == set(SKIES[:5])
+    for light in (0.5, 1):
+        drawn = np.array([draw_light(random.Random(seed), light) for seed in range(1000)])
+        brightness, tint = drawn.mean(1), drawn / drawn.mean(1, keepdims=True)
+        assert 1 - 0.65 * light < brightness.min() < 1 - 0.5 * light
+        assert 1 + 0.1 * light < brightness.max() < 1 + 0.25 * light
+        assert 0.08 * light < abs(tint - 1).max() < 0.18 * light
 
 
 # What one sees
@@ -236,6 +288,73 @@ def test_a_poster_keeps_its_colours_in_the_middle_of_its_wall():
         np.testing.assert_array_equal(box[h * (2 * r + 1) // 8, w * (2 * c + 1) // 8], COLOURS[colour])
 
 
+@pytest.mark.parametrize("name", SKIES)
+def test_a_sky_closes_around_the_horizon(name):
+    sky = paint_sky(name, _assets()).astype(float)[TOP:HORIZON]
+    assert sky.shape[1] in (COLUMNS, 256)
+    steps = abs(np.diff(sky, axis=1, append=sky[:, :1])).mean((0, 2))  # of each column to the next, round and round
+    sides = steps[COLUMNS // 4 - 1 :: COLUMNS // 4]
+    assert sides.max(initial=0) <= 2  # of 255; towers within a side differ by more
+
+
+class Field:
+    """A place without walls nearby, under a sky."""
+
+    world = World(size=240, cells=25)
+    middle = (12 * 8, 12 * 8)
+
+    def __init__(self, sky):
+        self.sky = sky
+
+    def wad(self):
+        inside = range(1, self.world.cells - 1)
+        cells = [(r, c) for r in inside for c in inside]
+        grid = [[r in inside and c in inside for c in range(self.world.cells)] for r in range(self.world.cells)]
+        return level(grid, dict.fromkeys(cells, WALLS[0]), dict.fromkeys(cells, FLOORS[0]), {}, self.sky)
+
+
+@pytest.mark.parametrize("name", SKIES)
+def test_the_sky_follows_the_heading_alone_and_is_the_same_on_every_return(name):
+    field, picture = Field(name), paint_sky(name, _assets()).astype(int)
+    row, column = field.middle
+    turn = [(row, column, heading) for heading in range(32)]
+    with Renderer(field) as renderer:
+        frames = renderer.render([*turn, *turn[::-1], (row + 4, column + 3, 0)])
+    np.testing.assert_array_equal(frames[:32], frames[63:31:-1])
+    np.testing.assert_array_equal(frames[0, :100], frames[-1, :100])
+    right = 0
+    for heading, frame in enumerate(frames[:32].astype(int)):
+        for y, x, turned in ((1, 120, 0), (60, 120, 0), (100, 120, 0), (30, 40, 26.6), (30, 200, -26.6)):
+            down = TOP + round(y / 120 * (HORIZON - TOP))
+            across = round((heading * 11.25 + turned) / 360 * COLUMNS)
+            known = picture.take(range(across - 2, across + 3), axis=1, mode="wrap")[down - 1 : down + 2]
+            right += abs(known - frame[y, x]).max(-1).min() < 16  # of 255: nearest to what the picture shows there
+    assert right >= 32 * 5 - 2
+
+
+def test_light_multiplies_what_all_surfaces_show():
+    plain, lit = Maze(World(), 6), Maze(World(), 6)
+    lit.light = (0.5, 0.45, 0.55)
+    start = wall_ahead(plain)
+    pictures = []
+    for maze in (plain, lit):
+        with Renderer(maze) as renderer:
+            pictures.append(renderer.render([start])[0].astype(float))
+    assert abs(pictures[1] - pictures[0] * lit.light).mean() < 3  # of 255
+
+
+def test_a_picture_in_any_light_is_in_range_and_neither_black_nor_blown_out():
+    lights = [draw_light(random.Random(seed), 1) for seed in range(200)]
+    darkest, brightest = min(lights, key=sum), max(lights, key=sum)
+    for kind, names in (("wall", WALLS), ("floor", FLOORS)):
+        for name in names:
+            picture = _texture(kind, name)
+            assert shine(picture, DAY) is picture
+            dark, bright = (shine(picture, light) for light in (darkest, brightest))
+            assert dark.dtype == np.uint8 and dark.max() >= 20 and (bright >= np.minimum(picture, 240) * 0.99 - 1).all()
+            assert (bright == 255).all(-1).mean() < 0.5
+
+
 def test_a_picture_of_a_poster_shows_its_blocks_row_by_row():
     picture = paint((0, 1, 2, 3))
     for place, colour in enumerate((0, 1, 2, 3)):
@@ -291,9 +410,10 @@ def test_an_interrupted_folder_is_read_up_to_there_and_goes_on_to_the_same_bytes
         assert (out / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-def test_a_folder_from_before_there_were_posters_is_read_and_extended(copy):
+def test_a_folder_from_before_there_were_posters_skies_and_light_is_read_and_extended(copy):
     settings = json.loads((copy / "world.json").read_text())
-    del settings["world"]["posters"], settings["world"]["bare"]
+    for name in ("posters", "bare", "skies", "light"):
+        del settings["world"][name]
     (copy / "world.json").write_text(json.dumps(settings))
     assert read(copy).world == SHORT
     make(SHORT, 4, 5, copy)
@@ -313,7 +433,17 @@ def test_what_is_finished_is_not_rendered_again(copy):
 
 
 @pytest.mark.parametrize(
-    "changed", [{"walls": 9}, {"turn": 22.5}, {"size": 128}, {"frames": 41}, {"posters": 1}, {"bare": 0.5}]
+    "changed",
+    [
+        {"walls": 9},
+        {"turn": 22.5},
+        {"size": 128},
+        {"frames": 41},
+        {"posters": 1},
+        {"bare": 0.5},
+        {"skies": 2},
+        {"light": 0.5},
+    ],
 )
 def test_a_folder_made_with_other_settings_is_refused_and_the_setting_named(copy, changed):
     (name,) = changed
@@ -395,3 +525,21 @@ def test_the_make_command_goes_on_with_a_folder_and_names_an_unknown_world(copy)
     assert isinstance(CliRunner().invoke(app, ["make", "ocean", *flags]).exception, UsageError)
     changed = CliRunner().invoke(app, ["make", "maze", "--posters", "4", *flags])
     assert "posters 0, not 4" in str(changed.exception)
+
+
+def test_make_wide_equals_its_parts_and_a_flag_that_is_given_wins(tmp_path):
+    def rendered(*flags):
+        out = tmp_path / "-".join(flags).strip("-")
+        rest = ["--out", str(out), "--episodes", "2", "--frames", "5", "--workers", "1"]
+        result = CliRunner().invoke(app, ["make", "maze", *flags, *rest])
+        assert result.exit_code == 0, result.output
+        return read(out)
+
+    parts = [f"--{name}={value}" for name, value in WIDE.items()]
+    wide, same = rendered("--wide"), rendered(*parts)
+    assert wide.world == same.world == World(frames=5, **WIDE)
+    np.testing.assert_array_equal(wide.frames, same.frames)
+    assert rendered("--wide", "--skies=1", "--walls=4").world == World(frames=5, **(WIDE | {"skies": 1, "walls": 4}))
+    plain = rendered("--frames=5")
+    assert plain.world == World(frames=5) == World(frames=5, **NARROW) and (plain.frames != wide.frames).any()
+    assert len(WALLS) == WIDE["walls"] and len(FLOORS) == WIDE["floors"] and len(SKIES) == WIDE["skies"]

@@ -29,8 +29,15 @@ def make(
     episodes: Annotated[int, Option(min=1, help="Episodes in all.")] = 1000,
     seed: Annotated[int, Option(help="Same seed, same episodes; more of them extend fewer.")] = 0,
     size: Annotated[int, Option(help="Pixels a frame is wide and high: 64 or 128.")] = 64,
-    walls: Annotated[int, Option(help="Wall textures in use, of 32.")] = 8,
-    floors: Annotated[int, Option(help="Floor textures in use, of 28.")] = 8,
+    walls: Annotated[int | None, Option(help="Wall textures in use, of 32. [default: 8]")] = None,
+    floors: Annotated[int | None, Option(help="Floor textures in use, of 29. [default: 8]")] = None,
+    skies: Annotated[int | None, Option(help="Skies in use, of 8; the first is plain. [default: 1]")] = None,
+    light: Annotated[
+        float | None, Option(help="How far brightness and tint differ between mazes, 0 to 1. [default: 0]")
+    ] = None,
+    wide: Annotated[
+        bool, Option("--wide", help="All walls, floors and skies, and light 1; flags that are given win.")
+    ] = False,
     turn: Annotated[float, Option(help="Degrees of one turn; DeepMind Lab's is about 22.5.")] = 11.25,
     step: Annotated[float, Option(help="Cells of one step; DeepMind Lab's is about 0.25.")] = 0.125,
     frames: Annotated[int, Option(help="Frames of an episode.")] = 300,
@@ -43,10 +50,11 @@ def make(
         raise UsageError(f"No world is called {name!r}.", hint="Choose from: maze.")
 
     from .. import worlds
+    from ..mazes import NARROW, WIDE
 
-    world = worlds.World(
-        size=size, walls=walls, floors=floors, turn=turn, step=step, frames=frames, posters=posters, bare=bare
-    )
+    given = {"walls": walls, "floors": floors, "skies": skies, "light": light}
+    looks = (WIDE if wide else NARROW) | {name: value for name, value in given.items() if value is not None}
+    world = worlds.World(size=size, turn=turn, step=step, frames=frames, posters=posters, bare=bare, **looks)
     with progress("episode", episodes) as report:
 
         def show(finished: int, _: int):
