@@ -135,7 +135,10 @@ def score_free(made: np.ndarray, turned: np.ndarray, clips: Clips) -> dict[str, 
     sixth = length // 6  # frames 500-600 of 600 are the end; turns count from frame 100 on
     end, true = unit(made[:, -max(1, sixth) :]), unit(clips.frames[KINDS.index("new"), :runs])
     told: dict[str, Any] = {"runs": runs, "frames": length}
-    for name, measure in (("contrast", contrast), ("colour_spread", colour_spread), ("scene", scene)):
+    measures = {"contrast": contrast, "colour_spread": colour_spread}
+    if clips.world.skies == 1 and not clips.world.light:
+        measures["scene"] = scene  # which knows the plain sky only
+    for name, measure in measures.items():
         told[name] = {"made": round(float(measure(end).mean()), 4), "truth": round(float(measure(true).mean()), 4)}
     for name in ("contrast", "colour_spread"):
         told[name]["ratio"] = round(told[name]["made"] / max(told[name]["truth"], 1e-6), 4)

@@ -27,7 +27,7 @@ from torch import Tensor
 from .checkpoint import Model, fill
 from .errors import CheckpointError, DataError, OutputError
 from .generation import begin, begin_latents, encode, generate, given
-from .mazes import ACTIONS, LEFT, RIGHT, STAY, Maze, World
+from .mazes import ACTIONS, LEFT, NARROW, RIGHT, STAY, WIDE, Maze, World
 from .paths import explore, inverse
 from .processes import render_all
 from .renderer import film
@@ -40,6 +40,7 @@ KINDS = ("new", "back", "spin")  # of clips
 BATCH = 8  # clips that one core makes together
 FORMAT = 1  # of the file of clips
 TRACKS = ("frames", "actions", "poses")  # arrays of it
+WORLDS = {"narrow": NARROW, "wide": WIDE}  # to measure in
 
 Progress = Callable[[int, int], None]  # (things done, things in all)
 
@@ -89,12 +90,24 @@ def check_unseen(mazes: int, seed: int, trained: Iterable[int]) -> None:
         raise DataError(f"{len(shared)} of {mazes} mazes were trained on.", hint="Choose another --seed.")
 
 
-def world_of(model: Model) -> World:
-    """The world a checkpoint was trained in: its card's `world`, else what its size and its moves tell."""
+def world_of(model: Model, name: str | None = None) -> World:
+    """The world to measure a checkpoint in: its card's `world`, else the narrow one of its size and its moves.
+
+    name: one of WORLDS in place of the card's; it has no posters, and is the same for all models of one size and moves
+    """
     known: dict[str, Any] = {"size": model.codec.config.height}
     if moves := getattr(model.network.config, "moves", ()):
         known |= {"step": max(ahead for ahead, _ in moves), "turn": max(turned for _, turned in moves)}
-    return fill(World, known | model.card.get("world", {}), "The checkpoint's world")
+    known |= model.card.get("world", {})
+    if name is not None:
+        known = {key: known[key] for key in ("size", "step", "turn") if key in known} | WORLDS[name]
+    return fill(World, known, "The checkpoint's world")
+
+
+def name_of(world: World) -> str:
+    """Which of WORLDS a world looks like, or `other`."""
+    looks = {key: getattr(world, key) for key in NARROW}
+    return next((name for name, known in WORLDS.items() if known == looks), "other")
 
 
 def draw_paths(maze: Maze) -> tuple[np.ndarray, np.ndarray]:

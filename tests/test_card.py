@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from arvdm_cli.cli import console, eval
 from arvdm_cli.errors import OutputExistsError
 from arvdm_cli.evaluation import HISTORY, KINDS, LENGTH, maze_seed
 from arvdm_cli.generation import choose
-from arvdm_cli.mazes import Maze
+from arvdm_cli.mazes import WIDE, Maze
 from arvdm_cli.paths import PATHS
 from arvdm_cli.renderer import Renderer
 from arvdm_cli.sampler import Sampling
@@ -200,6 +201,18 @@ def test_the_card_of_an_untrained_model_is_whole_and_fails(clips, model, run, tm
     again = run("card", *flags, "-y", "--memory-slots", 0, "--free-runs", 0)
     facts = json.loads(again.stdout)
     assert facts["memory"] is None and facts["free"] is None and facts["sampling"]["slots"] == 0
+
+
+def test_a_card_in_the_wide_world_says_so_and_does_not_look_for_the_plain_sky(clips, model, run, tmp_path, monkeypatch):
+    save(model, tmp_path / "model")
+    monkeypatch.setattr(evaluation, "render", lambda world, *args: replace(clips.first(1), world=world))
+    for name in ("narrow", "wide"):
+        few = ["--mazes", 1, "--free-runs", 1, "--free-frames", 12, "-o", tmp_path / name]
+        result = run("card", tmp_path / "model", "--world", name, *few)
+        assert result.exit_code == 0, result.output
+        card = json.loads((tmp_path / name / "card.json").read_text())
+        assert {key: card["world"][key] for key in WIDE} == evaluation.WORLDS[name]
+        assert ("scene" in card["free"]) == ("with sky above" in result.stdout) == (name == "narrow")
 
 
 def test_steering_gives_the_same_figures_as_the_card(clips, model):

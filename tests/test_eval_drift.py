@@ -88,3 +88,10 @@ def test_what_cannot_be_measured_is_said_at_once(arvdm, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     done = arvdm("eval", "drift", "maze")
     assert done.exit_code == 2 and "arvdm[eval]" in done.stderr
+
+
+def test_true_frames_of_the_wide_world_are_asked_for_by_name_and_kept_apart(arvdm, tiny, tmp_path):
+    assert arvdm("eval", "drift", "one", *FEW, "--world", "wide").exit_code == 0
+    assert arvdm("eval", "drift", "one", *FEW, "-y").exit_code == 0
+    (wide, *_), (narrow, *_) = tiny
+    assert wide == narrow.replace(".npz", "-wide.npz")

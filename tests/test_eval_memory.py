@@ -78,6 +78,16 @@ def test_a_measurement_is_never_replaced_or_mixed_with_another_unasked(arvdm, ti
     assert arvdm("eval", "memory", "tiny", *FEW, "--seed", "7", "-o", "out", "-y").exit_code == 0
 
 
+def test_needles_of_the_wide_world_are_asked_for_by_name_and_kept_apart(arvdm, tiny, tmp_path):
+    for flags, out in ((), "card's"), (("--world", "narrow"), "narrow"), (("--world", "wide"), "wide"):
+        assert arvdm("eval", "memory", "tiny", *FEW, *flags, "-o", out).exit_code == 0
+    (cards, *_), (narrow, *_), (wide, *_) = tiny
+    assert cards == narrow and wide == narrow.replace(".npz", "-wide.npz")
+    assert json.loads((tmp_path / "wide" / "memory.json").read_text())["asked"]["world"] == "wide"
+    done = arvdm("eval", "memory", "tiny", "--world", "flat")
+    assert done.exit_code == 2 and "narrow" in done.stderr
+
+
 def test_a_control_that_is_not_known_is_named(arvdm, tiny):
     done = arvdm("eval", "memory", "tiny", "--control", "amnesia")
     assert done.exit_code == 2 and "'amnesia'" in done.stderr and "unseen" in done.stderr

@@ -10,7 +10,7 @@ from arvdm_cli.diffusion import FlowMatching
 from arvdm_cli.errors import CheckpointError, DataError
 from arvdm_cli.evaluation import HISTORY, KINDS, LENGTH, Clips, maze_seed
 from arvdm_cli.generation import choose
-from arvdm_cli.mazes import ACTIONS, STAY, Maze, World
+from arvdm_cli.mazes import ACTIONS, STAY, WIDE, Maze, World
 from arvdm_cli.models.codec import Codec, CodecConfig
 from arvdm_cli.models.dit import DiTConfig, VideoDiT
 from arvdm_cli.sampler import Sampling
@@ -99,6 +99,29 @@ def test_a_model_is_measured_in_the_world_of_its_moves_unless_its_card_names_ano
     assert evaluation.world_of(other) == World(turn=22.5, step=0.25, walls=32)
     with pytest.raises(CheckpointError, match="actions are unknown"):
         evaluation.one_hot(other, np.array([0]))
+
+
+def test_a_world_that_is_asked_for_is_the_same_whatever_the_card_names_but_size_and_moves(model):
+    card = {"world": {"walls": 32, "skies": 8, "light": 1, "posters": 6, "bare": 0.5, "rooms": 3}}
+    other = Model(model.network, model.codec, FlowMatching(), SAMPLING, card)
+    assert evaluation.world_of(other) == World(walls=32, skies=8, light=1, posters=6, bare=0.5, rooms=3)
+    for one in (model, other):
+        assert evaluation.world_of(one, "narrow") == World()
+        assert evaluation.world_of(one, "wide") == World(**WIDE)
+    coarse = Model(
+        VideoDiT(DiTConfig(dim=64, depth=1)), model.codec, FlowMatching(), SAMPLING, {"world": {"turn": 22.5}}
+    )
+    assert evaluation.world_of(coarse, "wide") == World(turn=22.5, **WIDE)
+    names = [evaluation.name_of(world) for world in (World(posters=3), World(**WIDE), World(walls=9))]
+    assert names == ["narrow", "wide", "other"]
+
+
+def test_files_of_a_world_without_skies_and_light_keep_the_key_they_had_before_there_were_any():
+    before = {"size": 64, "walls": 8, "floors": 8, "turn": 11.25, "step": 0.125, "frames": 300, "cells": 13,
+              "rooms": 5, "posters": 0, "bare": 0.0}  # fmt: skip
+    assert list(World().key().items()) == list(before.items())
+    keys = [world.key() for world in (World(), World(skies=2), World(light=0.5), World(skies=2, light=0.5))]
+    assert all(keys.count(key) == 1 for key in keys)
 
 
 # What the model makes

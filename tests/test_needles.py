@@ -8,10 +8,11 @@ import pytest
 
 from arvdm_cli import evaluation, needles, worlds
 from arvdm_cli.errors import DataError, UsageError
-from arvdm_cli.mazes import FLOORS, LEFT, RIGHT, STAY, WALLS, Maze, World
+from arvdm_cli.mazes import FLOORS, LEFT, RIGHT, STAY, WALLS, WIDE, Maze, World
 from arvdm_cli.needles import CANDIDATES, GAPS, KINDS, STAND, Copies, Needle, View, draw, take
 from arvdm_cli.paths import inverse
 from arvdm_cli.renderer import Renderer
+from arvdm_cli.skies import DAY
 
 pytest.importorskip("labmaze")
 pytest.importorskip("vizdoom")
@@ -52,8 +53,11 @@ def assert_same(one: Needle, other: Needle):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_frames_without_the_needle_in_view_have_the_same_bytes_with_every_candidate(kind):
-    for world in (World(size=240), World(turn=7.5, step=1 / 6, cells=21, rooms=8, posters=5)):
+    wide = World(size=240, **WIDE)
+    for world in (World(size=240), World(turn=7.5, step=1 / 6, cells=21, rooms=8, posters=5), wide):
         maze, rng = Maze(world, 1), random.Random(1)
+        if world == wide:
+            maze.sky, maze.light = "03", (0.5, 0.45, 0.55)
         spot = spot_in(maze, kind, rng)
         copies = Copies(maze, needles._looks(maze, kind, spot, rng))
         poses = [spot.pose]
@@ -65,6 +69,24 @@ def test_frames_without_the_needle_in_view_have_the_same_bytes_with_every_candid
             frames = np.array([view.frames(copy, poses) for copy in range(CANDIDATES[kind])])
         np.testing.assert_array_equal((frames != frames[0]).any((0, 2, 3, 4)), seen)
         assert seen[0] and not seen.all()
+
+
+def test_copies_of_a_maze_show_its_own_sky_in_its_own_light():
+    maze = Maze(World(size=240), 1)
+    (row, column), pictures = maze.cells[0], []
+    pose = (row * maze.world.steps, column * maze.world.steps, 0)
+    for sky, light in (("plain", DAY), ("dusk", DAY), ("dusk", (0.5, 0.5, 0.5))):
+        maze.sky, maze.light = sky, light
+        copies = Copies(maze, [maze.look()] * 2)
+        with Renderer(maze) as alone:
+            (picture,) = alone.render([pose])
+        with Renderer(copies) as renderer:
+            view = View(renderer, copies)
+            for copy in range(2):
+                np.testing.assert_array_equal(view.frames(copy, [pose])[0], picture)
+        pictures.append(picture.astype(int))
+    plain, dusk, dim = pictures
+    assert (plain != dusk).any() and abs(dim - dusk / 2).mean() < 3  # of 255
 
 
 def test_candidates_differ_at_the_needle_and_the_truth_is_what_was_seen_before(drawn, name):

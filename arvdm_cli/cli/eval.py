@@ -13,7 +13,7 @@ from ..errors import OutputExistsError
 from . import eval_drift, eval_memory, eval_pareto, eval_predict, flags
 from .console import out as stdout
 from .console import printable, progress, say, settings, write_json
-from .measuring import CLIP_SEED, Seed, told, writing
+from .measuring import CLIP_SEED, Seed, WorldName, told, writing
 
 app = Typer(help="Measure checkpoints.", no_args_is_help=True)
 app.command()(eval_memory.memory)
@@ -35,6 +35,7 @@ def card(
     ),
     mazes: Annotated[int, Option(min=1, help="Mazes that training never saw.")] = 32,
     seed: Seed = CLIP_SEED,
+    world: WorldName = None,
     clips: Annotated[Path | None, Option(help="File that keeps the true frames; OUT/clips.npz if not given.")] = None,
     data: Annotated[Path | None, Option(help="Training episodes, to be sure that none of their mazes is used.")] = None,
     free_runs: Annotated[int, Option(min=0, help="Mazes from which a long run goes on; 0 for none.")] = 8,
@@ -64,8 +65,8 @@ def card(
     if data:
         evaluation.check_unseen(mazes, seed, worlds.read(data).seeds)
     with progress("maze", mazes) as report:
-        world = evaluation.world_of(loaded)
-        truth = evaluation.take_clips(clips or out / "clips.npz", world, mazes, seed, told(report))
+        kept = clips or out / "clips.npz"
+        truth = evaluation.take_clips(kept, evaluation.world_of(loaded, world), mazes, seed, told(report))
     tasks = plan_card(loaded, truth, plan, sampling, free_runs, free_frames)
     with progress("frame", sum(task.frames for task in tasks.values()), "fps") as report:
         measured = measure_card(loaded, truth, tasks, told(report))
@@ -146,6 +147,8 @@ def free(figures: dict[str, Any]) -> Rows:
         ("colour_spread", "colour spread"),
         ("scene", "share of frames with sky above and none below"),
     ):
+        if name not in figures:  # in a world of several skies
+            continue
         rows.append((label, f"{figures[name]['made']:.3f}", f"{figures[name]['truth']:.3f}"))
     turns = [figures["turns"][column] for column in ("made", "truth")]
     shares = ("none" if turn["share"] is None else f"{turn['share']:.3f} of {turn['of']}" for turn in turns)

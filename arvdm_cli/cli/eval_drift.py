@@ -9,7 +9,7 @@ from typer import Argument, Option
 from ..errors import DataError, UsageError
 from . import flags
 from .console import printable, progress, say, settings, write_json
-from .measuring import DRIFT_SEED, Cells, Out, Rows, Seed, Yes, cell, show, strip, take_truth, told, writing
+from .measuring import DRIFT_SEED, Cells, Out, Rows, Seed, WorldName, Yes, cell, show, strip, take_truth, told, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,7 @@ def drift(
     mazes: Annotated[int, Option(min=1, help="Mazes that training never saw; two paths in each.")] = 16,
     length: Annotated[int, Option("--length", "-n", min=1, max=1000, help="New frames of each path.")] = 300,
     seed: Seed = DRIFT_SEED,
+    world: WorldName = None,
     truth: Annotated[Path | None, Option(help="Folder that keeps the true frames; OUT/truth if not given.")] = None,
     clips: Annotated[
         Path | None, Option(help="Clips, or a folder of them, that show truth (left) and model side by side.")
@@ -93,6 +94,7 @@ def drift(
     }
     files = {"clips": clips, "videos": videos, "lpips": lpips, "fvd": fvd}
     asked = {"models": models, "mazes": mazes, "length": length, "seed": seed, "codec": codec, "chosen": chosen}
+    asked |= {"world": world} if world else {}
     asked |= {"context": context} | {name: str(file) if file else None for name, file in files.items()}
     report, frames = begun(out, asked, yes)
     report["notes"] = ([] if lpips else [metrics.LPIPS]) + ([] if fvd else [metrics.FVD])
@@ -108,8 +110,7 @@ def drift(
             continue  # measured before this run was stopped
         loaded = checkpoint.load(registry.resolve(model), *machine)
         plan, sampling = generation.choose(loaded.sampling, **chosen)
-        world = evaluation.world_of(loaded)
-        true = take_truth(truth or out / "truth", world, mazes, length, seed)
+        true = take_truth(truth or out / "truth", evaluation.world_of(loaded, world), mazes, length, seed)
         total = len(runs.PATHS) * mazes
         with progress("frame", total * length, "fps") as shown:
             made, facts = runs.roll_out(loaded, true, plan, sampling, told(shown))

@@ -16,6 +16,7 @@ from .measuring import (
     Out,
     Rows,
     Seed,
+    WorldName,
     Yes,
     begun,
     missing,
@@ -54,6 +55,7 @@ def memory(
     worlds: Annotated[int, Option(min=1, help="Mazes that training never saw, for each kind and gap.")] = 64,
     frames: Annotated[int, Option(min=1, max=12, help="Frames made and compared after the return.")] = 8,
     seed: Seed = NEEDLE_SEED,
+    world: WorldName = None,
     needles: Annotated[Path | None, Option(help="Folder that keeps the tests; OUT/needles if not given.")] = None,
     schedule: flags.Schedule = None,
     steps: flags.Steps = None,
@@ -95,17 +97,18 @@ def memory(
         "view": view,
     }
     asked = {"kinds": kinds, "gaps": gaps, "controls": controls, "worlds": worlds, "frames": frames, "seed": seed}
+    asked |= {"world": world} if world else {}
     report = begun(out / "memory.json", asked | {"models": models, "chosen": chosen}, yes)
     machine = checkpoint.choose_machine(device, dtype, threads)
     for model in models:
         loaded = checkpoint.load(registry.resolve(model), *machine)
         plan, sampling = generation.choose(loaded.sampling, **chosen)
-        world = evaluation.world_of(loaded)
+        mazes = evaluation.world_of(loaded, world)
         used = {"sha256": loaded.sha256, "schedule": plan.name, "steps": plan.steps, "slots": sampling.slots}
         for k, g in ((k, g) for k in kinds for g in gaps):
             if not missing(report, model=model, kind=k, gap=g):
                 continue  # measured before this run was stopped
-            tests = take_needles(needles or out / "needles", world, k, g, worlds, seed)
+            tests = take_needles(needles or out / "needles", mazes, k, g, worlds, seed)
             total = worlds * sum(frames + g * (name == "free") for name in controls if name != "truth")
             with progress("frame", total, "fps") as shown:
                 rows, made = retrieval.measure(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rich.table import Table
 from typer import Argument, Option
@@ -39,6 +39,14 @@ Schedules = Annotated[
     ),
 ]
 Seed = Annotated[int, Option(help="Same seed, same mazes; more of them extend fewer.")]
+WorldName = Annotated[
+    Literal["narrow", "wide"] | None,
+    Option(
+        "--world",
+        help="Mazes of 8 + 8 textures under one sky (narrow), or of all textures, skies and lights (wide). "
+        "[default: the checkpoint's own, else narrow]",
+    ),
+]
 Yes = Annotated[bool, Option("--yes", "-y", help="Replace an existing measurement.")]
 
 
@@ -94,7 +102,7 @@ def take_truth(folder: Path, world: "World", mazes: int, length: int, seed: int)
     from .. import drift
 
     with progress("maze", mazes) as shown:
-        file = folder / f"{world.size}-{world.turn:g}-{seed}.npz"
+        file = folder / f"{world.size}-{world.turn:g}-{seed}{kind_of(world)}.npz"
         return drift.take(file, world, mazes, length, seed, told(shown))
 
 
@@ -103,8 +111,16 @@ def take_needles(folder: Path, world: "World", kind: str, gap: int, worlds: int,
     from .. import needles
 
     with progress("world", worlds) as shown:
-        file = folder / f"{kind}-{gap}-{world.size}-{seed}.npz"
+        file = folder / f"{kind}-{gap}-{world.size}-{seed}{kind_of(world)}.npz"
         return needles.take(file, world, kind, gap, worlds, seed, progress=told(shown))
+
+
+def kind_of(world: "World") -> str:
+    """What a file's name says of a world that is not the narrow one, so that files of several may share a folder."""
+    from ..evaluation import name_of
+
+    name = name_of(world)
+    return "" if name == "narrow" else f"-{name}"
 
 
 @contextmanager
