@@ -73,6 +73,8 @@ def fill(kind: type, values: dict[str, Any], where: str) -> Any:
             value = fill(type(default), value, f"{where} [{key}]")
         elif isinstance(default, tuple) and isinstance(value, list):
             value = tuple(value)
+        elif isinstance(default, tuple) and isinstance(value, str) and default and isinstance(default[0], str):
+            value = (value,)
         elif isinstance(default, float) and type(value) is int:
             value = float(value)
         if type(value) is not type(default):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from . import registry
 from .checkpoint import Model, fast_half, fill, load, save, verify
-from .datasets import Batch, Episodes
+from .datasets import Batch, Episodes, Joined, read_all
 from .diffusion import FlowMatching, Predict, euler, logit_normal
 from .distillation import Teacher
 from .errors import CheckpointError, ConfigError, IntegrityError, NumericError, OutputError
@@ -29,7 +29,7 @@ from .models.codec import Codec, CodecConfig
 from .models.dit import DiTConfig, VideoDiT
 from .muon import Muon
 from .sampler import Sampling
-from .video import contact_sheet, to_bytes
+from .video import contact_sheet, to_bytes, to_tensor
 
 Report = Callable[[dict[str, Any]], None]
 MEMORY = ("fusion.", "compression.")  # names of weights through which the past enters and shrinks
@@ -40,10 +40,11 @@ SPANS = ((0, 1), (1, 4), (4, 8), (8, 16), (16, 32))  # new frames whose PSNR is 
 class TrainConfig:
     """A training run, filled from a TOML file, then from flags."""
 
-    data: str = "data/maze"  # folder that `arvdm data make` or `import` wrote
+    data: tuple[str, ...] = ("data/maze",)  # folders that `arvdm data make` or `import` wrote; one may stand alone
     out: str = "runs/maze"  # folder of the run: checkpoint, saved state, metrics, sample sheets
     name: str = "maze"
-    start: str = ""  # checkpoint whose codec it takes and whose weights it begins with; "" for none
+    start: str = ""  # checkpoint whose weights it begins with, and whose codec it takes; "" for none
+    new_codec: bool = False  # whether a codec is trained all the same, and the weights of `start` translated to it
     distill: str = ""  # checkpoint whose denoising steps it learns to take several at a time; "" for none
     distill_steps: int = 2  # of them in one of its own, under the schedule of [sampling]
     start_memory: bool = True  # whether it begins with how memory enters and shrinks there, too
@@ -51,7 +52,8 @@ class TrainConfig:
     steps: int = 10_000  # optimisation steps of the network
     codec_steps: int = 2_000  # optimisation steps of the codec, before it
     codec_batch: int = 32  # frames
-    codec_lr: float = 3e-3
+    codec_lr: float = 3e-3  # AdamW, for biases, norms and the linear map
+    codec_matrix_lr: float = 2e-3  # Muon, for convolutions
     frames: int = 160  # of context and window in a step; the number of clips follows
     early: float = 0.5  # first part of the training: no memory and no own frames; it learns to move
     clip_frames: int = 12  # context and windows of a clip
@@ -76,6 +78,7 @@ class TrainConfig:
     held_out: int = 8  # last episodes of the data, never trained on
     every: int = 500  # steps between held-out loss, sample sheet and saved state
     device: str = "auto"
+    dtype: str = "auto"  # of products: auto, float32 or bfloat16; auto is bfloat16 where the machine multiplies it fast
     threads: int = 0  # 0 for torch's own number
     codec: CodecConfig = field(default_factory=CodecConfig)
     network: DiTConfig = field(default_factory=DiTConfig)
@@ -144,9 +147,9 @@ def train(config: TrainConfig, resume: bool, report: Report) -> Path:
     )
     state = load_state(out / "state.pt") if resume else {}
     torch.manual_seed(config.seed)
-    episodes = Episodes(Path(config.data), config.held_out)
+    episodes = Episodes(read_all(config.data), config.held_out)
     source = load(registry.resolve(config.start), device) if config.start else None
-    codec = source.codec if source else Codec(config.codec).to(device)
+    codec = Codec(config.codec).to(device) if source is None or config.new_codec else source.codec
     check(config, codec, episodes)
     teacher = None
     if config.distill:
@@ -165,22 +168,29 @@ def train(config: TrainConfig, resume: bool, report: Report) -> Path:
         if "codec" in state:
             codec.load_state_dict(state["codec"])
         else:
-            if source:
-                adopt(network, source.network, config)
-                state = {"network": network.state_dict(), "step": 0, "seconds": 0.0}
-            else:
+            if source is None or codec is not source.codec:
                 train_codec(config, codec, episodes, device, tell)
             state["codec"] = codec.state_dict()
             save_state(out / "state.pt", state)
+        if source and "network" not in state:
+            weights = source.network.state_dict()
+            if codec is not source.codec:
+                weights = translated(weights, source.codec, codec, episodes, config)
+            adopt(network, weights, config)
         codec.eval().requires_grad_(False)
-        episodes.latents = encode_all(codec, episodes, Path(config.data), device, tell)
+        episodes.latents = Joined(
+            [
+                encode_all(config, codec, part.frames, Path(folder), device, tell)
+                for folder, part in episodes.parts.items()
+            ]
+        )
         return train_network(config, network, codec, episodes, device, state, out, tell, teacher)
 
 
-def adopt(network: VideoDiT, source: nn.Module, config: TrainConfig) -> None:
+def adopt(network: VideoDiT, weights: dict[str, Tensor], config: TrainConfig) -> None:
     """Take the weights that a network has in common with the one it starts from; what is its own stays as it is."""
     own = network.state_dict()
-    taken = {key: weight for key, weight in source.state_dict().items() if key in own}
+    taken = {key: weight for key, weight in weights.items() if key in own}
     if not config.start_memory:
         taken = {key: weight for key, weight in taken.items() if not key.startswith(MEMORY)}
     for key, weight in taken.items():
@@ -201,8 +211,9 @@ def adopt(network: VideoDiT, source: nn.Module, config: TrainConfig) -> None:
 def check(config: TrainConfig, codec: Codec, episodes: Episodes) -> None:
     """Refuse a network, a codec or a card that is of another shape than the data."""
     names, count, shape = episodes.names, len(episodes.names), codec.config
-    height, width = episodes.data.frames.shape[2:4]
-    known = f"the data in {config.data} has {count}: {', '.join(names)}"
+    height, width = episodes.pictures.shape[2:4]
+    folder = config.data[0]
+    known = f"the data in {folder} has {count}: {', '.join(names)}"
     if config.network.actions != count:
         hint = f"Write actions = {count} under [network], and {count} moves or none."
         raise ConfigError(f"The network has {config.network.actions} actions; {known}.", hint=hint)
@@ -211,42 +222,69 @@ def check(config: TrainConfig, codec: Codec, episodes: Episodes) -> None:
         hint = "Leave out actions under [card] to take the data's own."
         raise ConfigError(f"The card names the actions {given}; {known}.", hint=hint)
     if (shape.height, shape.width) != (height, width):
-        message = f"The codec is for frames of {shape.width}x{shape.height}; {config.data} has others:"
+        message = f"The codec is for frames of {shape.width}x{shape.height}; {folder} has others:"
         hint = f"Write height = {height} and width = {width} under [codec], and an eighth of them under [network]."
         raise ConfigError(f"{message} {width}x{height}.", hint=hint)
 
 
-def autocast(device: torch.device) -> Any:
-    """Half-precision products where the machine multiplies them fast."""
-    return torch.autocast(device.type, torch.bfloat16) if fast_half(device) else nullcontext()
+def halved(config: TrainConfig, device: torch.device) -> bool:
+    """Whether products are of half precision."""
+    if config.dtype not in ("auto", "float32", "bfloat16"):
+        raise ConfigError(f"dtype is {config.dtype!r}.", hint="Choose from: auto, float32, bfloat16.")
+    return fast_half(device) if config.dtype == "auto" else config.dtype == "bfloat16"
+
+
+def autocast(config: TrainConfig, device: torch.device) -> Any:
+    """Products of the precision that a run asks for."""
+    return torch.autocast(device.type, torch.bfloat16) if halved(config, device) else nullcontext()
 
 
 def train_codec(config: TrainConfig, codec: Codec, episodes: Episodes, device: torch.device, tell: Report) -> None:
     """Fit the codec to single frames: absolute error, of pixels and of their differences."""
-    optimizer = torch.optim.AdamW(codec.parameters(), lr=config.codec_lr, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.codec_lr, config.codec_steps, pct_start=0.1)
     draw = np.random.default_rng((config.seed, 0))
+    if codec.config.linear:
+        codec.begin(episodes.random_frames(max(512, config.codec_batch), draw).to(device))
+    codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    inside = {name for name, weight in codec.named_parameters() if weight.ndim == 4 and "linear" not in name}
+    optimizers_ = [
+        Muon(
+            [weight for name, weight in codec.named_parameters() if name in inside],
+            config.codec_matrix_lr,
+            half=halved(config, device),
+        ),
+        torch.optim.AdamW(
+            [weight for name, weight in codec.named_parameters() if name not in inside],
+            lr=config.codec_lr,
+            betas=(0.9, 0.95),
+            weight_decay=0.0,
+        ),
+    ]
     started = time.monotonic()
     codec.train()
     for step in range(1, config.codec_steps + 1):
+        part = min(1.0, step / (0.02 * config.codec_steps + 1), (1 - step / config.codec_steps) / 0.9 + 1e-3)
+        for optimizer, lr in zip(optimizers_, (config.codec_matrix_lr, config.codec_lr), strict=True):
+            optimizer.param_groups[0]["lr"] = lr * part
+            optimizer.zero_grad(set_to_none=True)
         frames = episodes.random_frames(config.codec_batch, draw).to(device)
-        made = codec(frames)
-        error = made - frames
+        with autocast(config, device):
+            made = codec(frames)
+        error = made.float() - frames
         edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
         loss = error.abs().mean() + 2 * error.square().mean() + 0.25 * edges
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(codec.parameters(), config.clip)
-        optimizer.step()
-        schedule.step()
+        for optimizer in optimizers_:
+            optimizer.step()
         if step % 100 == 0 or step == config.codec_steps:
             codec.eval()
-            held = episodes.frames(np.asarray(episodes.held_out), slice(None, None, 37)).to(device)
+            held = episodes.frames(episodes.held_out, slice(None, None, 37)).to(device)
             with torch.no_grad():
                 psnr = decibels(codec.decode(codec.encode(held)), held).mean()
             codec.train()
             seconds = time.monotonic() - started
             tell({"event": "codec", "step": step, "loss": loss.item(), "psnr": psnr.item(), "seconds": seconds})
+    codec.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 def decibels(made: Tensor, truth: Tensor) -> Tensor:
@@ -255,32 +293,77 @@ def decibels(made: Tensor, truth: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def encode_all(codec: Codec, episodes: Episodes, folder: Path, device: torch.device, tell: Report) -> np.ndarray:
-    """Latents (episodes, frames, c, h, w) of the whole data set in half precision, memory-mapped.
+def encode_all(
+    config: TrainConfig, codec: Codec, frames: np.ndarray, folder: Path, device: torch.device, tell: Report
+) -> np.ndarray:
+    """Latents (episodes, f, c, h, w) of a folder's frames in half precision, memory-mapped.
 
-    They are kept beside the data, one file a codec, for every run that shares it.
+    frames: uint8 (episodes, f, h, w, 3)
+    They are kept beside the data, one file a codec, for every run that shares it. An interrupted run resumes.
     """
     c = codec.config
-    shape = (*episodes.data.frames.shape[:2], c.channels, c.height // 8, c.width // 8)
+    shape = (*frames.shape[:2], c.channels, c.height // 8, c.width // 8)
     weights = hashlib.sha256(b"".join(part.cpu().numpy().tobytes() for part in codec.state_dict().values()))
     path = folder / f"latents-{weights.hexdigest()[:12]}.npy"
-    if path.exists():
+    part, count = path.with_suffix(".part"), path.with_suffix(".count")
+    done, kept = 0, None
+    with suppress(OSError, ValueError, EOFError):  # a file that was cut is written again
         kept = np.load(path, mmap_mode="r")
-        if kept.shape == shape:
-            return kept
-    part = path.with_suffix(".part")
-    latents = np.lib.format.open_memmap(part, "w+", np.float16, shape)
-    for i in range(shape[0]):
-        frames = episodes.frames(np.array([i]), slice(None)).to(device)
-        latents[i] = codec.encode(frames)[0].half().cpu().numpy()
+        if kept.shape[1:] == shape[1:] and len(kept) >= shape[0]:
+            return kept[: shape[0]]
+    with suppress(OSError, ValueError, EOFError):
+        if np.load(part, mmap_mode="r").shape == shape:
+            done = int(count.read_text())
+    latents = np.lib.format.open_memmap(part, "r+" if done else "w+", np.float16, None if done else shape)
+    if kept is not None and kept.shape[1:] == shape[1:] and done < len(kept):  # the folder has grown since
+        done = len(kept)
+        latents[:done] = kept
+    for i in range(done, shape[0]):
+        pictures = to_tensor(np.asarray(frames[i])).unsqueeze(0).to(device)
+        with autocast(config, device):
+            latents[i] = codec.encode(pictures)[0].half().cpu().numpy()
         if i % 50 == 0:
+            latents.flush()
+            count.write_text(f"{i + 1}\n")
             tell({"event": "encode", "step": i, "of": shape[0]})
     latents.flush()
     part.rename(path)
+    count.unlink(missing_ok=True)
     return np.load(path, mmap_mode="r")
 
 
-def optimizers(config: TrainConfig, network: VideoDiT) -> list[torch.optim.Optimizer]:
+@torch.no_grad()
+def translated(
+    weights: dict[str, Tensor], before: Codec, codec: Codec, episodes: Episodes, config: TrainConfig
+) -> dict[str, Tensor]:
+    """Weights of a VideoDiT whose latents come from another codec than those that it was trained on.
+
+    What reads or writes tokens of latents passes a linear map between tokens of both codecs, fitted by least squares.
+    before: the codec of `weights`; codec: the one to translate to
+    """
+    draw = np.random.default_rng((config.seed, 2))
+    frames = torch.cat([episodes.random_frames(128, draw) for _ in range(8)]).to(next(codec.parameters()).device)
+    tokens = []
+    for each in (before, codec):
+        cut = replace(config.network, channels=each.config.channels)
+        latents = torch.cat([each.encode(part) for part in frames.split(64)])
+        tokens.append(cut.patchify(latents).flatten(0, 2))  # (n, features)
+    old, new = tokens
+    one = torch.ones_like(new[:, :1])
+    into = torch.linalg.lstsq(torch.cat((new, one), 1), old).solution  # (new features + 1, old features)
+    back = torch.linalg.lstsq(torch.cat((old, one), 1), new).solution
+    out = dict(weights)
+    for name in ("embed", "compression.frame"):  # embed reads a frame beside the one before it
+        if f"{name}.weight" in weights:
+            parts = weights[f"{name}.weight"].split(old.shape[1], 1)
+            out[f"{name}.weight"] = torch.cat([part @ into[:-1].T for part in parts], 1)
+            out[f"{name}.bias"] = weights[f"{name}.bias"] + sum(part @ into[-1] for part in parts)
+    out["head.weight"] = back[:-1].T @ weights["head.weight"]
+    out["head.bias"] = back[:-1].T @ weights["head.bias"] + back[-1]
+    return out
+
+
+def optimizers(config: TrainConfig, network: VideoDiT, device: torch.device) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside blocks, AdamW for the rest; the trunk's learning rates are a part of memory's."""
     kinds: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, weight in network.named_parameters():
@@ -292,7 +375,7 @@ def optimizers(config: TrainConfig, network: VideoDiT) -> list[torch.optim.Optim
         return [{"params": own, "part": 1.0 if late else config.trunk_lr} for late, own in found if own]
 
     return [
-        Muon(groups(True), config.matrix_lr),
+        Muon(groups(True), config.matrix_lr, half=halved(config, device)),
         torch.optim.AdamW(groups(False), lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 
@@ -424,7 +507,7 @@ def step_loss(
     else:
         levels = after = draw_levels(config, count * windows, window, generator)
     levels, after = (part.to(device).reshape(count, -1) for part in (levels, after))
-    with autocast(device):
+    with autocast(config, device):
         cut = Cut(network, config, batch, context, generator)
         if own:
             cut.replace_by_own(diffusion, own, int(draw.choice((1, 2))), generator)
@@ -454,7 +537,7 @@ def train_network(
     if "network" in state:
         network.load_state_dict(state["network"])
     average = deepcopy(network).requires_grad_(False)
-    optimizers_ = optimizers(config, network)
+    optimizers_ = optimizers(config, network, device)
     begun, spent = state.get("step", 0), state.get("seconds", 0.0)
     if begun:
         average.load_state_dict(state["average"])
@@ -463,7 +546,7 @@ def train_network(
     started, running = time.monotonic() - spent, list(state.get("running", ()))
 
     def keep(step: int, seconds: float) -> Model:
-        own = {"actions": list(episodes.names), "fps": episodes.data.fps}
+        own = {"actions": list(episodes.names), "fps": episodes.fps}
         record = {"steps": step, "hours": round(seconds / 3600, 2), "device": str(device), "seed": config.seed}
         model = Model(
             network=average,
@@ -537,8 +620,8 @@ def held_out(model: Model, episodes: Episodes, sheet: Path, prompt: int = 64, le
     """Continue held-out episodes with their true actions: PSNR by frame, and a sheet of truth above made."""
     model.network.eval()
     device = next(model.network.parameters()).device
-    rows = np.asarray(episodes.held_out)
-    frames = episodes.data.frames.shape[1]
+    rows = episodes.held_out
+    frames = episodes.pictures.shape[1]
     middle = frames // 2
     prompt, length = min(prompt, middle), min(length, frames - middle)
     clip = episodes.frames(rows, slice(middle - prompt, middle + length))

@@ -17,7 +17,7 @@ from tiny import SHAPE, render
 
 from arvdm_cli import checkpoint, clips
 from arvdm_cli.actions import MINECRAFT
-from arvdm_cli.datasets import Episodes
+from arvdm_cli.datasets import Episodes, read_all
 from arvdm_cli.errors import ConfigError, DataError, OutputBusyError, OutputError, OutputExistsError, UsageError
 from arvdm_cli.folders import lock
 from arvdm_cli.training import configure, train
@@ -211,7 +211,7 @@ def test_a_recording_of_play_gives_all_of_its_25_numbers(tmp_path):
     video(tmp_path / "in" / "play.mp4", film(walk(FRAMES)))
     (tmp_path / "in" / "play.jsonl").write_text((json.dumps(frame) + "\n") * FRAMES)
     assert not problems(bring(tmp_path / "in", tmp_path / "out", actions=MINECRAFT))
-    episodes = Episodes(tmp_path / "out", held_out=0)
+    episodes = Episodes(read_all([tmp_path / "out"]), held_out=0)
     rows = episodes.one_hot(np.array([0]))[0].numpy()
     assert rows.shape == (FRAMES, 25) and not rows[0].any()  # VPT acts after it has seen a frame
     assert rows[1, MINECRAFT.index("forward")] == 1 and rows[1, MINECRAFT.index("cameraY")] == np.float32(0.3)
@@ -236,7 +236,7 @@ def test_equal_poses_of_dmlab_look_alike_and_turns_undone_are_recognised(tmp_pat
 
 def test_where_turns_are_unknown_no_frame_is_taken_for_another(tmp_path):
     bring(craft(tmp_path / "in", count=2), tmp_path / "out")
-    episodes = Episodes(tmp_path / "out", held_out=1)
+    episodes = Episodes(read_all([tmp_path / "out"]), held_out=1)
     assert len(set(episodes.poses[0])) == FRAMES and not len(episodes.turns)
 
 
@@ -582,7 +582,7 @@ def test_names_on_the_card_stand_above_those_of_the_data(tmp_path):
 
 def test_episodes_too_short_for_the_clips_asked_for_are_refused(tmp_path):
     bring(dmlab(tmp_path / "in"), tmp_path / "out")
-    episodes = Episodes(tmp_path / "out", held_out=1)
+    episodes = Episodes(read_all([tmp_path / "out"]), held_out=1)
     episodes.latents = np.zeros((3, FRAMES, 2, 4, 4), np.float16)
     with pytest.raises(ConfigError, match=f"Episodes of {FRAMES} frames are too short"):
         episodes.draw(np.random.default_rng(0), 2, 4, 0, 8, 2, 4, 0.5)

@@ -13,10 +13,10 @@ import torch
 from tiny import MOVES, render, whole
 
 from arvdm_cli import checkpoint
-from arvdm_cli.datasets import Episodes
+from arvdm_cli.datasets import Episodes, Joined, read_all
 from arvdm_cli.diffusion import FlowMatching
 from arvdm_cli.errors import CheckpointError, ConfigError, DataError, NumericError
-from arvdm_cli.models.codec import CodecConfig
+from arvdm_cli.models.codec import Codec, CodecConfig
 from arvdm_cli.models.dit import DiTConfig, VideoDiT
 from arvdm_cli.muon import Muon, orthogonal
 from arvdm_cli.registry import WEIGHTS
@@ -33,6 +33,7 @@ from arvdm_cli.training import (
     speed,
     step_loss,
     train,
+    translated,
 )
 from arvdm_cli.video import to_bytes, to_tensor
 
@@ -47,7 +48,7 @@ def data(tmp_path_factory):
 def configured(data, out, **chosen):
     return replace(
         TrainConfig(
-            data=str(data),
+            data=(str(data),),
             out=str(out),
             name="tiny",
             codec_steps=2,
@@ -129,7 +130,9 @@ def encoded(run, data):
     """The latents that a run has left beside its data."""
     codec = checkpoint.load(run[0] / "checkpoint").codec
     codec.load_state_dict(load_state(run[0] / "state.pt")["codec"])  # before it was rounded to half precision
-    return encode_all(codec, Episodes(data, HELD_OUT), data, torch.device("cpu"), unheard)
+    return encode_all(
+        TrainConfig(), codec, np.load(data / "frames.npy", mmap_mode="r"), data, torch.device("cpu"), unheard
+    )
 
 
 def unheard(event):
@@ -308,7 +311,7 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.fixture
 def episodes(data):
     """Episodes whose latents tell their episode and their time."""
-    made = Episodes(data, HELD_OUT)
+    made = Episodes(read_all([data]), HELD_OUT)
     told = np.zeros((EPISODES, FRAMES, 2, 1, 1), np.float16)
     told[:, :, 0] = np.arange(EPISODES)[:, None, None, None]
     told[:, :, 1] = np.arange(FRAMES)[:, None, None]
@@ -329,7 +332,7 @@ def test_held_out_episodes_are_the_last_and_are_never_drawn(episodes):
 
 
 def test_the_codec_is_shown_frames_of_the_other_episodes_alone(episodes):
-    pictures = [{frame.tobytes() for frame in episode} for episode in episodes.data.frames]
+    pictures = [{frame.tobytes() for frame in episode} for episode in next(iter(episodes.parts.values())).frames]
     shown = {to_bytes(frame)[0].tobytes() for frame in episodes.random_frames(400, np.random.default_rng(0))}
     assert shown <= set.union(*pictures[:-1]) and pictures[-1] - set.union(*pictures[:-1])
 
@@ -341,7 +344,10 @@ def test_a_clip_is_cut_without_a_gap_and_its_actions_and_times_are_those_of_its_
     assert torch.equal(batch.clip[:, :, 1, 0, 0], times.float()) and times.max() < FRAMES
     episode = batch.clip[:, 0, 0, 0, 0].long().numpy()
     assert torch.equal(batch.actions, episodes.one_hot(episode))
-    assert torch.equal(batch.actions.argmax(-1), torch.from_numpy(episodes.data.actions[episode].astype(np.int64)))
+    assert torch.equal(
+        batch.actions.argmax(-1),
+        torch.from_numpy(next(iter(episodes.parts.values())).actions[episode].astype(np.int64)),
+    )
 
 
 @pytest.mark.parametrize("own", [0, 4])
@@ -389,7 +395,7 @@ def test_without_memory_a_clip_can_begin_with_its_episode(episodes):
 
 def test_a_folder_with_too_few_episodes_says_so(data):
     with pytest.raises(DataError, match="4 of them held out"):
-        Episodes(data, EPISODES)
+        Episodes(read_all([data]), EPISODES)
 
 
 # What the network is shown of it
@@ -408,7 +414,7 @@ def test_training_shows_the_network_the_past_as_sampling_does(run, data, moves):
     model, config = checkpoint.load(run[0] / "checkpoint"), still(data)
     torch.manual_seed(0)
     model.network = VideoDiT(replace(config.network, moves=moves))
-    episodes = Episodes(data, HELD_OUT)
+    episodes = Episodes(read_all([data]), HELD_OUT)
     episodes.latents = encoded(run, data)
     batch = only(drawn(episodes, count=400, context=6, window=8, revisit=0.0, turn=0.0), first=12)
     assert torch.equal(batch.frames[0], torch.arange(12).view(3, 4))
@@ -448,7 +454,7 @@ def only(batch, first):
 @torch.no_grad()
 def test_frames_the_network_made_itself_take_the_place_of_the_context_and_the_clip_slides_past(run, data):
     config = still(data)
-    network, episodes = VideoDiT(config.network), Episodes(data, HELD_OUT)
+    network, episodes = VideoDiT(config.network), Episodes(read_all([data]), HELD_OUT)
     episodes.latents = encoded(run, data)
     batch = episodes.draw(np.random.default_rng(0), 5, 6, 4, 8, 2, 4, 0.5)
     cut = Cut(network, config, batch, 6, torch.Generator().manual_seed(0))
@@ -465,7 +471,7 @@ def test_frames_the_network_made_itself_take_the_place_of_the_context_and_the_cl
 @torch.no_grad()
 def test_dropped_actions_are_unknown_everywhere_in_a_clip(run, data):
     config = replace(still(data), drop_actions=1.0)
-    network, episodes = VideoDiT(config.network), Episodes(data, HELD_OUT)
+    network, episodes = VideoDiT(config.network), Episodes(read_all([data]), HELD_OUT)
     episodes.latents = encoded(run, data)
     batch = episodes.draw(np.random.default_rng(0), 5, 6, 0, 8, 2, 4, 0.5)
     cut = Cut(network, config, batch, 6, torch.Generator().manual_seed(0))
@@ -479,7 +485,7 @@ def test_dropped_actions_are_unknown_everywhere_in_a_clip(run, data):
 
 def test_a_steps_loss_depends_on_its_seed_and_number_alone(run, data):
     config = configured(data, "")
-    episodes = Episodes(data, HELD_OUT)
+    episodes = Episodes(read_all([data]), HELD_OUT)
     episodes.latents = encoded(run, data)
     network = VideoDiT(config.network)
     for step in (1, 3, 4):
@@ -513,7 +519,7 @@ def test_the_learning_rate_rises_in_the_warmup_stays_and_falls_to_0():
 
 def test_every_weight_has_one_optimizer(data):
     network = VideoDiT(configured(data, "").network)
-    groups = [group for one in optimizers(TrainConfig(), network) for group in one.param_groups]
+    groups = [group for one in optimizers(TrainConfig(), network, torch.device("cpu")) for group in one.param_groups]
     held = [id(weight) for group in groups for weight in group["params"]]
     assert sorted(held) == sorted(map(id, network.parameters()))
 
@@ -530,7 +536,7 @@ def test_a_compression_that_is_new_begins_with_what_the_trunk_takes_for_the_mean
     source = checkpoint.load(run[0] / "checkpoint").network
     config = configured(data, "", start="tiny", start_memory=False)
     network = VideoDiT(config.network)
-    adopt(network, source, config)
+    adopt(network, source.state_dict(), config)
     frame = torch.randn(1, 1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         tokens = network.compress(frame.expand(-1, 4, -1, -1, -1), torch.zeros(1, 4, 5), torch.zeros(1, 4, 3))
@@ -544,6 +550,7 @@ def test_orthogonalising_brings_all_singular_values_near_1(shape):
     values = torch.linalg.svdvals(orthogonal(x, rounds=5))
     assert values.min() > 0.5 and values.max() < 1.3
     torch.testing.assert_close(orthogonal(x, 5), orthogonal(100 * x, 5))
+    torch.testing.assert_close(orthogonal(x, 5, half=True), orthogonal(x, 5), atol=0.03, rtol=0.03)
 
 
 def test_muon_goes_downhill():
@@ -558,3 +565,111 @@ def test_muon_goes_downhill():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.2 * losses[0]
+
+
+# Several folders
+
+
+def test_joined_arrays_read_as_their_concatenation():
+    parts = [np.random.default_rng(i).integers(0, 99, (length, 7, 2)) for i, length in enumerate((3, 1, 4))]
+    joined, whole_ = Joined(parts), np.concatenate(parts)
+    episodes = np.array([[7, 0], [3, 2], [4, 3]])
+    times = np.array([6, 1])
+    assert joined.shape == whole_.shape and len(joined) == 8
+    np.testing.assert_array_equal(joined[episodes, times], whole_[episodes, times])
+    np.testing.assert_array_equal(
+        joined[episodes[:, :, None], np.arange(3)], whole_[episodes[:, :, None], np.arange(3)]
+    )
+    np.testing.assert_array_equal(joined[episodes[0]], whole_[episodes[0]])
+    np.testing.assert_array_equal(joined[np.array([2, 5]), 1:4], whole_[np.array([2, 5]), 1:4])
+
+
+def test_every_folder_holds_out_its_last_episodes_and_trains_on_the_rest(data, tmp_path):
+    other = render(tmp_path / "other", 3, FRAMES, seed=5)
+    episodes = Episodes(read_all([data, other]), held_out=3)
+    assert list(episodes.held_out) == [2, 3, 6] and list(episodes.train) == [0, 1, 4, 5]
+    assert set(episodes.turns[:, 0]) <= {0, 1, 4, 5}
+    frames = episodes.frames(np.array([4]), slice(0, 2))
+    np.testing.assert_array_equal(to_bytes(frames[0]), np.load(other / "frames.npy")[0, :2])
+
+
+def test_folders_that_do_not_match_are_refused(data, tmp_path):
+    other = render(tmp_path / "other", 2, FRAMES // 2)
+    with pytest.raises(DataError, match="frames of shape"):
+        Episodes(read_all([data, other]), held_out=1)
+
+
+def test_latents_of_a_folder_that_has_grown_are_completed_and_an_interrupted_encoding_resumes(data, tmp_path):
+    codec, frames = Codec(configured(data, tmp_path).codec).eval(), np.load(data / "frames.npy")
+    encoded: list[int] = []
+
+    def count(event):
+        encoded.append(event["step"])
+
+    def encode(episodes, folder):
+        folder.mkdir(exist_ok=True)
+        return np.array(encode_all(TrainConfig(), codec, frames[:episodes], folder, torch.device("cpu"), count))
+
+    at_once = encode(4, tmp_path / "at-once")
+    grown = encode(2, tmp_path / "grown"), encode(4, tmp_path / "grown"), encode(3, tmp_path / "grown")
+    for made in grown:
+        np.testing.assert_array_equal(made, at_once[: len(made)])
+    seen = len(encoded)
+    np.testing.assert_array_equal(encode(4, tmp_path / "grown"), at_once)
+    assert len(encoded) == seen  # nothing was left to encode
+
+    def stop(event):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        encode_all(TrainConfig(), codec, frames, tmp_path, torch.device("cpu"), stop)
+    assert not list(tmp_path.glob("latents-*.npy"))
+    np.testing.assert_array_equal(encode(4, tmp_path), at_once)
+    assert not list(tmp_path.glob("latents-*.count")) and not list(tmp_path.glob("latents-*.part"))
+
+
+# The codec, and a network under another one
+
+
+def test_a_codec_that_begins_with_principal_components_loses_only_the_others():
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn(4, 3, 8, 8, generator=generator)
+    amounts = torch.rand(16, 4, 4, 4, generator=generator) - 0.5
+    frames = torch.einsum("nyxk,kcij->ncyixj", amounts, basis).reshape(16, 1, 3, 32, 32) / 8
+    codec = Codec(CodecConfig(channels=4, height=32, width=32, fine=8, coarse=8, linear=True)).eval()
+    codec.begin(frames)
+    latents = codec.encode(frames)
+    torch.testing.assert_close(codec.decode(latents), frames, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(latents.std((0, 1, 3, 4)), torch.ones(4), atol=0.05, rtol=0.05)
+
+
+def test_a_network_whose_codec_is_exchanged_for_a_rotated_one_predicts_the_same(run, data):
+    out, _ = run
+    model, episodes = checkpoint.load(out / "checkpoint"), Episodes(read_all([data]), HELD_OUT)
+    config = configured(data, out)
+    codec = checkpoint.load(out / "checkpoint").codec
+    rotation = torch.linalg.qr(torch.randn(2, 2, generator=torch.Generator().manual_seed(1)))[0]
+    with torch.no_grad():  # the same latents seen from other axes
+        last = codec.encoder[-1]
+        spread = codec.normalise.running_var.add(codec.normalise.eps).sqrt()
+        turn = rotation / spread
+        last.weight.copy_((turn @ last.weight[:, :, 0, 0])[:, :, None, None])
+        last.bias.copy_(turn @ (last.bias - codec.normalise.running_mean))
+        codec.normalise.running_mean.zero_()
+        codec.normalise.running_var.fill_(1 - codec.normalise.eps)
+        for weight in model.network.parameters():  # none is zero, as some are in a network that has learnt little
+            weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(2)))
+    other = VideoDiT(config.network).eval()
+    other.load_state_dict(translated(model.network.state_dict(), model.codec, codec, episodes, config))
+
+    frames = episodes.frames(episodes.held_out, slice(0, 6))
+    actions, levels = episodes.one_hot(episodes.held_out)[:, :6], torch.full((1, 2), 0.5)
+
+    def predict(network, codec):
+        latents = codec.encode(frames)
+        past = network.look_back(latents[:, :4], torch.zeros(1, 4), actions[:, :4], torch.zeros(1, 3), None)
+        return network(latents[:, 4:], levels, actions[:, 4:], past)
+
+    with torch.no_grad():
+        rotated = torch.einsum("ij,bfjhw->bfihw", rotation, predict(model.network, model.codec))
+        torch.testing.assert_close(predict(other, codec), rotated, atol=2e-3, rtol=2e-3)
