@@ -22,13 +22,16 @@ from subprocess import PIPE
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_count
 
-from . import checkpoint, video
+from . import checkpoint, training, video
+from .datasets import Episodes
 from .errors import MemoryLimitError, UsageError
 from .generation import check, choose, given
+from .models.dit import VideoDiT
 from .processes import answer, serving
 from .sampler import Noise, start, stream
 
@@ -259,6 +262,84 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
     }
 
 
+class Drawn(NamedTuple):
+    """Episodes drawn at random, in the form of a data folder; nothing is seen in their frames."""
+
+    frames: np.ndarray
+    actions: np.ndarray
+    poses: np.ndarray
+    names: tuple[str, ...]
+    fps: float
+
+
+def measure_training(
+    folder: str, device: str, dtype: str, threads: int | None, frames: int, groups: int, steps: int, compile: bool
+) -> dict[str, Any]:
+    """Time optimisation steps of a checkpoint's network on random latents, settings drawn as in a long training.
+
+    frames: of context and window in a step; groups: the most in memory
+    Operations are counted in the same steps: forward, backward and optimiser.
+    """
+    chosen, _ = checkpoint.choose_machine(device, "float32", threads)
+    model = checkpoint.load(Path(folder), chosen, torch.float32)
+    shape = model.network.config
+    if not isinstance(model.network, VideoDiT):
+        raise UsageError(f"{folder} is a {type(model.network).__name__}, which arvdm does not train.")
+    config = training.TrainConfig(
+        steps=10**6,
+        early=0.0,
+        frames=frames,
+        clip_frames=16,
+        groups=tuple(sorted({0, groups // 4, groups // 2, groups})),
+        device=str(chosen),
+        dtype=dtype,
+        compile=compile,
+        network=shape,
+        sampling=model.sampling,
+    )
+    generator = np.random.default_rng(0)
+    count, length = 4, 300
+    places = generator.integers(0, 64, (count, length, 3))
+    pictures = np.broadcast_to(np.uint8(0), (count, length, 8 * shape.height, 8 * shape.width, 3))
+    rows = generator.random((count, length, shape.actions)).astype(np.float32)
+    names = tuple(str(i) for i in range(shape.actions))
+    episodes = Episodes({"random": Drawn(pictures, rows, places, names, model.fps)}, 1)
+    episodes.latents = generator.standard_normal((count, length, shape.channels, shape.height, shape.width), "f4")
+    trainer = training.Trainer(config, model.network.train().requires_grad_(True), episodes, chosen)
+
+    numbers = range(1, steps + 1)
+    for step in numbers:  # once beforehand, for what is compiled or allocated first
+        trainer.step(step)
+    wait(chosen)
+    times = []
+    for step in numbers:
+        began = time.perf_counter()
+        trainer.step(step)
+        wait(chosen)
+        times.append(time.perf_counter() - began)
+    peak = peak_memory(chosen)
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+        for step in numbers:
+            trainer.step(step)
+    rate = matrix_rate(chosen, torch.bfloat16 if training.halved(config, chosen) else torch.float32)
+    operations, seconds = counter.get_total_flops(), sum(times)
+    return {
+        "device": str(chosen),
+        "dtype": "bfloat16" if training.halved(config, chosen) else "float32",
+        "threads": torch.get_num_threads(),
+        "compile": compile,
+        "frames_per_step": frames,
+        "groups": groups,
+        "steps": steps,
+        "seconds_per_step": statistics.median(times),
+        "frames_per_second": frames * steps / seconds,
+        "tflop_per_step": operations / steps / 1e12,
+        "machine_tflop_per_second": rate / 1e12,
+        "share_of_machine": operations / seconds / rate,
+        "peak_memory_mb": round(peak / 2**20),
+    }
+
+
 def median(laps: list[dict[str, float]], name: str) -> float:
     """Seconds of a stage in an AR step."""
     return statistics.median(lap.get(name, 0.0) for lap in laps)
@@ -302,14 +383,14 @@ def cold_start(folder: str, machine: Machine, chosen: dict[str, Any]) -> float:
     return took
 
 
-def apart(*arguments: Any) -> dict[str, Any]:
-    """`measure` in a process of its own, so that its peak memory is its own too.
+def apart(call: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """What `measure` or `measure_training` gives, in a process of its own, so that its peak memory is its own too.
 
     Raises: MemoryLimitError where the system has killed it
     """
     try:
         with serving(1) as pool:
-            return pool.submit(answer, measure, *arguments).result()
+            return pool.submit(answer, call, *arguments).result()
     except BrokenProcessPool as error:
         raise MemoryLimitError(
             "The process that measured was killed; it may have needed more memory than there is.",

@@ -80,6 +80,7 @@ class TrainConfig:
     device: str = "auto"
     dtype: str = "auto"  # of products: auto, float32 or bfloat16; auto is bfloat16 where the machine multiplies it fast
     threads: int = 0  # 0 for torch's own number
+    compile: bool = False  # whether transformer blocks are compiled first: some minutes, then faster steps
     codec: CodecConfig = field(default_factory=CodecConfig)
     network: DiTConfig = field(default_factory=DiTConfig)
     diffusion: FlowMatching = field(default_factory=FlowMatching)
@@ -493,7 +494,8 @@ def step_loss(
         if config.network.fusion != "none":
             groups = int(draw.choice(config.groups))
         if draw.random() < config.own_frames:
-            context, own = config.sampling.context, int(draw.choice((4, 8)))
+            context = config.sampling.context
+            own = min(context, int(draw.choice((4, 8))))
     windows = max(1, (config.clip_frames - context) // window)
     count = max(1, config.frames // (context + windows * window))
     batch = episodes.draw(
@@ -522,6 +524,64 @@ def step_loss(
     return diffusion.loss(prediction, noisy, clean, levels).mean()
 
 
+class Trainer:
+    """A network, its moving average and its optimisers; `step` fits it to one batch."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        network: VideoDiT,
+        episodes: Episodes,
+        device: torch.device,
+        teacher: Teacher | None = None,
+    ):
+        self.config, self.network, self.episodes, self.device, self.teacher = config, network, episodes, device, teacher
+        self.average = deepcopy(network).requires_grad_(False)
+        self.optimizers = optimizers(config, network, device)
+        if config.compile:
+            for block in network.blocks:
+                block.compile(dynamic=True)
+
+    def step(self, number: int) -> tuple[float, float]:
+        """Fit the network to the batch of a step, counted from 1; returns its loss and the norm of its gradient.
+
+        Raises: NumericError where the loss is not finite
+        """
+        config = self.config
+        for optimizer, lr in zip(self.optimizers, (config.matrix_lr, config.lr), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * speed(config, number) * group["part"]
+        loss = step_loss(self.network, config, self.episodes, number, self.device, self.teacher)
+        if not torch.isfinite(loss):
+            raise NumericError(f"The loss is {loss.item()} at step {number}.", hint="Lower matrix_lr and lr.")
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        with torch.no_grad():
+            # weights taken from elsewhere are a good average already
+            weight = config.ema if config.start else min(config.ema, (1 + number) / (10 + number))
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - weight)
+        return loss.item(), norm.item()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` takes up."""
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where another one was."""
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+
+
 def train_network(
     config: TrainConfig,
     network: VideoDiT,
@@ -534,22 +594,17 @@ def train_network(
     teacher: Teacher | None,
 ) -> Path:
     """Fit the network to latents, keeping a moving average of its weights."""
-    if "network" in state:
-        network.load_state_dict(state["network"])
-    average = deepcopy(network).requires_grad_(False)
-    optimizers_ = optimizers(config, network, device)
+    trainer = Trainer(config, network, episodes, device, teacher)
     begun, spent = state.get("step", 0), state.get("seconds", 0.0)
     if begun:
-        average.load_state_dict(state["average"])
-        for optimizer, saved in zip(optimizers_, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        trainer.load_state_dict(state)
     started, running = time.monotonic() - spent, list(state.get("running", ()))
 
     def keep(step: int, seconds: float) -> Model:
         own = {"actions": list(episodes.names), "fps": episodes.fps}
         record = {"steps": step, "hours": round(seconds / 3600, 2), "device": str(device), "seed": config.seed}
         model = Model(
-            network=average,
+            network=trainer.average,
             codec=codec,
             diffusion=config.diffusion,
             sampling=config.sampling,
@@ -561,30 +616,15 @@ def train_network(
     if begun and steps_of(out / "checkpoint") != begun:  # the run was broken off between its state and its checkpoint
         keep(begun, spent)
     for step in range(begun + 1, config.steps + 1):
-        for optimizer, lr in zip(optimizers_, (config.matrix_lr, config.lr), strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = lr * speed(config, step) * group["part"]
-        loss = step_loss(network, config, episodes, step, device, teacher)
-        if not torch.isfinite(loss):
-            raise NumericError(f"The loss is {loss.item()} at step {step}.", hint="Lower matrix_lr and lr.")
-        for optimizer in optimizers_:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-        for optimizer in optimizers_:
-            optimizer.step()
-        with torch.no_grad():
-            # weights taken from elsewhere are a good average already
-            weight = config.ema if config.start else min(config.ema, (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - weight)
-        running.append(loss.item())
+        loss, norm = trainer.step(step)
+        running.append(loss)
         if step % 20 == 0:
             tell(
                 {
                     "event": "step",
                     "step": step,
                     "loss": sum(running) / len(running),
-                    "norm": norm.item(),
+                    "norm": norm,
                     "seconds": time.monotonic() - started,
                 }
             )
@@ -593,9 +633,7 @@ def train_network(
             seconds = time.monotonic() - started
             state = {
                 "codec": codec.state_dict(),
-                "network": network.state_dict(),
-                "average": average.state_dict(),
-                "optimizers": [optimizer.state_dict() for optimizer in optimizers_],
+                **trainer.state_dict(),
                 "step": step,
                 "seconds": seconds,
                 "running": running,  # losses that are told together with later ones

@@ -143,3 +143,30 @@ def test_a_cold_start_that_fails_is_no_time(tiny, monkeypatch):
     monkeypatch.setattr(benchmark.subprocess, "Popen", lambda words, **_: Started(3))
     with pytest.raises(UsageError, match=r"ended with 3 .* so it is"):
         benchmark.cold_start(str(tiny), benchmark.Machine("cpu", "auto", 1), {})
+
+
+# Training
+
+
+@pytest.fixture(scope="module")
+def trained(tiny):
+    return benchmark.measure_training(str(tiny), "cpu", "float32", 1, frames=32, groups=4, steps=3, compile=False)
+
+
+def test_frames_and_operations_of_training_are_told_for_the_same_steps(trained):
+    assert trained["frames_per_second"] > 0 and trained["peak_memory_mb"] > 0
+    seconds = trained["frames_per_step"] * trained["steps"] / trained["frames_per_second"]
+    done = trained["tflop_per_step"] * trained["steps"] / seconds
+    assert trained["share_of_machine"] == pytest.approx(done / trained["machine_tflop_per_second"])
+
+
+def test_training_on_more_memory_is_more_operations(tiny, trained):
+    more = benchmark.measure_training(str(tiny), "cpu", "float32", 1, frames=32, groups=16, steps=3, compile=False)
+    assert more["tflop_per_step"] > trained["tflop_per_step"]
+
+
+def test_bench_train_tells_its_figures_as_plain_values(arvdm, tiny):
+    result = arvdm("bench", str(tiny), "--train", "--train-frames", "32", "--train-steps", "1", "--dtype", "float32",
+                   "--memory-slots", "4", "--threads", "1", "--json")  # fmt: skip
+    (row,) = json.loads(result.stdout)["settings"]
+    assert row["groups"] == 4 and row["frames_per_step"] == 32 and row["dtype"] == "float32"

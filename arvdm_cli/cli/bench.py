@@ -35,13 +35,30 @@ def bench(
     threads: Annotated[list[int] | None, Option(min=1, help="Threads of the CPU; repeat to compare.")] = None,
     compile: Annotated[bool, Option("--compile", help="Time each setting once more with --compile.")] = False,
     frames: Annotated[int, Option(min=1, help="Frames to time, after AR steps that are not.")] = 24,
+    training: Annotated[
+        bool, Option("--train", help="Time optimisation steps of the network, not its sampling.")
+    ] = False,
+    train_frames: Annotated[int, Option(min=16, help="Frames of a step, under --train.")] = 192,
+    train_steps: Annotated[int, Option(min=1, help="Steps that are timed, under --train.")] = 8,
     device: flags.Device = "auto",
 ):
     """Time every stage from latents to mp4 on a full context and memory, against what this machine can multiply.
 
     Each setting runs in a process of its own, so that its peak memory is its own too, and once more from a cold start
-    to the first frame. Without --json, times are in ms a frame.
+    to the first frame. Without --json, times are in ms a frame. With --train, forward, backward and optimiser are timed
+    together, with up to --memory-slots groups in memory (32 if not given).
     """
+    if training:
+        return bench_training(
+            model,
+            memory_slots,
+            dtype,
+            threads,
+            [False, True] if compile else [False],
+            train_frames,
+            train_steps,
+            device,
+        )
     from .. import benchmark, checkpoint, registry
 
     lists = (schedule, steps, memory_slots, cache, dtype, threads, [False, True] if compile else None)
@@ -57,12 +74,51 @@ def bench(
             for i, (plan, count, slots, kept, numbers, cores, compiled) in enumerate(chosen):
                 own = {"schedule": plan, "steps": count, "context": context, "slots": slots, "cache": kept}
                 machine = benchmark.Machine(device, numbers or "auto", cores, bool(compiled))
-                row = benchmark.apart(folder, machine, own, frames)
+                row = benchmark.apart(benchmark.measure, folder, machine, own, frames)
                 rows.append(row | {"cold_start_seconds": benchmark.cold_start(folder, machine, own)})
                 report(i)
         finally:  # what was measured before an error is not lost
             if rows:
                 tell(model, random_weights, rows)
+
+
+def bench_training(
+    model: str,
+    slots: list[int] | None,
+    dtypes: list[str] | None,
+    threads: list[int] | None,
+    compiled: list[bool],
+    frames: int,
+    steps: int,
+    device: str,
+):
+    """Time optimisation steps, and print frames per second, the share of the machine's rate, and memory."""
+    from .. import benchmark, registry
+
+    folder = str(registry.resolve(model))
+    counts: list[int | None] = [*threads] if threads else [None]
+    chosen = list(product(slots or [32], dtypes or ["auto"], counts, compiled))
+    rows = []
+    with progress("setting", len(chosen)) as report:
+        for i, (groups, dtype, cores, whether) in enumerate(chosen):
+            measured = (folder, device, dtype, cores, frames, groups, steps, whether)
+            rows.append(benchmark.apart(benchmark.measure_training, *measured))
+            report(i)
+    if settings.json:
+        return write_json({"model": model, "settings": rows})
+    lines = {
+        "setting": [f"{row['dtype']}, {row['groups']} groups" + ", compiled" * row["compile"] for row in rows],
+        "frames/s": [f"{row['frames_per_second']:.3g}" for row in rows],
+        "a step, ms": [ms(row["seconds_per_step"]) for row in rows],
+        "TFLOP a step": [f"{row['tflop_per_step']:.3g}" for row in rows],
+        "machine, TFLOP/s": [f"{row['machine_tflop_per_second']:.3g}" for row in rows],
+        "of the machine": [f"{row['share_of_machine']:.0%}" for row in rows],
+        "peak MB": [str(row["peak_memory_mb"]) for row in rows],
+    }
+    shown = table([["", *lines.pop("setting")], *([title, *values] for title, values in lines.items())])
+    shown.caption = f"{rows[0]['frames_per_step']} frames a step, threads {rows[0]['threads']}; {rows[0]['device']}"
+    shown.caption_justify = "left"
+    stdout.print(shown)
 
 
 def tell(model: str, random_weights: bool, rows: list[dict[str, Any]]):
