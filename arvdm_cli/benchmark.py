@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_c
 from . import checkpoint, training, video
 from .datasets import Episodes
 from .errors import MemoryLimitError, UsageError
+from .ffmpeg import executable
 from .generation import check, choose, given
 from .models.dit import VideoDiT
 from .processes import answer, serving
@@ -166,7 +167,7 @@ def peak_memory(device: torch.device) -> int:
 
 @torch.no_grad()
 def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, seed: int = 0) -> dict[str, Any]:
-    """Make frames on a full context and a full memory, to an mp4; times, operations and memory as plain values.
+    """Make frames on a full context and a full memory, to a file; times, operations and memory as plain values.
 
     chosen: what is set above the checkpoint's own, as in `generation.choose`
     frames: how many are timed at the least, after AR steps that are not
@@ -201,7 +202,8 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
     warm = 4 if machine.compile else 1
     laps: list[dict[str, float]] = []
     with TemporaryDirectory(prefix="arvdm-bench-") as scratch:
-        writer = video.Writer(Path(scratch, "out.mp4"), size.height, size.width, model.fps)
+        container = writable()
+        writer = video.Writer(Path(scratch, f"out.{container}"), size.height, size.width, model.fps)
         write = clock.watch("write", writer.write)
         with writer:
             clock.lap()
@@ -244,6 +246,7 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
         "dtype": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "compile": machine.compile,
+        "container": container,
         "frames": len(timed) * schedule.chunk,
         "load_seconds": loaded,
         "encode_seconds_per_prompt_frame": encoded,
@@ -260,6 +263,15 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
         "products_alone_over_sampling": alone / schedule.chunk / sampled,
         "peak_memory_mb": round(peak / 2**20),
     }
+
+
+def writable() -> str:
+    """What frames can be written to here: mp4, or y4m where there is no ffmpeg."""
+    try:
+        executable()
+    except UsageError:
+        return "y4m"
+    return "mp4"
 
 
 class Drawn(NamedTuple):

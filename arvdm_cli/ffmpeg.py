@@ -1,6 +1,7 @@
 """ffmpeg in a process of its own: where it is, and what it says."""
 
 import functools
+import os
 import re
 import shutil
 import signal
@@ -19,14 +20,21 @@ LINES = 400  # last lines that are kept
 
 @functools.cache
 def executable() -> str:
-    """Give the path of the ffmpeg that comes with imageio-ffmpeg, or that IMAGEIO_FFMPEG_EXE names."""
-    import imageio_ffmpeg
+    """Give the path of the ffmpeg that IMAGEIO_FFMPEG_EXE names, that comes with imageio-ffmpeg, or on the PATH.
 
+    Raises: UsageError where there is none, or none that can be run
+    """
     hint = "`pip install imageio-ffmpeg` brings one; IMAGEIO_FFMPEG_EXE names your own."
     try:
+        import imageio_ffmpeg
+
         found = imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError as error:
-        raise UsageError("No ffmpeg was found to read or write video.", hint) from error
+    except ImportError:
+        found = os.environ.get("IMAGEIO_FFMPEG_EXE") or shutil.which("ffmpeg") or ""
+    except RuntimeError:
+        found = ""
+    if not found:
+        raise UsageError("No ffmpeg was found to read or write video.", hint)
     if shutil.which(found) is None:
         raise UsageError(f"{found!r}, which was to read and write video, is no program that can be run.", hint)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 import tomllib
 from collections.abc import Callable
@@ -50,6 +51,7 @@ class TrainConfig:
     start_memory: bool = True  # whether it begins with how memory enters and shrinks there, too
     seed: int = 0
     steps: int = 10_000  # optimisation steps of the network
+    minutes: float = 0.0  # after which the run ends, codec and last save included; 0 for no limit
     codec_steps: int = 2_000  # optimisation steps of the codec, before it
     codec_batch: int = 32  # frames
     codec_lr: float = 3e-3  # AdamW, for biases, norms and the linear map
@@ -139,6 +141,9 @@ def train(config: TrainConfig, resume: bool, report: Report) -> Path:
 
     report: called with one dictionary per event, also written to metrics.jsonl
     """
+    started = time.monotonic()
+    if not 0 <= config.minutes < math.inf:
+        raise ConfigError(f"minutes is {config.minutes}.", hint="0 sets no limit.")
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     if config.threads:
@@ -185,7 +190,8 @@ def train(config: TrainConfig, resume: bool, report: Report) -> Path:
                 for folder, part in episodes.parts.items()
             ]
         )
-        return train_network(config, network, codec, episodes, device, state, out, tell, teacher)
+        timer = Timer(config, started - state.get("elapsed", 0.0))
+        return train_network(config, network, codec, episodes, device, state, out, tell, teacher, timer)
 
 
 def adopt(network: VideoDiT, weights: dict[str, Tensor], config: TrainConfig) -> None:
@@ -381,9 +387,47 @@ def optimizers(config: TrainConfig, network: VideoDiT, device: torch.device) -> 
     ]
 
 
-def speed(config: TrainConfig, step: int) -> float:
-    """Learning rate at a step, as a part of its largest."""
-    falling = (config.steps - step) / max(1.0, config.decay * config.steps)
+class Timer:
+    """The time of a run that `minutes` limits: how far the run is, and when it has to end to be saved in time.
+
+    started: when the run began, in seconds of `time.monotonic`
+    """
+
+    def __init__(self, config: TrainConfig, started: float):
+        self.config, self.started, self.limit = config, started, 60 * config.minutes
+        self.last, self.step, self.save = time.monotonic(), 0.0, 0.0  # seconds of a step and of a save
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began, without those between a stop and `--resume`."""
+        return time.monotonic() - self.started
+
+    @property
+    def end(self) -> float:
+        """Seconds after which no step is taken, so that there is time for a save."""
+        return self.limit - (1.2 * self.save or 0.1 * self.limit)
+
+    def place(self, step: int) -> float:
+        """Where the learning rate stands, from 0 to `steps`: at the step, or further where the time is shorter."""
+        if not self.limit:
+            return step
+        return max(step, self.config.steps * min(1.0, self.elapsed / max(self.end, 1e-9)))
+
+    def count_step(self) -> bool:
+        """Time a step; whether there is no time for another."""
+        now = time.monotonic()
+        self.step, self.last = max(0.9 * self.step, now - self.last), now  # the first may compile, and is forgotten
+        return self.limit > 0 and self.elapsed + self.step >= self.end
+
+    def count_save(self) -> None:
+        """Time a save, which came after a step."""
+        now = time.monotonic()
+        self.save, self.last = max(self.save, now - self.last), now
+
+
+def speed(config: TrainConfig, step: int, place: float | None = None) -> float:
+    """Learning rate at a step, as a part of its largest; `place` where the schedule stands there, if not at `step`."""
+    falling = (config.steps - (step if place is None else place)) / max(1.0, config.decay * config.steps)
     return max(0.0, min(1.0, (step + 1) / config.warmup, falling))
 
 
@@ -482,11 +526,15 @@ def step_loss(
     step: int,
     device: torch.device,
     teacher: Teacher | None = None,
+    place: float | None = None,
 ) -> Tensor:
-    """The loss of one step; all its randomness comes from the seed and the step."""
+    """The loss of one step; all its randomness comes from the seed and the step.
+
+    place: where the step stands in the run, from 0 to `steps`; None: at its number
+    """
     draw = np.random.default_rng((config.seed, 1, step))
     generator = torch.Generator().manual_seed(int(draw.integers(2**62)))
-    early = step < config.early * config.steps
+    early = (step if place is None else place) < config.early * config.steps
     window = teacher.schedule.window if teacher else int(draw.choice(config.windows))
     context = int(draw.choice(config.contexts))
     groups, own = 0, 0
@@ -542,16 +590,17 @@ class Trainer:
             for block in network.blocks:
                 block.compile(dynamic=True)
 
-    def step(self, number: int) -> tuple[float, float]:
+    def step(self, number: int, place: float | None = None) -> tuple[float, float]:
         """Fit the network to the batch of a step, counted from 1; returns its loss and the norm of its gradient.
 
+        place: where the step stands in the run, from 0 to `steps`; None: at its number
         Raises: NumericError where the loss is not finite
         """
         config = self.config
         for optimizer, lr in zip(self.optimizers, (config.matrix_lr, config.lr), strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = lr * speed(config, number) * group["part"]
-        loss = step_loss(self.network, config, self.episodes, number, self.device, self.teacher)
+                group["lr"] = lr * speed(config, number, place) * group["part"]
+        loss = step_loss(self.network, config, self.episodes, number, self.device, self.teacher, place)
         if not torch.isfinite(loss):
             raise NumericError(f"The loss is {loss.item()} at step {number}.", hint="Lower matrix_lr and lr.")
         for optimizer in self.optimizers:
@@ -592,6 +641,7 @@ def train_network(
     out: Path,
     tell: Report,
     teacher: Teacher | None,
+    timer: Timer,
 ) -> Path:
     """Fit the network to latents, keeping a moving average of its weights."""
     trainer = Trainer(config, network, episodes, device, teacher)
@@ -615,8 +665,11 @@ def train_network(
 
     if begun and steps_of(out / "checkpoint") != begun:  # the run was broken off between its state and its checkpoint
         keep(begun, spent)
+    over = begun > 0 and timer.limit > 0 and state.get("over") == config.minutes
     for step in range(begun + 1, config.steps + 1):
-        loss, norm = trainer.step(step)
+        if over:
+            break
+        loss, norm = trainer.step(step, timer.place(step))
         running.append(loss)
         if step % 20 == 0:
             tell(
@@ -629,7 +682,8 @@ def train_network(
                 }
             )
             running = []
-        if step % config.every == 0 or step == config.steps:
+        over = timer.count_step()
+        if step % config.every == 0 or step == config.steps or over:
             seconds = time.monotonic() - started
             state = {
                 "codec": codec.state_dict(),
@@ -637,10 +691,13 @@ def train_network(
                 "step": step,
                 "seconds": seconds,
                 "running": running,  # losses that are told together with later ones
+                "elapsed": timer.elapsed,
+                "over": config.minutes if over else 0.0,  # the limit that ended it
             }
             save_state(out / "state.pt", state)
             model = keep(step, seconds)
             tell({"event": "held-out", "step": step, **held_out(model, episodes, out / f"sheet-{step:06d}.png")})
+            timer.count_save()
     return out / "checkpoint"
 
 

@@ -10,6 +10,7 @@ from tiny import model, network
 
 from arvdm_cli import benchmark, checkpoint
 from arvdm_cli.errors import ConfigError, UsageError
+from arvdm_cli.ffmpeg import executable
 
 CPU = torch.device("cpu")
 
@@ -35,6 +36,14 @@ def test_the_stages_and_what_lies_between_them_are_all_the_time(row):
     assert row["frames"] >= 12 and row["frames_per_second"] == pytest.approx(1 / row["seconds_per_frame"])
     assert len(row["frames_per_second_by_tenth"]) == min(10, row["frames"] // row["chunk"])
     assert row["wall_over_network"] > 1
+
+
+def test_without_an_ffmpeg_frames_are_written_all_the_same(tiny, row, monkeypatch):
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "no-such-program")
+    monkeypatch.setattr(benchmark, "executable", executable.__wrapped__)
+    other = benchmark.measure(str(tiny), benchmark.Machine("cpu", "float32", 1), {"cache": "exact"}, 4)
+    assert row["container"] == "mp4" and other["container"] == "y4m"
+    assert other["stages"]["write"]["seconds_per_frame"] > 0
 
 
 def test_operations_are_those_of_the_stages_that_sample(row):

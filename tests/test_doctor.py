@@ -2,11 +2,13 @@
 
 import json
 import socket
+import sys
 
 import pytest
 
 from arvdm_cli import __version__, ffmpeg
 from arvdm_cli.cli import doctor
+from arvdm_cli.errors import UsageError
 
 
 @pytest.fixture
@@ -58,6 +60,19 @@ def test_an_encoder_that_is_missing_is_a_problem_and_the_rest_is_told_all_the_sa
     assert done.exit_code == 2 and found["problems"][0]["code"] == 2
     assert done.stderr.count("arvdm: error: ") == 1 and "none" in done.stderr and "imageio-ffmpeg" in done.stderr
     assert found["versions"]["torch"] and found["space"]["here_free_bytes"]
+
+
+def test_without_imageio_ffmpeg_another_program_will_do(monkeypatch, tmp_path):
+    find = ffmpeg.executable.__wrapped__
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # so that it cannot be imported
+    monkeypatch.delenv("IMAGEIO_FFMPEG_EXE", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="No ffmpeg was found"):
+        find()
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert find() == str(program)
 
 
 def test_an_encoder_that_does_not_work_is_a_problem(examined, monkeypatch, tmp_path):

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -17,6 +16,7 @@ import torch
 from arvdm_cli import action_files, actions, checkpoint, video
 from arvdm_cli.checkpoint import Model
 from arvdm_cli.diffusion import FlowMatching
+from arvdm_cli.ffmpeg import executable
 from arvdm_cli.models.codec import Codec, CodecConfig
 from arvdm_cli.models.dit import DiTConfig, VideoDiT
 from arvdm_cli.sampler import Sampling
@@ -213,7 +213,7 @@ def test_the_pipelines_in_examples_work(tiny, clip, tmp_path, script):
     wrapper.chmod(0o755)
     env = os.environ | {
         "PATH": f"{wrapper.parent}:{os.environ['PATH']}",
-        "FFMPEG": imageio_ffmpeg.get_ffmpeg_exe(),
+        "FFMPEG": executable(),
         "PYTHONPATH": str(root),
     }
     command = ["bash", str(root / "examples" / "pipelines" / f"{script}.sh"), str(clip)]

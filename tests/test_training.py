@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny import MOVES, render, whole
 
-from arvdm_cli import checkpoint
+from arvdm_cli import checkpoint, training
 from arvdm_cli.datasets import Episodes, Joined, read_all
 from arvdm_cli.diffusion import FlowMatching
 from arvdm_cli.errors import CheckpointError, ConfigError, DataError, NumericError
@@ -173,6 +173,81 @@ def test_a_finished_run_taken_up_again_changes_nothing(run, data, tmp_path):
     before = (folder / "state.pt").read_bytes()
     assert train(configured(data, folder), True, quiet) == folder / "checkpoint"
     assert (folder / "state.pt").read_bytes() == before
+
+
+# A run whose time is limited
+
+
+class Clock:
+    """A clock that goes on by a second whenever it is read."""
+
+    def __init__(self, now=1000.0):
+        self.now = self.began = now
+
+    def monotonic(self):
+        self.now += 1
+        return self.now
+
+
+def limited(data, out, monkeypatch, **chosen):
+    """A run that its time ends: the clock, the configuration and the events."""
+    clock, events = Clock(), []
+    monkeypatch.setattr(training, "time", clock)
+    config = configured(data, out, **({"minutes": 2.0, "steps": 10_000, "every": 7} | chosen))
+    train(config, False, events.append)
+    return clock, config, events
+
+
+def test_a_run_ends_in_its_time_with_a_checkpoint_that_loads(data, tmp_path, monkeypatch):
+    clock, _, events = limited(data, tmp_path / "run", monkeypatch)
+    assert clock.now - clock.began <= 120
+    model, state = checkpoint.load(tmp_path / "run" / "checkpoint"), load_state(tmp_path / "run" / "state.pt")
+    assert model.card["training"]["steps"] == state["step"] == events[-1]["step"] < 10_000
+    assert events[-1]["event"] == "held-out" and state["step"] > 7
+
+
+def test_a_run_that_its_time_has_ended_goes_on_when_it_is_given_more(data, tmp_path, monkeypatch):
+    _, config, _ = limited(data, tmp_path / "run", monkeypatch)
+    file = tmp_path / "run" / "state.pt"
+    before = file.read_bytes()
+    train(config, True, quiet)
+    assert file.read_bytes() == before
+    step = load_state(file)["step"]
+    train(replace(config, minutes=2.5), True, quiet)
+    assert load_state(file)["step"] > step
+
+
+def test_the_learning_rate_falls_to_0_as_the_time_ends_and_memory_is_learnt_from_the_same_share_on(
+    data, tmp_path, monkeypatch
+):
+    rates, early = [], []
+    kept_speed, kept_loss = training.speed, training.step_loss
+
+    def speed(config, step, place):
+        rates.append(kept_speed(config, step, place))
+        return rates[-1]
+
+    def loss(network, config, episodes, step, device, teacher, place):
+        early.append(place < config.early * config.steps)
+        return kept_loss(network, config, episodes, step, device, teacher, place)
+
+    monkeypatch.setattr(training, "speed", speed)
+    monkeypatch.setattr(training, "step_loss", loss)
+    limited(data, tmp_path / "run", monkeypatch, warmup=1, decay=0.5)
+    assert rates[0] == 1.0 and rates[-1] < 0.2 and sorted(rates, reverse=True) == rates
+    assert sorted(early, reverse=True) == early and 0.3 < np.mean(early) < 0.7
+
+
+def test_where_its_steps_end_first_a_limited_run_is_one_without_a_limit(run, data, tmp_path):
+    train(configured(data, tmp_path / "run", minutes=1e6), False, quiet)
+    whole, other = (load_state(folder / "state.pt")["network"] for folder in (run[0], tmp_path / "run"))
+    assert all(torch.equal(weight, other[name]) for name, weight in whole.items())
+
+
+@pytest.mark.parametrize("minutes", [-1.0, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_named(data, tmp_path, minutes):
+    with pytest.raises(ConfigError, match=f"minutes is {minutes}"):
+        train(configured(data, tmp_path, minutes=minutes), False, quiet)
 
 
 def test_another_seed_trains_other_weights(run, data, tmp_path):

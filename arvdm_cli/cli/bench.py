@@ -42,8 +42,9 @@ def bench(
     train_steps: Annotated[int, Option(min=1, help="Steps that are timed, under --train.")] = 8,
     device: flags.Device = "auto",
 ):
-    """Time every stage from latents to mp4 on a full context and memory, against what this machine can multiply.
+    """Time every stage from latents to a file on a full context and memory, against what this machine can multiply.
 
+    The file is an mp4, or a y4m where there is no ffmpeg.
     Each setting runs in a process of its own, so that its peak memory is its own too, and once more from a cold start
     to the first frame. Without --json, times are in ms a frame. With --train, forward, backward and optimiser are timed
     together, with up to --memory-slots groups in memory (32 if not given).

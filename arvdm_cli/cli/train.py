@@ -21,7 +21,7 @@ def train(
     yes: Annotated[bool, Option("--yes", "-y", help="Start anew over an existing run.")] = False,
 ):
     """Train models in turn; `--key value` puts any key of their files to another value."""
-    from ..training import configure
+    from ..training import configure, steps_of
     from ..training import train as run
 
     flags = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
@@ -44,7 +44,7 @@ def train(
                     say(", ".join(f"{name} {value}" for name, value in event.items()))
 
             made = run(plan, resume and (Path(plan.out) / "state.pt").exists(), show)
-        runs.append({"checkpoint": str(made), "steps": plan.steps})
+        runs.append({"checkpoint": str(made), "steps": steps_of(made)})
         if not settings.json:
             stdout.print(f"checkpoint in {printable(str(made))}", soft_wrap=True)
     if settings.json:
