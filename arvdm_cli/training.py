@@ -178,12 +178,12 @@ def train(config: TrainConfig, resume: bool, report: Report) -> Path:
                 train_codec(config, codec, episodes, device, tell)
             state["codec"] = codec.state_dict()
             save_state(out / "state.pt", state)
+        codec.eval().requires_grad_(False)
         if source and "network" not in state:
             weights = source.network.state_dict()
             if codec is not source.codec:
                 weights = translated(weights, source.codec, codec, episodes, config)
             adopt(network, weights, config)
-        codec.eval().requires_grad_(False)
         episodes.latents = Joined(
             [
                 encode_all(config, codec, part.frames, Path(folder), device, tell)
@@ -610,8 +610,9 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
         with torch.no_grad():
-            # weights taken from elsewhere are a good average already
-            weight = config.ema if config.start else min(config.ema, (1 + number) / (10 + number))
+            # weights taken from elsewhere are a good average already, unless they are for another codec
+            begun = bool(config.start) and not config.new_codec
+            weight = config.ema if begun else min(config.ema, (1 + number) / (10 + number))
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - weight)
         return loss.item(), norm.item()
 
