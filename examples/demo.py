@@ -3,7 +3,7 @@
     pip install '.[data]' && python examples/demo.py          # with --clip it renders examples/maze.mp4 too
 
 The clip goes to another room and back, in a maze that was not trained on, chosen among 16. The first RETURN actions of
-demo.jsonl go there and back again; then come those of `--actions random`, seed 64, the first that meet no wall here.
+demo.jsonl go there and back again; then comes a walk drawn at random, of 300 drawn the first that meets no wall here.
 """
 
 import json
