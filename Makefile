@@ -3,9 +3,10 @@ BIN := .venv/bin
 
 .PHONY: demo test fuzz kill clean
 
-# Make a 600-frame video in the maze and say where it is and how fast it went.
+# Make a 600-frame video in the maze, and say where it is, how fast it went and what to look for.
 demo: .venv/installed
-	$(BIN)/arvdm generate --prompt-frames examples/maze.mp4 --length 600 -y -o demo.mp4
+	$(BIN)/arvdm generate --prompt-frames examples/maze.mp4 --actions examples/demo.jsonl --length 600 --seed 1 --scale 4 -y -o demo.mp4
+	@echo 'From memory: to the other room from second 1.1, a look about from 3.2, back from 6.4, a look about from 8.5. From 10.7 on: a random walk.'
 
 # Everything that must hold before a change goes in; pytest runs last, on all cores.
 test: .venv/installed-for-tests
@@ -23,7 +24,7 @@ kill: .venv/installed-for-tests
 	@ARVDM_TEST_KILLS=50 $(BIN)/pytest tests/test_kills.py -s
 
 clean:
-	rm -rf .venv build dist demo.mp4 demo.json .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist demo.mp4 demo.json demo.state .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed: pyproject.toml | .venv

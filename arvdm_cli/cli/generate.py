@@ -38,7 +38,12 @@ def generate(
     length: Annotated[int | None, Option("--length", "-n", min=0, help="New frames; 0 until stopped.")] = None,
     actions: Annotated[
         str,
-        Option("--actions", "-a", help='.jsonl, .csv, .npz, .npy, .pt, -, a phrase ("forward*20 left*4"), or random.'),
+        Option(
+            "--actions",
+            "-a",
+            help='What leads into the new frames: .jsonl, .csv, .npz, .npy, .pt, a phrase ("forward*20 left*4"), - for '
+            "JSON lines on stdin, or random: phrases of the model's card, drawn from --seed.",
+        ),
     ] = "random",
     schedule: flags.Schedule = None,
     steps: flags.Steps = None,
