@@ -75,7 +75,8 @@ class Episodes:
         actions = torch.from_numpy(np.array(self.data.actions[episodes]))
         if actions.ndim == 3:
             return actions
-        return torch.nn.functional.one_hot(actions.long(), len(self.names)).float()
+        # a number beyond the names is an unknown action: a row of zeros
+        return torch.nn.functional.one_hot(actions.long(), len(self.names) + 1)[..., :-1].float()
 
     def draw(
         self,

@@ -4,12 +4,15 @@ import base64
 import io
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 CELL = 128  # map units a maze cell is wide
 HEIGHT = 96  # map units from floor to sky
+EYE = 41  # map units from the floor to the eye, the engine's own
+STRETCH = 1.2  # what the engine draws higher than wide: a map unit of height beside one of width
 SKY = (141, 216, 247)  # colour of the sky, RGB
 TEXTURE = 128  # pixels a texture is wide and high
 
@@ -30,6 +33,18 @@ TELEPORT = base64.b64decode(
 )
 
 
+@dataclass(frozen=True)
+class Scene:
+    """How high walls and the eye are, and what is above them."""
+
+    height: int = HEIGHT  # map units from floor to sky; another height than HEIGHT shows the whole texture on a wall
+    eye: float = EYE  # map units
+    sky: tuple[int, int, int] = SKY
+
+
+PLAIN = Scene()
+
+
 def build(
     grid: Grid,
     walls: Mapping[Cell, str],
@@ -37,6 +52,7 @@ def build(
     images: Images,
     palette: bytes,
     posters: Mapping[Wall, str] | None = None,
+    scene: Scene = PLAIN,
 ) -> bytes:
     """Write one level: every open cell a square room under the sky, a wall towards every closed neighbour.
 
@@ -45,20 +61,23 @@ def build(
     posters: which image is pasted in the middle of a wall, one pixel a map unit
     """
     posters = posters or {}
+    shown = HEIGHT if scene.height == HEIGHT else TEXTURE  # pixels of a texture, from its top, that a wall shows
+    scale = f"YScale {shown / scene.height:.6f} " * (shown != scene.height)
     textures = "".join(
-        f'Texture "{name}", {image.shape[1]}, {image.shape[0]} {{ Patch "P{name}", 0, 0 }}\n'
+        f'Texture "{name}", {image.shape[1]}, {image.shape[0]} {{ {scale}Patch "P{name}", 0, 0 }}\n'
         for name, image in images.items()
     )
     for wall, poster in dict.fromkeys((walls[cell], poster) for (cell, _), poster in posters.items()):
         h, w = images[poster].shape[:2]
-        # a wall shows the HEIGHT uppermost pixels of its texture
-        pasted = f'Patch "P{poster}", {(CELL - w) // 2}, {(HEIGHT - h) // 2}'
-        textures += f'Texture "{wall}{poster}", {TEXTURE}, {TEXTURE} {{ Patch "P{wall}", 0, 0 {pasted} }}\n'
-    sky = np.full((128, 256, 3), SKY, np.uint8)
+        pasted = f'Patch "P{poster}", {(CELL - w) // 2}, {(shown - h) // 2}'
+        textures += f'Texture "{wall}{poster}", {TEXTURE}, {TEXTURE} {{ {scale}Patch "P{wall}", 0, 0 {pasted} }}\n'
+    sky = np.full((128, 256, 3), scene.sky, np.uint8)
+    eyes = b"" if scene.eye == EYE else f"actor Eyes : DoomPlayer {{ Player.ViewHeight {scene.eye:.4f} }}\n".encode()
     lumps = [
         ("PLAYPAL", palette * 14),  # the engine has palettes for pain and pick-ups too; here all are the same
         ("COLORMAP", bytes(range(256)) * 34),  # colours stay themselves in any light; the engine's map fits Doom's only
-        ("MAPINFO", b'map MAP01 "m" { sky1 = "SKYB" }\n'),
+        ("MAPINFO", b'map MAP01 "m" { sky1 = "SKYB" }\n' + (eyes and b'gameinfo { playerclasses = "Eyes" }\n')),
+        *([("DECORATE", eyes)] if eyes else []),
         ("TEXTURES", textures.encode()),
         ("P_START", b""),
         *((f"P{name}", _png(image, palette)) for name, image in images.items()),
@@ -67,21 +86,21 @@ def build(
         ("SKYB", _png(sky, palette)),
         ("TX_END", b""),
         ("MAP01", b""),
-        ("TEXTMAP", _textmap(grid, walls, floors, posters).encode()),
+        ("TEXTMAP", _textmap(grid, walls, floors, posters, scene.height).encode()),
         ("BEHAVIOR", TELEPORT),
         ("ENDMAP", b""),
     ]
     return _pack(lumps)
 
 
-def median_cut(images: Sequence[np.ndarray]) -> bytes:
+def median_cut(images: Sequence[np.ndarray], sky: tuple[int, int, int] = SKY) -> bytes:
     """Choose the 256 colours that these images (uint8, h x w x 3) and the sky are drawn with: 768 bytes.
 
     With Doom's own palette green walls turn tan. The first and last colour stay black: the engine uses them itself.
     """
     pixels = np.concatenate([image.reshape(-1, 3) for image in images])
     cut = Image.fromarray(pixels[None]).quantize(253, Image.Quantize.MEDIANCUT).getpalette() or []
-    return bytes(3) + bytes(cut[: 253 * 3]).ljust(253 * 3, b"\0") + bytes(SKY) + bytes(3)
+    return bytes(3) + bytes(cut[: 253 * 3]).ljust(253 * 3, b"\0") + bytes(sky) + bytes(3)
 
 
 def position(row: float, column: float) -> tuple[float, float]:
@@ -89,7 +108,9 @@ def position(row: float, column: float) -> tuple[float, float]:
     return (column + 0.5) * CELL, -(row + 0.5) * CELL
 
 
-def _textmap(grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str], posters: Mapping[Wall, str]) -> str:
+def _textmap(
+    grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str], posters: Mapping[Wall, str], height: int
+) -> str:
     """Write the level's geometry in the Universal Doom Map Format."""
     cells = [(r, c) for r, row in enumerate(grid) for c, is_open in enumerate(row) if is_open]
     sector = {cell: number for number, cell in enumerate(cells)}
@@ -115,7 +136,7 @@ def _textmap(grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str], 
                 front, rear = side((r, c)), side(neighbour)
                 lines.append(_block("linedef", **ends, sidefront=front, sideback=rear, twosided=True))
 
-    above: dict[str, str | int] = {"textureceiling": "F_SKY1", "heightceiling": HEIGHT, "lightlevel": 255}
+    above: dict[str, str | int] = {"textureceiling": "F_SKY1", "heightceiling": height, "lightlevel": 255}
     x, y = position(*cells[0])
     blocks = [
         'namespace = "zdoom";',

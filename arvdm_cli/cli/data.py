@@ -31,22 +31,26 @@ def make(
     size: Annotated[int, Option(help="Pixels a frame is wide and high: 64 or 128.")] = 64,
     walls: Annotated[int, Option(help="Wall textures in use, of 32.")] = 8,
     floors: Annotated[int, Option(help="Floor textures in use, of 28.")] = 8,
-    turn: Annotated[float, Option(help="Degrees of one turn; DeepMind Lab's is about 22.5.")] = 11.25,
-    step: Annotated[float, Option(help="Cells of one step; DeepMind Lab's is about 0.25.")] = 0.125,
+    turn: Annotated[float | None, Option(help="Degrees of one turn; 11.25 if not given.")] = None,
+    step: Annotated[float | None, Option(help="Cells of one step; 0.125 if not given.")] = None,
     frames: Annotated[int, Option(help="Frames of an episode.")] = 300,
     posters: Annotated[int, Option(help="Posters on the walls of a maze, 0 to 64.")] = 0,
     bare: Annotated[float, Option(help="Share of mazes that have no posters all the same.")] = 0.0,
+    like: Annotated[
+        Literal["dmlab"] | None,
+        Option(help="View, walk and actions of recordings; dmlab: TECO's. Other flags win over what it sets."),
+    ] = None,
     workers: Annotated[int | None, Option(min=1, help="Processes; one a core if not given.")] = None,
 ):
     """Render episodes in mazes, each a path through a maze of its own."""
     if name != "maze":
         raise UsageError(f"No world is called {name!r}.", hint="Choose from: maze.")
 
-    from .. import worlds
+    from .. import glide, worlds
 
-    world = worlds.World(
-        size=size, walls=walls, floors=floors, turn=turn, step=step, frames=frames, posters=posters, bare=bare
-    )
+    chosen: dict[str, Any] = {**glide.DMLAB} if like == "dmlab" else {}
+    chosen |= {name: value for name, value in {"turn": turn, "step": step}.items() if value is not None}
+    world = worlds.World(size=size, walls=walls, floors=floors, frames=frames, posters=posters, bare=bare, **chosen)
     with progress("episode", episodes) as report:
 
         def show(finished: int, _: int):
@@ -233,10 +237,10 @@ def count(data: "Dataset") -> dict[str, Any]:
     """Count episodes, frames, kinds and actions, and the frames that show a pose seen before in their episode."""
     import numpy as np
 
-    from ..worlds import ACTIONS, KINDS, revisits
+    from ..worlds import KINDS, revisits
 
     kinds = np.bincount(data.kinds, minlength=len(KINDS))
-    actions = np.bincount(data.actions.ravel(), minlength=len(ACTIONS))
+    actions = np.bincount(data.actions.ravel(), minlength=len(data.names))
     return {
         "episodes": len(data),
         "planned": data.planned,
@@ -244,9 +248,14 @@ def count(data: "Dataset") -> dict[str, Any]:
         "world": vars(data.world) | {"fps": data.world.fps},
         "seed": data.seed,
         "kinds": dict(zip(KINDS, kinds.tolist(), strict=False)),
-        "actions": dict(zip(ACTIONS, actions.tolist(), strict=False)),
+        "actions": dict(zip(data.names, actions.tolist(), strict=False)),
         "revisits": sum(map(revisits, data.poses)) / max(data.actions.size, 1),  # share of frames
     }
+
+
+def told(value: float | str) -> str:
+    """Write a setting."""
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def show_facts(facts: dict[str, Any]):
@@ -256,7 +265,7 @@ def show_facts(facts: dict[str, Any]):
     rows = [
         ("episodes", f"{finished}" if finished == planned else f"{finished} of {planned} are finished"),
         ("frames", f"{facts['frames']}, {facts['revisits']:.1%} of them from a pose seen before"),
-        ("world", ", ".join(f"{name} {value:g}" for name, value in facts["world"].items())),
+        ("world", ", ".join(f"{name} {told(value)}" for name, value in facts["world"].items())),
         ("seed", str(facts["seed"])),
     ]
     for name in ("kinds", "actions"):
