@@ -24,19 +24,20 @@ INVERSE = (RIGHT, LEFT, FORWARD, UNKNOWN)
 
 # The settings of `--like dmlab`, all of them measured on one clip of 300 frames of TECO's DMLab (64x64), with a pinhole
 # camera; a cell is taken as 2 heights of the eye.
-# view: turning frames warped onto a cylinder agree best at 90.0 degrees (RMS 0.027 of 1; 0.029 at 87 and at 94), and
-#     with 90.0 a full turn adds up to 360.2 degrees
-# turn: a full turn takes 21.305 actions whatever the view, so 16.897 degrees; each turn lies within 0.15 (s.d.) of
-#     that, the first after a walk too. 16.875 is 3/64 of a circle, so 64 turns lead back exactly; it is off by 0.13 %
-# eye, height: a wall seen front on is 2.01 heights of the eye wide a cell; walls end 1.95 +- 0.03 heights of the eye
-#     above the floor (7,183 edges, median residual 0.34 pixels); the horizon is the middle row, within 0.3 pixels
+# view: turning frames warped onto a cylinder agree best at 90 degrees (RMS 0.027 of 1; 0.028 at 87, 0.029 at 94), and
+#     with 90 a full turn adds up to 360.2 degrees; within a degree, as the same fit to rendered frames tells
+# turn: a full turn takes 21.305 actions whatever the view, so 16.897 degrees, each turn at rest within 0.15 (s.d.) of
+#     that from the first on. 16.875 is 3/64 of a circle, so that 64 turns lead back exactly, and off by 0.13 %
+# eye, height: a wall seen front on is 2.01 heights of the eye wide a cell, and labmaze's floor textures, one a cell,
+#     fit the picture best at 0.98 +- 0.02 of 2; walls end 1.95 +- 0.03 heights of the eye above the floor (7,183
+#     edges, median residual 0.34 pixels); the horizon is the middle row, within 0.3 pixels
 # step: the floor's picture moves by 0.855 heights of the eye a frame (0.869 +- 0.043 late in a walk)
 # TICKS ... STOP: Quake's rules, 60 ticks a second and 320 units a second with 100 units a cell, explain the floor's
 #     motion of 0.57, 0.86, 0.85, ... from rest and 0.52, 0.20, 0.04, 0 after the last step within 0.009 heights of the
-#     eye (median of 280 frames); of accelerations 8, 10 and 12 the last fits best
-# sky: every pixel of it has this colour
-# cells, rooms: the way, put together from the floor's motion, is 7.4 x 7.2 cells wide (off by 0.9 where it comes back
-#     to a place), so a maze of 7 x 7 and its border; four pairs of textures are seen
+#     eye (median over the clip); of accelerations 8, 10 and 12 the last fits best
+# sky: every pixel of it has this colour. Walls are as bright as labmaze's textures, within 3 %
+# cells, rooms: the way, put together from the floor's motion, is 7.4 x 7.2 cells wide, with an error of about a cell,
+#     so a maze of 7 x 7 and its border; four pairs of textures are seen
 # That the walker slides along walls at RADIUS is Quake's rule; the clip touches no wall long enough to measure it.
 DMLAB = {
     "walk": "free", "view": 90.0, "eye": 0.5, "height": 0.975, "sky": "96e0ff", "turn": 16.875, "step": 0.4267,
