@@ -16,6 +16,7 @@ import torch
 from . import actions as tracks
 from .checkpoint import Model
 from .evaluation import HISTORY, KINDS, LENGTH, Clips, Progress, Task, make, tasks_of, unheard
+from .mazes import World
 from .metrics import TURNS, colour_error, colour_spread, contrast, gradient, psnr, right_turns, scene, ssim, unit
 from .sampler import Sampling
 from .schedules import Schedule
@@ -136,7 +137,7 @@ def score_free(made: np.ndarray, turned: np.ndarray, clips: Clips) -> dict[str, 
     end, true = unit(made[:, -max(1, sixth) :]), unit(clips.frames[KINDS.index("new"), :runs])
     told: dict[str, Any] = {"runs": runs, "frames": length}
     measures = {"contrast": contrast, "colour_spread": colour_spread}
-    if clips.world.skies == 1 and not clips.world.light:
+    if clips.world.skies == 1 and not clips.world.light and clips.world.sky == World.sky:
         measures["scene"] = scene  # which knows the plain sky only
     for name, measure in measures.items():
         told[name] = {"made": round(float(measure(end).mean()), 4), "truth": round(float(measure(true).mean()), 4)}

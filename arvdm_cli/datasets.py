@@ -113,7 +113,10 @@ class Episodes:
             begin += count
         self.train, self.held_out = np.concatenate(train), np.concatenate(held)
         self.pictures = Joined([part.frames for part in self.parts.values()])
-        self.actions = Joined([part.actions for part in self.parts.values()])
+        actions = [part.actions for part in self.parts.values()]
+        if len({each.ndim for each in actions}) > 1:  # rendered and imported ones
+            actions = [_rows(each, len(self.names)) for each in actions]
+        self.actions = Joined(actions)
         self.latents: Joined | np.ndarray | None = None
         # where each pose was seen, one number a pose: a frame that comes back has an equal
         poses = np.concatenate([np.asarray(part.poses, dtype=np.int64) for part in self.parts.values()])
@@ -152,10 +155,7 @@ class Episodes:
 
     def one_hot(self, episodes: np.ndarray) -> Tensor:
         """Actions (b, episode, a) of whole episodes; imported ones are rows already, and may hold any numbers."""
-        actions = torch.from_numpy(self.actions[episodes])
-        if actions.ndim == 3:
-            return actions
-        return torch.nn.functional.one_hot(actions.long(), len(self.names)).float()
+        return torch.from_numpy(_rows(self.actions[episodes], len(self.names)))
 
     def draw(
         self,
@@ -221,3 +221,8 @@ class Episodes:
             frames=torch.from_numpy(frames),
             reach=torch.from_numpy(firsts + own),
         )
+
+
+def _rows(actions: np.ndarray, names: int) -> np.ndarray:
+    """Give actions as rows (episodes, f, a); a number beyond the names is an unknown action: a row of zeros."""
+    return actions if actions.ndim == 3 else np.eye(names + 1, names, dtype=np.float32)[actions]

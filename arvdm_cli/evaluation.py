@@ -93,15 +93,24 @@ def check_unseen(mazes: int, seed: int, trained: Iterable[int]) -> None:
 def world_of(model: Model, name: str | None = None) -> World:
     """The world to measure a checkpoint in: its card's `world`, else the narrow one of its size and its moves.
 
-    name: one of WORLDS in place of the card's; it has no posters, and is the same for all models of one size and moves
+    name: one of WORLDS in place of the card's; it has no posters, and is the same for all models of one size, one view
+        and the same moves
+    Raises: CheckpointError where the model walks as in DeepMind Lab, for which there are no paths to measure on
     """
     known: dict[str, Any] = {"size": model.codec.config.height}
     if moves := getattr(model.network.config, "moves", ()):
         known |= {"step": max(ahead for ahead, _ in moves), "turn": max(turned for _, turned in moves)}
     known |= model.card.get("world", {})
     if name is not None:
-        known = {key: known[key] for key in ("size", "step", "turn") if key in known} | WORLDS[name]
-    return fill(World, known, "The checkpoint's world")
+        kept = ("size", "step", "turn", "walk", "view", "eye", "height")
+        known = {key: known[key] for key in kept if key in known} | WORLDS[name]
+    world: World = fill(World, known, "The checkpoint's world")
+    if world.walk == "free":
+        raise CheckpointError(
+            "The checkpoint walks freely, and the paths to measure on lead from cell to cell.",
+            hint="`arvdm eval drift --episodes` measures it on recorded or rendered episodes.",
+        )
+    return world
 
 
 def name_of(world: World) -> str:

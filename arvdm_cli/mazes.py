@@ -7,10 +7,12 @@ Source of the mazes and their textures: DeepMind Lab's `labmaze`.
 
 import importlib
 import random
+import re
 import sys
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from . import posters, skies, wad
+from . import glide, posters, skies, wad
 from .errors import UsageError
 from .posters import ALPHABETS, Poster
 from .skies import SKIES, Light
@@ -31,6 +33,7 @@ Look = tuple[dict[Cell, str], dict[Cell, str], dict[Wall, Poster]]  # wall and f
 ACTIONS = ("stay", "forward", "backward", "left", "right")
 STAY, FORWARD, BACKWARD, LEFT, RIGHT = range(5)
 INVERSE = (STAY, BACKWARD, FORWARD, RIGHT, LEFT)
+WALKS = ("lines", "free")
 
 AHEAD = ((0, 1), (-1, 0), (0, -1), (1, 0))  # east, north, west, south as (row, column)
 
@@ -70,41 +73,90 @@ class World:
     bare: float = 0.0  # share of mazes without posters
     skies: int = 1  # skies in use, of 8; the first is plain
     light: float = 0.0  # how far brightness and tint differ between mazes, 0 (not at all) to 1
+    walk: str = "lines"  # how one moves: lines, between the centres of cells; free, see `glide`
+    view: float = 73.74  # degrees seen from the left to the right of a picture
+    eye: float = 0.384375  # cells from the floor to the eye
+    height: float = 0.9  # cells from the floor to the sky
+    sky: str = "8dd8f7"  # colour of the plain sky: RGB in hexadecimal
 
     def __post_init__(self):
         bounds = {"size": (16, 240), "walls": (1, len(WALLS)), "floors": (1, len(FLOORS)), "frames": (1, 10**6),
                   "cells": (7, 99), "rooms": (1, 26), "posters": (0, 64),
-                  "bare": (0, 1), "skies": (1, len(SKIES)), "light": (0, 1)}  # fmt: skip
+                  "bare": (0, 1), "skies": (1, len(SKIES)), "light": (0, 1), "view": (30, 120), "height": (0.1, 4),
+                  "eye": (0.05, 0.95 * self.height)}  # fmt: skip
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{name} is {getattr(self, name)}.", hint=f"Choose {low} to {high}.")
         if self.cells % 2 == 0:
             raise UsageError(f"cells is {self.cells}.", hint="A maze is an odd number of cells wide.")
+        if self.walk not in WALKS:
+            raise UsageError(f"walk is {self.walk!r}.", hint=f"Choose from: {', '.join(WALKS)}.")
+        if not re.fullmatch("[0-9a-f]{6}", self.sky):
+            raise UsageError(f"sky is {self.sky!r}.", hint="Choose a colour such as 8dd8f7.")
+        if self.walk == "free":
+            self._check_free()
+            return
         if not _divides(self.turn, 90):
             raise UsageError(f"turn is {self.turn} degrees.", hint="Choose a part of 90, such as 11.25 or 22.5.")
         if not _divides(self.step, 1):
             raise UsageError(f"step is {self.step} cells.", hint="Choose a part of 1, such as 0.125 or 0.25.")
 
+    def _check_free(self) -> None:
+        part = _part_of_circle(self.turn) if 0 < self.turn <= 90 else Fraction(0)
+        if not part or part.denominator % 4 or abs(float(part) * 360 - self.turn) > 1e-9:
+            raise UsageError(f"turn is {self.turn} degrees.", hint="Choose a multiple of 5.625, such as 16.875.")
+        if not 0.01 <= self.step <= 1:
+            raise UsageError(f"step is {self.step} cells.", hint="Choose 0.01 to 1.")
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """What the actions are called, by number."""
+        return glide.ACTIONS if self.walk == "free" else ACTIONS
+
+    @property
+    def first(self) -> int:
+        """The number that stands for what led into an episode's first frame."""
+        return glide.UNKNOWN if self.walk == "free" else STAY
+
     @property
     def steps(self) -> int:
-        """Steps from one cell to the next."""
-        return round(1 / self.step)
+        """Places from one cell to the next; steps, where one moves along lines."""
+        return glide.GRID if self.walk == "free" else round(1 / self.step)
+
+    @property
+    def headings(self) -> int:
+        """Headings in a circle."""
+        return _part_of_circle(self.turn).denominator if self.walk == "free" else 4 * round(90 / self.turn)
+
+    @property
+    def units(self) -> int:
+        """Headings that one turn goes on."""
+        return round(self.turn * self.headings / 360)
 
     @property
     def quarter(self) -> int:
-        """Turns in 90 degrees."""
-        return round(90 / self.turn)
+        """Headings in 90 degrees."""
+        return self.headings // 4
 
     @property
     def fps(self) -> float:
-        """Frames per second at which one walks 1.875 cells a second."""
-        return 1.875 / self.step
+        """Frames per second: DeepMind Lab's where one moves as there, else so many that one walks 1.875 cells."""
+        return glide.RATE / glide.TICKS if self.walk == "free" else 1.875 / self.step
+
+    def scene(self, sky: str, light: Light) -> wad.Scene:
+        """Give what one sees but walls, floors and posters: under a sky, a name in SKIES, and in a light."""
+        height, eye = (round(cells * wad.CELL / wad.STRETCH, 4) for cells in (self.height, self.eye))
+        red, green, blue = skies.shine(np.frombuffer(bytes.fromhex(self.sky), np.uint8), light).tolist()
+        above = None if sky == SKIES[0] else skies.shine(_sky(sky, self.view), light)
+        return wad.Scene(round(height), eye, self.view, (red, green, blue), above, light)
 
     def key(self) -> dict[str, Any]:
-        """Parameters that tell files of rendered frames apart; files from before there were skies and light fit too."""
-        plain = {"skies": World.skies, "light": World.light}
-        return {name: value for name, value in asdict(self).items() if name not in plain or value != plain[name]}
+        """Parameters that tell files of rendered frames apart; those of LATER only where they are not the default."""
+        known = asdict(self)
+        return {name: value for name, value in known.items() if name not in LATER or value != getattr(World, name)}
 
+
+LATER = ("skies", "light", "walk", "view", "eye", "height", "sky")  # parameters that older files do not name
 
 # How much mazes differ in their looks, as parameters of a World.
 NARROW: dict[str, Any] = {name: getattr(World, name) for name in ("walls", "floors", "skies", "light")}
@@ -173,6 +225,8 @@ class Maze:
 
     def follow(self, pose: Pose, actions: Iterable[int]) -> list[Pose]:
         """Give the pose after each action, one for every action."""
+        if self.world.walk == "free":
+            return glide.follow(self, pose, actions)
         poses = []
         for action in actions:
             pose = self.move(pose, action)
@@ -180,9 +234,12 @@ class Maze:
         return poses
 
     def start(self, rng: random.Random) -> Pose:
-        """Draw a place between two open cells, or on one, with the line ahead of it."""
+        """Draw a place between two open cells, or on one, with the line ahead of it; or anywhere, to move freely."""
         n, quarter = self.world.steps, self.world.quarter
         r, c = rng.choice(self.cells)
+        if self.world.walk == "free":
+            row, column = (place * n + rng.randint(-n // 5, n // 5) for place in (r, c))
+            return row, column, rng.randrange(self.world.headings)
         pose = (r * n, c * n, rng.randrange(4) * quarter)
         for _ in range(rng.randrange(n)):
             if self.legal(pose, FORWARD):
@@ -220,9 +277,14 @@ class Maze:
             way.append(before[way[-1]])
         return way[::-1]
 
+    @property
+    def scene(self) -> wad.Scene:
+        """What one sees but walls, floors and posters."""
+        return self.world.scene(self.sky, self.light)
+
     def wad(self) -> bytes:
         """Write the maze as a level for the engine."""
-        return level(self.grid, *self.look(), self.sky, self.light)
+        return level(self.grid, *self.look(), self.scene)
 
     def look(self) -> Look:
         """Give what its walls and floors show."""
@@ -256,8 +318,7 @@ def level(
     walls: Mapping[Cell, str],
     floors: Mapping[Cell, str],
     hung: Mapping[Wall, Poster],
-    sky: str = SKIES[0],
-    light: Light = skies.DAY,
+    scene: wad.Scene = wad.PLAIN,
 ) -> bytes:
     """Write open cells as a level for the engine, with one palette made from all pictures in use, in their light.
 
@@ -270,12 +331,11 @@ def level(
     images = {known[name]: _texture("wall", name) for name in known}
     images |= {below[name]: _texture("floor", name) for name in below}
     images |= {name: posters.paint(poster) for poster, name in names.items()}
-    images = {name: skies.shine(image, light) for name, image in images.items()}
-    above = skies.shine(_sky(sky), light)
+    images = {name: skies.shine(image, scene.light) for name, image in images.items()}
     cut = [image for name, image in images.items() if name not in names.values()]
-    cut += [skies.shine(posters.swatches(), light)] if hung else []
-    cut += [] if sky == SKIES[0] else [skies.visible(above)]
-    palette = wad.median_cut(cut, tuple(skies.shine(np.array(wad.SKY, np.uint8), light).tolist()))
+    cut += [skies.shine(posters.swatches(), scene.light)] if hung else []
+    cut += [] if scene.sky is None else [skies.visible(scene.sky, scene.view)]
+    palette = wad.median_cut(cut, scene.plain)
     return wad.build(
         grid,
         {cell: known[name] for cell, name in walls.items()},
@@ -283,13 +343,19 @@ def level(
         images,
         palette,
         {wall: names[poster] for wall, poster in hung.items()},
-        above,
+        scene,
     )
 
 
 def _divides(part: float, whole: float) -> bool:
     """Whether a whole number of equal parts, at most 128, make the whole."""
     return whole / 129 < part <= whole and abs(whole / part - round(whole / part)) < 1e-9
+
+
+@cache
+def _part_of_circle(turn: float) -> Fraction:
+    """Give the share of a circle that a turn in degrees is, as near as 512 headings get to it."""
+    return Fraction(turn / 360).limit_denominator(512)
 
 
 def _draw(rng: random.Random, names: Sequence[str], count: int) -> list[str]:
@@ -311,9 +377,9 @@ def _texture(kind: str, name: str) -> np.ndarray:
 
 
 @cache
-def _sky(name: str) -> np.ndarray:
+def _sky(name: str, view: float) -> np.ndarray:
     """Give the picture of a sky: uint8 (h, w, 3)."""
-    return skies.paint(name, _assets())
+    return skies.paint(name, _assets(), view)
 
 
 def _assets() -> Path:

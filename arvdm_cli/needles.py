@@ -85,7 +85,7 @@ class Copies:
             hung |= {(there(cell), there(behind)): poster for (cell, behind), poster in look[2].items()}
         cells = range(self.world.cells * self.across)
         grid = [[(r, c) in walls for c in cells] for r in cells]
-        return level(grid, walls, floors, hung, self.maze.sky, self.maze.light)
+        return level(grid, walls, floors, hung, self.maze.scene)
 
     def pose(self, copy: int, pose: Pose) -> Pose:
         """Give the pose in one copy of the maze that is as this one in the maze itself."""

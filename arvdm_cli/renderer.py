@@ -59,6 +59,11 @@ class Renderer:
                 raise ArvdmError(f"The maze renderer did not start: {error}") from error
             finally:
                 os.chdir(here)
+            # the middle square of a picture of 4:3 is used
+            across = wad.across(self.maze.world.view)
+            if abs(across - 90) > 0.01:  # 90 is the engine's own
+                game.send_game_command(f"fov {across:.3f}")
+                game.advance_action(16)  # it widens by 7 degrees a tic
             self._stack = stack.pop_all()
         return self
 
@@ -71,10 +76,10 @@ class Renderer:
         frames = np.empty((len(poses), world.size, world.size, 3), np.uint8)
         for frame, (row, column, heading) in zip(frames, poses, strict=True):
             x, y = wad.position(row / world.steps, column / world.steps)
-            angle = heading * world.turn / 360
+            angle = heading / world.headings
             self._game.send_game_command("puke 1 " + " ".join(str(round(value * 65536)) for value in (x, y, angle)))
             self._game.advance_action(1)
-            screen = self._game.get_state().screen_buffer[:, 40:280]  # (240, 240, 3), a field of view of 73.7 degrees
+            screen = self._game.get_state().screen_buffer[:, 40:280]  # (240, 240, 3)
             frame[:] = np.asarray(Image.fromarray(screen).resize((world.size, world.size), Image.Resampling.BOX))
         return frames
 

@@ -2,14 +2,19 @@
 
 import base64
 import io
+import math
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 CELL = 128  # map units a maze cell is wide
 HEIGHT = 96  # map units from floor to sky
+EYE = 41  # map units from the floor to the eye, the engine's own
+VIEW = 73.74  # degrees seen from the left to the right of the middle square, the engine's own
+STRETCH = 1.2  # what the engine draws higher than wide: a map unit of height beside one of width
 SKY = (141, 216, 247)  # colour of the sky, RGB
 TEXTURE = 128  # pixels a texture is wide and high
 
@@ -30,6 +35,21 @@ TELEPORT = base64.b64decode(
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """How high walls and the eye are, what is above them, and the light on all of it."""
+
+    height: int = HEIGHT  # map units from floor to sky; another height than HEIGHT shows the whole texture on a wall
+    eye: float = EYE  # map units
+    view: float = VIEW  # degrees
+    plain: tuple[int, int, int] = SKY  # colour of the plain sky, in the light
+    sky: np.ndarray | None = None  # another in its place, in the light: uint8 (128, w, 3), see `skies`
+    light: tuple[float, float, float] = (1.0, 1.0, 1.0)  # what red, green and blue of the rest are multiplied by
+
+
+PLAIN = Scene()
+
+
 def build(
     grid: Grid,
     walls: Mapping[Cell, str],
@@ -37,30 +57,33 @@ def build(
     images: Images,
     palette: bytes,
     posters: Mapping[Wall, str] | None = None,
-    sky: np.ndarray | None = None,
+    scene: Scene = PLAIN,
 ) -> bytes:
     """Write one level: every open cell a square room under the sky, a wall towards every closed neighbour.
 
     walls, floors: which image an open cell shows on its walls and its floor
     palette: 768 bytes from `median_cut`; the engine draws with these colours only
+    images: in the scene's light
     posters: which image is pasted in the middle of a wall, one pixel a map unit
-    sky: uint8 (128, w, 3), plain if not given; of a full turn the engine shows 1024 columns, see `skies`
     """
     posters = posters or {}
+    shown = HEIGHT if scene.height == HEIGHT else TEXTURE  # pixels of a texture, from its top, that a wall shows
+    scale = f"YScale {shown / scene.height:.6f} " * (shown != scene.height)
     textures = "".join(
-        f'Texture "{name}", {image.shape[1]}, {image.shape[0]} {{ Patch "P{name}", 0, 0 }}\n'
+        f'Texture "{name}", {image.shape[1]}, {image.shape[0]} {{ {scale}Patch "P{name}", 0, 0 }}\n'
         for name, image in images.items()
     )
     for wall, poster in dict.fromkeys((walls[cell], poster) for (cell, _), poster in posters.items()):
         h, w = images[poster].shape[:2]
-        # a wall shows the HEIGHT uppermost pixels of its texture
-        pasted = f'Patch "P{poster}", {(CELL - w) // 2}, {(HEIGHT - h) // 2}'
-        textures += f'Texture "{wall}{poster}", {TEXTURE}, {TEXTURE} {{ Patch "P{wall}", 0, 0 {pasted} }}\n'
-    sky = np.full((128, 256, 3), SKY, np.uint8) if sky is None else sky
+        pasted = f'Patch "P{poster}", {(CELL - w) // 2}, {(shown - h) // 2}'
+        textures += f'Texture "{wall}{poster}", {TEXTURE}, {TEXTURE} {{ {scale}Patch "P{wall}", 0, 0 {pasted} }}\n'
+    sky = np.full((128, 256, 3), scene.plain, np.uint8) if scene.sky is None else scene.sky
+    eyes = b"" if scene.eye == EYE else f"actor Eyes : DoomPlayer {{ Player.ViewHeight {scene.eye:.4f} }}\n".encode()
     lumps = [
         ("PLAYPAL", palette * 14),  # the engine has palettes for pain and pick-ups too; here all are the same
         ("COLORMAP", bytes(range(256)) * 34),  # colours stay themselves in any light; the engine's map fits Doom's only
-        ("MAPINFO", b'map MAP01 "m" { sky1 = "SKYB" }\n'),
+        ("MAPINFO", b'map MAP01 "m" { sky1 = "SKYB" }\n' + (eyes and b'gameinfo { playerclasses = "Eyes" }\n')),
+        *([("DECORATE", eyes)] if eyes else []),
         ("TEXTURES", textures.encode()),
         ("P_START", b""),
         *((f"P{name}", _png(image, palette)) for name, image in images.items()),
@@ -69,7 +92,7 @@ def build(
         ("SKYB", _png(sky, palette)),
         ("TX_END", b""),
         ("MAP01", b""),
-        ("TEXTMAP", _textmap(grid, walls, floors, posters).encode()),
+        ("TEXTMAP", _textmap(grid, walls, floors, posters, scene.height).encode()),
         ("BEHAVIOR", TELEPORT),
         ("ENDMAP", b""),
     ]
@@ -86,12 +109,19 @@ def median_cut(images: Sequence[np.ndarray], sky: Sequence[int] = SKY) -> bytes:
     return bytes(3) + bytes(cut[: 253 * 3]).ljust(253 * 3, b"\0") + bytes(sky) + bytes(3)
 
 
+def across(view: float) -> float:
+    """Give the degrees from the left to the right of a picture of 4:3 whose middle square shows `view` degrees."""
+    return math.degrees(2 * math.atan(math.tan(math.radians(view / 2)) * 4 / 3))
+
+
 def position(row: float, column: float) -> tuple[float, float]:
     """Turn a place in cells, from the centre of cell (0, 0), into the engine's x (east) and y (north)."""
     return (column + 0.5) * CELL, -(row + 0.5) * CELL
 
 
-def _textmap(grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str], posters: Mapping[Wall, str]) -> str:
+def _textmap(
+    grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str], posters: Mapping[Wall, str], height: int
+) -> str:
     """Write the level's geometry in the Universal Doom Map Format."""
     cells = [(r, c) for r, row in enumerate(grid) for c, is_open in enumerate(row) if is_open]
     sector = {cell: number for number, cell in enumerate(cells)}
@@ -117,7 +147,7 @@ def _textmap(grid: Grid, walls: Mapping[Cell, str], floors: Mapping[Cell, str], 
                 front, rear = side((r, c)), side(neighbour)
                 lines.append(_block("linedef", **ends, sidefront=front, sideback=rear, twosided=True))
 
-    above: dict[str, str | int] = {"textureceiling": "F_SKY1", "heightceiling": HEIGHT, "lightlevel": 255}
+    above: dict[str, str | int] = {"textureceiling": "F_SKY1", "heightceiling": height, "lightlevel": 255}
     x, y = position(*cells[0])
     blocks = [
         'namespace = "zdoom";',

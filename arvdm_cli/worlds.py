@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from . import strolls
 from .errors import DataError, OutputError, OutputExistsError, UsageError
 from .folders import HEADER, extend, lock, put
-from .mazes import ACTIONS, AHEAD, STAY, Maze, World, import_extra
+from .mazes import ACTIONS, AHEAD, LATER, Maze, World, import_extra
 from .paths import PATHS
 from .processes import render_all
 from .renderer import Renderer
@@ -29,6 +30,7 @@ __all__ = ["ACTIONS", "KINDS", "PATHS", "Dataset", "Episode", "Maze", "Renderer"
 KINDS = tuple(PATHS)  # what kinds.npy counts
 SHARES = {"explore": 25, "back": 35, "spin": 20, "loop": 10, "room": 10}  # percent of a data set's episodes
 FORMAT = 1  # of the folder
+BEFORE = {name: getattr(World, name) for name in ("posters", "bare", *LATER)}  # where world.json does not name them
 
 
 @dataclass(frozen=True)
@@ -36,20 +38,22 @@ class Episode:
     """A path through one maze; `actions[t]` leads into frame t."""
 
     frames: np.ndarray  # uint8 (f, h, w, c)
-    actions: np.ndarray  # uint8 (f,); the first is stay
+    actions: np.ndarray  # uint8 (f,), numbers of world.actions; the first is world.first
     poses: np.ndarray  # int16 (f, 3): row, column, heading on the lattice
     kind: str  # a name in PATHS
 
 
 def episode(world: World, seed: int, kind: str | None = None) -> Episode:
-    """Render the episode of a seed; without a kind, one drawn by SHARES."""
+    """Render the episode of a seed; without a kind, one drawn by the SHARES of its walk."""
     if kind not in (None, *PATHS):
         raise UsageError(f"No kind of episode is called {kind!r}.", hint=f"Choose from: {', '.join(PATHS)}.")
     if kind is None:
-        kind = random.Random(f"{seed}/kind").choices(list(SHARES), list(SHARES.values()))[0]
+        shares = strolls.SHARES if world.walk == "free" else SHARES
+        kind = random.Random(f"{seed}/kind").choices(list(shares), list(shares.values()))[0]
     maze, rng = Maze(world, seed), random.Random(f"{seed}/path")
     pose = maze.start(rng)
-    actions = [STAY, *PATHS[kind](maze, pose, rng, world.frames - 1)]
+    paths = strolls.PATHS if world.walk == "free" else PATHS
+    actions = [world.first, *paths[kind](maze, pose, rng, world.frames - 1)]
     poses = maze.follow(pose, actions)
     with Renderer(maze) as renderer:
         frames = renderer.render(poses)
@@ -80,7 +84,7 @@ class Dataset:
     @property
     def names(self) -> tuple[str, ...]:
         """What the actions are called, by number."""
-        return ACTIONS
+        return self.world.actions
 
     @property
     def fps(self) -> float:
@@ -115,18 +119,15 @@ def check(data: Dataset, index: int) -> str | None:
         return f"its seed is {data.seeds[index]}, not {episode_seed(data.seed, index)}"
     if data.kinds[index] >= len(KINDS):
         return f"its kind is {data.kinds[index]}, of {len(KINDS)}"
-    if actions.max() >= len(ACTIONS):
-        return f"it has an action {actions.max()}, of {len(ACTIONS)}"
-    if actions[0] != STAY:
-        return "its first action is not stay"
-    n, quarter = data.world.steps, data.world.quarter
-    sign = np.array([0, 1, -1, 0, 0])[actions]
-    turned = np.array([0, 0, 0, 1, -1])[actions]
-    before = poses[np.maximum(np.arange(len(poses)) - 1, 0)]
-    moved = np.array(AHEAD)[before[:, 2] // quarter % 4] * sign[:, None]
-    after = np.column_stack([before[:, :2] + moved, (before[:, 2] + turned) % (4 * quarter)])
-    off = (sign != 0) & (before[:, 2] % quarter != 0) | ((poses[:, :2] % n != 0).all(1))
-    wrong = (after != poses).any(1) | off
+    if actions[1:].max(initial=0) >= len(data.names):
+        return f"it has an action {actions[1:].max()}, of {len(data.names)}"
+    if actions[0] != data.world.first:
+        return f"its first action is not {[*data.names, 'unknown'][data.world.first]}"
+    if data.world.walk == "free":
+        maze = Maze(data.world, int(data.seeds[index]))
+        wrong = (np.array(maze.follow(tuple(poses[0].tolist()), actions.tolist())) != poses).any(1)
+    else:
+        wrong = _strayed(data.world, actions, poses)
     if wrong.any():
         return f"its pose at frame {wrong.argmax()} does not follow from its actions"
     _, first, same = np.unique(poses, axis=0, return_index=True, return_inverse=True)
@@ -137,6 +138,18 @@ def check(data: Dataset, index: int) -> str | None:
     if not (full := frames.any((1, 2, 3))).all():
         return f"its frame {full.argmin()} is black"
     return None
+
+
+def _strayed(world: World, actions: np.ndarray, poses: np.ndarray) -> np.ndarray:
+    """Say which poses (f, 3) do not follow from the actions (f,) of someone who moves along lines."""
+    n, quarter = world.steps, world.quarter
+    sign = np.array([0, 1, -1, 0, 0])[actions]
+    turned = np.array([0, 0, 0, 1, -1])[actions]
+    before = poses[np.maximum(np.arange(len(poses)) - 1, 0)]
+    moved = np.array(AHEAD)[before[:, 2] // quarter % 4] * sign[:, None]
+    after = np.column_stack([before[:, :2] + moved, (before[:, 2] + turned) % (4 * quarter)])
+    off = (sign != 0) & (before[:, 2] % quarter != 0) | ((poses[:, :2] % n != 0).all(1))
+    return np.asarray((after != poses).any(1) | off)
 
 
 def revisits(poses: np.ndarray) -> int:
@@ -210,7 +223,8 @@ def _prepare(out: Path, world: World, episodes: int, seed: int) -> np.ndarray:
         if needed > free:
             message = f"{out} needs {needed / 1e9:.1f} GB more and there are {free / 1e9:.1f} GB."
             raise OutputError(message, hint="Ask for fewer episodes, or choose another disk.")
-        facts = {"episodes": episodes, "frames": world.frames, "fps": world.fps, "actions": ACTIONS, "kinds": KINDS}
+        facts = {"episodes": episodes, "frames": world.frames, "fps": world.fps, "actions": world.actions}
+        facts["kinds"] = KINDS
         (out / "world.json.part").write_text(json.dumps(settings | facts, indent=2) + "\n")
         (out / "world.json.part").replace(out / "world.json")
         for name, (dtype, shape) in _layout(world).items():
@@ -247,8 +261,7 @@ def _read_settings(folder: Path) -> dict[str, Any] | None:
     if not isinstance(settings, dict) or settings.get("format") != FORMAT:
         raise DataError(f"{folder / 'world.json'} is not of format {FORMAT}.")
     if isinstance(settings.get("world"), dict):
-        later = {name: getattr(World, name) for name in ("posters", "bare", "skies", "light")}
-        settings["world"] = later | settings["world"]  # folders made before there were any
+        settings["world"] = BEFORE | settings["world"]
     return settings
 
 

@@ -112,15 +112,28 @@ def test_a_world_that_is_asked_for_is_the_same_whatever_the_card_names_but_size_
         VideoDiT(DiTConfig(dim=64, depth=1)), model.codec, FlowMatching(), SAMPLING, {"world": {"turn": 22.5}}
     )
     assert evaluation.world_of(coarse, "wide") == World(turn=22.5, **WIDE)
+    low = {"view": 90, "eye": 0.3, "height": 0.6, "sky": "102030"}
+    other = Model(model.network, model.codec, FlowMatching(), SAMPLING, {"world": low})
+    assert evaluation.world_of(other) == World(view=90, eye=0.3, height=0.6, sky="102030")
+    assert evaluation.world_of(other, "wide") == World(view=90, eye=0.3, height=0.6, **WIDE)
     names = [evaluation.name_of(world) for world in (World(posters=3), World(**WIDE), World(walls=9))]
     assert names == ["narrow", "wide", "other"]
 
 
-def test_files_of_a_world_without_skies_and_light_keep_the_key_they_had_before_there_were_any():
+def test_a_model_that_walks_freely_is_refused_in_every_world(model):
+    free = Model(model.network, model.codec, FlowMatching(), SAMPLING, {"world": {"walk": "free"}})
+    for name in (None, *evaluation.WORLDS):
+        with pytest.raises(CheckpointError, match="walks freely"):
+            evaluation.world_of(free, name)
+
+
+def test_files_of_a_world_keep_the_key_they_had_before_there_were_skies_light_and_another_view():
     before = {"size": 64, "walls": 8, "floors": 8, "turn": 11.25, "step": 0.125, "frames": 300, "cells": 13,
               "rooms": 5, "posters": 0, "bare": 0.0}  # fmt: skip
     assert list(World().key().items()) == list(before.items())
-    keys = [world.key() for world in (World(), World(skies=2), World(light=0.5), World(skies=2, light=0.5))]
+    changed = {"skies": 2, "light": 0.5, "walk": "free", "view": 90.0, "eye": 0.4, "height": 0.8, "sky": "000000"}
+    keys = [World().key(), World(skies=2, light=0.5).key()]
+    keys += [World(**{name: value}).key() for name, value in changed.items()]
     assert all(keys.count(key) == 1 for key in keys)
 
 

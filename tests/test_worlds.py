@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import math
 import random
 import re
 import shutil
@@ -24,6 +25,7 @@ from arvdm_cli.mazes import (
     BACKWARD,
     FLOORS,
     FORWARD,
+    LATER,
     LEFT,
     NARROW,
     RIGHT,
@@ -37,7 +39,7 @@ from arvdm_cli.mazes import (
 )
 from arvdm_cli.paths import PATHS, inverse
 from arvdm_cli.posters import ALPHABETS, COLOURS, paint
-from arvdm_cli.skies import COLUMNS, DAY, HORIZON, SKIES, TOP, draw_light, shine
+from arvdm_cli.skies import COLUMNS, DAY, HORIZON, SKIES, draw_light, rise, shine
 from arvdm_cli.skies import paint as paint_sky
 from arvdm_cli.wad import SKY
 from arvdm_cli.worlds import KINDS, Renderer, check, episode, make, read
@@ -291,22 +293,25 @@ def test_a_poster_keeps_its_colours_in_the_middle_of_its_wall():
 class Field:
     """A place without walls nearby, under a sky."""
 
-    world = World(size=240, cells=25)
     middle = (12 * 8, 12 * 8)
 
-    def __init__(self, sky):
-        self.sky = sky
+    def __init__(self, sky, view):
+        self.sky, self.world = sky, World(size=240, cells=25, view=view)
 
     def wad(self):
         inside = range(1, self.world.cells - 1)
         cells = [(r, c) for r in inside for c in inside]
         grid = [[r in inside and c in inside for c in range(self.world.cells)] for r in range(self.world.cells)]
-        return level(grid, dict.fromkeys(cells, WALLS[0]), dict.fromkeys(cells, FLOORS[0]), {}, self.sky)
+        walls, floors = dict.fromkeys(cells, WALLS[0]), dict.fromkeys(cells, FLOORS[0])
+        return level(grid, walls, floors, {}, self.world.scene(self.sky, DAY))
 
 
+@pytest.mark.parametrize("view", [World.view, 90])
 @pytest.mark.parametrize("name", SKIES)
-def test_the_sky_follows_the_heading_alone_and_is_the_same_on_every_return(name):
-    field, picture = Field(name), paint_sky(name, _assets()).astype(int)
+def test_the_sky_follows_the_heading_alone_and_is_the_same_on_every_return(name, view):
+    plain = np.full((128, 1024, 3), SKY)
+    field, picture = Field(name, view), plain if name == SKIES[0] else paint_sky(name, _assets(), view).astype(int)
+    sideways = math.degrees(math.atan(math.tan(math.radians(view / 2)) * 80 / 120))
     row, column = field.middle
     turn = [(row, column, heading) for heading in range(32)]
     with Renderer(field) as renderer:
@@ -315,17 +320,19 @@ def test_the_sky_follows_the_heading_alone_and_is_the_same_on_every_return(name)
     np.testing.assert_array_equal(frames[0, :100], frames[-1, :100])
     right = 0
     for heading, frame in enumerate(frames[:32].astype(int)):
-        for y, x, turned in ((1, 120, 0), (60, 120, 0), (100, 120, 0), (30, 40, 26.6), (30, 200, -26.6)):
-            down = TOP + round(y / 120 * (HORIZON - TOP))
+        for y, x, turned in ((1, 120, 0), (60, 120, 0), (100, 120, 0), (30, 40, sideways), (30, 200, -sideways)):
+            down = HORIZON - round((120 - y) / 120 * rise(view))
             across = round((heading * 11.25 + turned) / 360 * COLUMNS)
             known = picture.take(range(across - 2, across + 3), axis=1, mode="wrap")[down - 1 : down + 2]
             right += abs(known - frame[y, x]).max(-1).min() < 16  # of 255: nearest to what the picture shows there
     assert right >= 32 * 5 - 2
 
 
-def test_the_sides_of_a_sky_stand_in_a_circle_around_the_maze_and_are_not_mirrored():
+@pytest.mark.parametrize("view", [World.view, 90])
+def test_the_sides_of_a_sky_stand_in_a_circle_around_the_maze_and_are_not_mirrored(view):
     """A frame shows where rays through its pixels meet the cube, as nearly as the engine's cylinder can."""
-    x, y = np.meshgrid((np.arange(240) - 119.5) / 160, (119.5 - np.arange(100)) / 160)  # to the right, and up
+    away = 120 / math.tan(math.radians(view / 2))  # pixels
+    x, y = np.meshgrid((np.arange(240) - 119.5) / away, (119.5 - np.arange(100)) / away)  # to the right, and up
     middles = {"lf": 28, "ft": 20, "rt": 12, "bk": 4}  # headings of 32
 
     def expected(heading, mirrored=False):
@@ -340,7 +347,7 @@ def test_the_sides_of_a_sky_stand_in_a_circle_around_the_maze_and_are_not_mirror
             picture[on] = face[row.astype(int).clip(0, 1023), column.astype(int).clip(0, 1023)]
         return picture[:, ::-1] if mirrored else picture
 
-    field = Field("03")
+    field = Field("03", view)
     headings = range(0, 32, 2)
     with Renderer(field) as renderer:
         frames = renderer.render([(*field.middle, heading) for heading in headings])[:, :100].astype(float)
@@ -428,9 +435,9 @@ def test_an_interrupted_folder_is_read_up_to_there_and_goes_on_to_the_same_bytes
         assert (out / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-def test_a_folder_from_before_there_were_posters_skies_and_light_is_read_and_extended(copy):
+def test_a_folder_from_before_there_were_posters_skies_light_and_another_view_is_read_and_extended(copy):
     settings = json.loads((copy / "world.json").read_text())
-    for name in ("posters", "bare", "skies", "light"):
+    for name in ("posters", "bare", *LATER):
         del settings["world"][name]
     (copy / "world.json").write_text(json.dumps(settings))
     assert read(copy).world == SHORT
@@ -461,6 +468,11 @@ def test_what_is_finished_is_not_rendered_again(copy):
         {"bare": 0.5},
         {"skies": 2},
         {"light": 0.5},
+        {"walk": "free"},
+        {"view": 90.0},
+        {"eye": 0.5},
+        {"height": 1.0},
+        {"sky": "96e0ff"},
     ],
 )
 def test_a_folder_made_with_other_settings_is_refused_and_the_setting_named(copy, changed):

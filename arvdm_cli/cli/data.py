@@ -38,23 +38,28 @@ def make(
     wide: Annotated[
         bool, Option("--wide", help="All walls, floors and skies, and light 1; flags that are given win.")
     ] = False,
-    turn: Annotated[float, Option(help="Degrees of one turn; DeepMind Lab's is about 22.5.")] = 11.25,
-    step: Annotated[float, Option(help="Cells of one step; DeepMind Lab's is about 0.25.")] = 0.125,
+    turn: Annotated[float | None, Option(help="Degrees of one turn. [default: 11.25]")] = None,
+    step: Annotated[float | None, Option(help="Cells of one step. [default: 0.125]")] = None,
     frames: Annotated[int, Option(help="Frames of an episode.")] = 300,
     posters: Annotated[int, Option(help="Posters on the walls of a maze, 0 to 64.")] = 0,
     bare: Annotated[float, Option(help="Share of mazes that have no posters all the same.")] = 0.0,
+    like: Annotated[
+        Literal["dmlab"] | None,
+        Option(help="View, walk and actions of recordings; dmlab: TECO's. Flags that are given win."),
+    ] = None,
     workers: Annotated[int | None, Option(min=1, help="Processes; one a core if not given.")] = None,
 ):
     """Render episodes in mazes, each a path through a maze of its own."""
     if name != "maze":
         raise UsageError(f"No world is called {name!r}.", hint="Choose from: maze.")
 
-    from .. import worlds
-    from ..mazes import NARROW, WIDE
+    from .. import glide, worlds
+    from ..mazes import WIDE
 
-    given = {"walls": walls, "floors": floors, "skies": skies, "light": light}
-    looks = (WIDE if wide else NARROW) | {name: value for name, value in given.items() if value is not None}
-    world = worlds.World(size=size, turn=turn, step=step, frames=frames, posters=posters, bare=bare, **looks)
+    given = {"walls": walls, "floors": floors, "skies": skies, "light": light, "turn": turn, "step": step}
+    chosen: dict[str, Any] = (glide.DMLAB if like else {}) | (WIDE if wide else {})
+    chosen |= {name: value for name, value in given.items() if value is not None}
+    world = worlds.World(size=size, frames=frames, posters=posters, bare=bare, **chosen)
     with progress("episode", episodes) as report:
 
         def show(finished: int, _: int):
@@ -241,10 +246,10 @@ def count(data: "Dataset") -> dict[str, Any]:
     """Count episodes, frames, kinds and actions, and the frames that show a pose seen before in their episode."""
     import numpy as np
 
-    from ..worlds import ACTIONS, KINDS, revisits
+    from ..worlds import KINDS, revisits
 
     kinds = np.bincount(data.kinds, minlength=len(KINDS))
-    actions = np.bincount(data.actions.ravel(), minlength=len(ACTIONS))
+    actions = np.bincount(data.actions.ravel(), minlength=len(data.names))
     return {
         "episodes": len(data),
         "planned": data.planned,
@@ -252,9 +257,14 @@ def count(data: "Dataset") -> dict[str, Any]:
         "world": vars(data.world) | {"fps": data.world.fps},
         "seed": data.seed,
         "kinds": dict(zip(KINDS, kinds.tolist(), strict=False)),
-        "actions": dict(zip(ACTIONS, actions.tolist(), strict=False)),
+        "actions": dict(zip(data.names, actions.tolist(), strict=False)),
         "revisits": sum(map(revisits, data.poses)) / max(data.actions.size, 1),  # share of frames
     }
+
+
+def told(value: float | str) -> str:
+    """Write a setting."""
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def show_facts(facts: dict[str, Any]):
@@ -264,7 +274,7 @@ def show_facts(facts: dict[str, Any]):
     rows = [
         ("episodes", f"{finished}" if finished == planned else f"{finished} of {planned} are finished"),
         ("frames", f"{facts['frames']}, {facts['revisits']:.1%} of them from a pose seen before"),
-        ("world", ", ".join(f"{name} {value:g}" for name, value in facts["world"].items())),
+        ("world", ", ".join(f"{name} {told(value)}" for name, value in facts["world"].items())),
         ("seed", str(facts["seed"])),
     ]
     for name in ("kinds", "actions"):

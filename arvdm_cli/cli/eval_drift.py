@@ -27,7 +27,10 @@ def drift(
     ] = None,
     out: Out = Path("drift"),
     mazes: Annotated[int, Option(min=1, help="Mazes that training never saw; two paths in each.")] = 16,
-    length: Annotated[int, Option("--length", "-n", min=1, max=1000, help="New frames of each path.")] = 300,
+    length: Annotated[
+        int | None,
+        Option("--length", "-n", min=1, max=1000, help="New frames of each path, 300 if not given; 8 of --episodes."),
+    ] = None,
     seed: Seed = DRIFT_SEED,
     world: WorldName = None,
     truth: Annotated[Path | None, Option(help="Folder that keeps the true frames; OUT/truth if not given.")] = None,
@@ -35,8 +38,13 @@ def drift(
         Path | None, Option(help="Clips, or a folder of them, that show truth (left) and model side by side.")
     ] = None,
     context: Annotated[
-        int | None, Option(min=1, help="Frames at the start of --clips that were shown; found if not given.")
+        int | None,
+        Option(min=1, help="Frames at the start of --clips that were shown; found if not given. 48 of --episodes."),
     ] = None,
+    episodes: Annotated[
+        Path | None, Option(help="Folder of episodes, rendered or imported, to continue instead of paths in mazes.")
+    ] = None,
+    starts: Annotated[int, Option(min=1, help="Where to continue --episodes, spread evenly over them.")] = 8,
     videos: Annotated[Path | None, Option(help="Folder of videos without a truth: how their looks change.")] = None,
     codec: Annotated[
         str | None, Option(metavar="MODEL", help="Whose codec the Frechet distance is over; the first MODEL's if none.")
@@ -65,17 +73,19 @@ def drift(
     mean of the context. OUT gets drift.json (by ranges of frames), drift.csv (by frame), plots, strips and drift.html.
 
     --clips scores clips that show truth and model side by side, and --videos tells how videos without a truth change;
-    both work without a MODEL.
+    both work without a MODEL. --episodes lets models continue recorded episodes with their own actions.
     """
     from .. import checkpoint, evaluation, generation, metrics, registry, reports
     from .. import drift as runs
 
     models = models or []
-    if not (models or clips or videos):
+    if episodes and (clips or videos):
+        raise UsageError("--episodes goes with neither --clips nor --videos.", hint="Measure one after the other.")
+    if not (models or clips or videos or episodes):
         raise UsageError("There is nothing to measure.", hint="Name a model, --clips or --videos.")
-    if models or clips:
+    if (models and not episodes) or clips:
         metrics.need_ms_ssim()
-    if models:
+    if models and not episodes:
         reports.figure()  # fails now rather than at the end, where it cannot draw
     machine = checkpoint.choose_machine(device, dtype, threads)
     perceived = metrics.lpips(metrics.load_script(lpips, machine[0]), machine[0]) if lpips else None
@@ -92,6 +102,11 @@ def drift(
         "views": views,
         "view": view,
     }
+    if episodes:
+        from .eval_episodes import continue_episodes
+
+        return continue_episodes(models, episodes, starts, context or 48, length or 8, seed, out, yes, machine, chosen)
+    length = length or 300
     files = {"clips": clips, "videos": videos, "lpips": lpips, "fvd": fvd}
     asked = {"models": models, "mazes": mazes, "length": length, "seed": seed, "codec": codec, "chosen": chosen}
     asked |= {"world": world} if world else {}
