@@ -14,10 +14,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from arvdm_cli import video
-from arvdm_cli.evaluation import maze_seed
-from arvdm_cli.mazes import ACTIONS, Maze, World
-from arvdm_cli.renderer import Renderer
+from arvdm_cli.evaluation.rollout import maze_seed
+from arvdm_cli.media import reader
+from arvdm_cli.worlds.maze import ACTIONS, Maze, World
+from arvdm_cli.worlds.renderer import Renderer
 
 HERE = Path(__file__).parent
 MAZE = Maze(World(posters=12), maze_seed(1_000_000, 53))
@@ -38,12 +38,12 @@ def main() -> None:
     with Renderer(MAZE) as renderer:
         clip, truth = renderer.render(shown), renderer.render(follow("demo.jsonl", shown[-1])[:RETURN])
     if "--clip" in sys.argv:
-        with video.Writer(HERE / "maze.mp4", 64, 64, MAZE.world.fps, scale=2, crf=14) as writer:
+        with reader.Writer(HERE / "maze.mp4", 64, 64, MAZE.world.fps, scale=2, crf=14) as writer:
             writer.write(clip)
     with tempfile.TemporaryDirectory() as folder:
         words = f"generate -p maze.mp4 -a demo.jsonl -n {RETURN} --seed 1 -q --format png -o".split()
         subprocess.check_output([sys.executable, "-m", "arvdm_cli", *words, folder], cwd=HERE)
-        made = video.read(folder).frames
+        made = reader.read(folder).frames
     font, pictures = ImageFont.load_default(15), []
     for t, pair in enumerate(zip(truth, made, strict=True)):
         picture = Image.new("RGB", (2 * SIDE + GAP, TOP + SIDE), "#16181d")

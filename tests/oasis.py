@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from arvdm_cli.registry import FOREIGN, read_config
-from arvdm_cli.sampler import Noise
+from arvdm_cli.hub.registry import FOREIGN, read_config
+from arvdm_cli.sampling.sampler import Noise
 
 FOLDER = Path(__file__).parent / "fixtures" / "oasis-tiny"
 GOLDEN = load_file(FOLDER / "golden.safetensors")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from arvdm_cli import action_files
-from arvdm_cli.action_files import FORMATS, read, read_clip, shift, write
-from arvdm_cli.actions import MINECRAFT, parse
+from arvdm_cli.actions import files
+from arvdm_cli.actions.files import FORMATS, read, read_clip, shift, write
+from arvdm_cli.actions.phrases import MINECRAFT, parse
 from arvdm_cli.errors import ActionError, OutputError, UsageError
 
 OASIS = np.load(Path(__file__).parent / "fixtures" / "oasis-actions.npy")  # 40 rows, as published
@@ -237,7 +237,7 @@ def test_a_line_without_an_end_takes_little_memory(tmp_path):
             file.truncate(1 << 30)
     code = """
 import resource, sys
-from arvdm_cli.action_files import read
+from arvdm_cli.actions.files import read
 from arvdm_cli.errors import ActionError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for name in sys.argv[1:]:
@@ -285,7 +285,7 @@ def test_what_cannot_be_written_leaves_what_was_there(suffix, tmp_path, monkeypa
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(action_files.os, "replace", full)
+    monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(OutputError, match="No space left") as caught:
         write(file, ROWS, CRAFT)
     assert caught.value.code == 7

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from arvdm_cli import actions
-from arvdm_cli.actions import MINECRAFT, names_of_rows, parse, stream
+from arvdm_cli.actions import phrases
+from arvdm_cli.actions.phrases import MINECRAFT, names_of_rows, parse, stream
 from arvdm_cli.cli.maker import live
 from arvdm_cli.errors import ActionError
 
@@ -96,17 +96,17 @@ def test_a_misspelt_name_brings_the_nearest_one():
 
 @pytest.mark.parametrize("names", [MAZE, CRAFT, MINECRAFT, ("a", "b")])
 def test_a_longer_random_walk_begins_with_a_shorter_one(names):
-    long = actions.random(names, 500, seed=3)
+    long = phrases.random(names, 500, seed=3)
     for count in (0, 1, 7, 100, 499):
-        np.testing.assert_array_equal(actions.random(names, count, seed=3), long[:count])
-    assert (long != actions.random(names, 500, seed=4)).any()
+        np.testing.assert_array_equal(phrases.random(names, count, seed=3), long[:count])
+    assert (long != phrases.random(names, 500, seed=4)).any()
     assert long.any(1).all()  # never the null action
     changes = (np.diff(long, axis=0) != 0).any(1).sum()
     assert 10 < changes < 250  # in runs
 
 
 def test_a_random_walk_in_the_maze_goes_forward_and_turns():
-    track = actions.random(MAZE, 5000, seed=0)
+    track = phrases.random(MAZE, 5000, seed=0)
     shares = dict(zip(MAZE, track.mean(0), strict=True))
     assert set(track.sum(1)) == {1}
     assert shares["forward"] > max(shares["left"], shares["right"]) > shares["backward"] > 0
@@ -115,14 +115,14 @@ def test_a_random_walk_in_the_maze_goes_forward_and_turns():
 
 @pytest.mark.parametrize("names", [CRAFT, MINECRAFT])
 def test_a_random_walk_presses_no_key_that_opens_a_menu(names):
-    track = actions.random(names, 2000, seed=0)
+    track = phrases.random(names, 2000, seed=0)
     assert not track[:, names.index("inventory")].any()
     assert track[:, names.index("cameraY")].any()
 
 
 def test_a_random_walk_may_be_made_of_given_phrases():
     walk = {"forward*3 left*2": 1, "right": 0}
-    track = actions.random(MAZE, 13, seed=0, walk=walk)
+    track = phrases.random(MAZE, 13, seed=0, walk=walk)
     np.testing.assert_array_equal(track, parse("forward*3 left*2 forward*3 left*2 forward*3", MAZE))
 
 
@@ -161,7 +161,7 @@ def test_minecraft_is_driven_live_one_line_for_one_frame():
 def test_a_pipe_is_streamed_line_by_line():
     code = """
 import sys
-from arvdm_cli.actions import names_of_rows, stream
+from arvdm_cli.actions.phrases import names_of_rows, stream
 for row in stream(getattr(sys.stdin, sys.argv[1], sys.stdin), ("left", "right")):
     print(*names_of_rows(row[None], ("left", "right")), flush=True)
 """

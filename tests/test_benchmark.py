@@ -8,9 +8,10 @@ import pytest
 import torch
 from tiny import model, network
 
-from arvdm_cli import benchmark, checkpoint
 from arvdm_cli.errors import ConfigError, UsageError
-from arvdm_cli.ffmpeg import executable
+from arvdm_cli.hub import checkpoint
+from arvdm_cli.media.ffmpeg import executable
+from arvdm_cli.runs import benchmark
 
 CPU = torch.device("cpu")
 

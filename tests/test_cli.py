@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 import typer
 
-from arvdm_cli import __version__, cores
-from arvdm_cli.cli import app, console
+from arvdm_cli import __version__
+from arvdm_cli.cli import app, console, contention
 from arvdm_cli.errors import OutputError
-from arvdm_cli.schedules import PRESETS, choose, fifo, preset, read
+from arvdm_cli.sampling.schedules import PRESETS, choose, fifo, preset, read
 
 HEAVY = ["torch", "numpy", "imageio", "imageio_ffmpeg", "huggingface_hub", "PIL", "vizdoom", "matplotlib"]
 
@@ -353,8 +353,8 @@ def test_progress_can_be_a_bar_or_nothing(run_as_command):
 )
 def test_cores_that_others_use_are_told_once(run_as_command, monkeypatch, threads, waited, others, told):
     now = [0.0]
-    monkeypatch.setattr(cores, "waited", lambda: waited * now[0])
-    monkeypatch.setattr(cores, "others", lambda: others * now[0])
+    monkeypatch.setattr(contention, "waited", lambda: waited * now[0])
+    monkeypatch.setattr(contention, "others", lambda: others * now[0])
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(get_num_threads=lambda: threads))
 

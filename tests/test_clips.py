@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 from tiny import SHAPE, render
 
-from arvdm_cli import checkpoint, clips
-from arvdm_cli.actions import MINECRAFT
-from arvdm_cli.datasets import Episodes, read_all
+from arvdm_cli.actions.phrases import MINECRAFT
+from arvdm_cli.data import imported
+from arvdm_cli.data.array_folder import lock
+from arvdm_cli.data.batches import Episodes, read_all
 from arvdm_cli.errors import ConfigError, DataError, OutputBusyError, OutputError, OutputExistsError, UsageError
-from arvdm_cli.folders import lock
-from arvdm_cli.training import configure, train
-from arvdm_cli.video import Writer
+from arvdm_cli.hub import checkpoint
+from arvdm_cli.media.reader import Writer
+from arvdm_cli.training.loop import configure, train
 
 SIZE, FRAMES = 32, 12
 SHIFTS = {"left": (0, 5), "right": (0, -5), "forward": (5, 0)}  # how each moves the picture, in pixels
@@ -110,10 +111,10 @@ KINDS = {
 
 def bring(root, out, limit=None, **options):
     """Import a data set, as small as it is; gives the steps."""
-    found = clips.find(root)
-    actions = () if clips.FORMATS[found.format].actions else DMLAB
-    settings = clips.settle(found, **({"actions": actions, "size": SIZE, "frames": FRAMES} | options))
-    return list(clips.gather(found, settings, out, limit))
+    found = imported.find(root)
+    actions = () if imported.FORMATS[found.format].actions else DMLAB
+    settings = imported.settle(found, **({"actions": actions, "size": SIZE, "frames": FRAMES} | options))
+    return list(imported.gather(found, settings, out, limit))
 
 
 def problems(steps):
@@ -126,7 +127,7 @@ def problems(steps):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_action_stands_with_the_frame_it_led_into(tmp_path, kind):
     steps = bring(KINDS[kind](tmp_path / "in"), tmp_path / "out")
-    data = clips.read(tmp_path / "out")
+    data = imported.read(tmp_path / "out")
     assert not problems(steps) and data.settings.format == kind.partition(",")[0]
     assert data.frames.shape == (3, FRAMES, SIZE, SIZE, 3) and isinstance(data.frames, np.memmap)
     for i in range(3):
@@ -138,14 +139,14 @@ def test_an_action_stands_with_the_frame_it_led_into(tmp_path, kind):
 def test_what_led_into_a_first_frame_is_unknown_but_in_minecraft_where_it_is_none(tmp_path):
     for kind, first in (("teco-dmlab", [0, 0, 0]), ("teco-minecraft", [1, 0, 0, 0]), ("folder", [0, 0, 0])):
         bring(KINDS[kind](tmp_path / kind), tmp_path / f"{kind}-out")
-        assert (clips.read(tmp_path / f"{kind}-out").actions[:, 0] == first).all()
+        assert (imported.read(tmp_path / f"{kind}-out").actions[:, 0] == first).all()
 
 
 def test_frames_of_dmlab_keep_every_byte_and_others_are_brought_to_size(tmp_path):
     bring(dmlab(tmp_path / "in", count=1), tmp_path / "out")
-    assert np.array_equal(clips.read(tmp_path / "out").frames[0], film(walk(FRAMES)))
+    assert np.array_equal(imported.read(tmp_path / "out").frames[0], film(walk(FRAMES)))
     steps = bring(tmp_path / "in", tmp_path / "half", size=16)
-    assert clips.read(tmp_path / "half").frames.shape[2:] == (16, 16, 3)
+    assert imported.read(tmp_path / "half").frames.shape[2:] == (16, 16, 3)
     assert steps[0].notes == ("32x32 reduced to 16x16",)
 
 
@@ -157,7 +158,7 @@ def test_clips_come_in_natural_order(tmp_path):
     dmlab_clip(tmp_path / "in" / "b" / "._0.npz")  # left by another system's archiver
     steps = bring(tmp_path / "in", tmp_path / "out")
     assert [step.file for step in steps] == ["a9/0.npz", "a10/0.npz", "b/0.npz", "b/9.npz", "b/10.npz", "b/100.npz"]
-    assert np.array_equal(clips.read(tmp_path / "out").frames[3, 0], film([], 9)[0])
+    assert np.array_equal(imported.read(tmp_path / "out").frames[3, 0], film([], 9)[0])
 
 
 @pytest.mark.parametrize("names", [("train", "test"), ("training", "validation")])
@@ -165,11 +166,11 @@ def test_only_the_split_asked_for_is_read(tmp_path, names):
     for number, name in enumerate(names):
         dmlab_clip(tmp_path / name / "w" / f"{number}.npz")
     for split, name in zip(("train", "test"), names, strict=True):
-        assert clips.find(tmp_path, split=split).folder == tmp_path / name
-        assert clips.find(tmp_path / name, split=split).folder == tmp_path / name
+        assert imported.find(tmp_path, split=split).folder == tmp_path / name
+        assert imported.find(tmp_path / name, split=split).folder == tmp_path / name
     os.rename(tmp_path / names[0], tmp_path / "other")
     with pytest.raises(DataError, match=f"no train.*{names[1]}"):
-        clips.find(tmp_path)
+        imported.find(tmp_path)
 
 
 @pytest.mark.parametrize("frames", [FRAMES, FRAMES + 1])
@@ -185,14 +186,14 @@ def test_one_frame_or_action_too_many_is_cut_off_the_end(tmp_path, write, frames
     else:
         video(tmp_path / "in" / "000000.mp4", film(led)[:frames])
     assert not problems(bring(tmp_path / "in", tmp_path / "out"))
-    data = clips.read(tmp_path / "out")
+    data = imported.read(tmp_path / "out")
     assert [data.names[number] for number in data.actions[0, 1:].argmax(1)] == explain(data.frames[0])
 
 
 def test_a_longer_clip_is_cut_into_episodes_whose_first_actions_are_known(tmp_path):
     dmlab_clip(tmp_path / "in" / "0.npz", frames=2 * FRAMES + 5)
     assert [step.episodes for step in bring(tmp_path / "in", tmp_path / "out")] == [2]
-    data, led = clips.read(tmp_path / "out"), walk(2 * FRAMES + 5)
+    data, led = imported.read(tmp_path / "out"), walk(2 * FRAMES + 5)
     assert np.array_equal(data.frames.reshape(-1, SIZE, SIZE, 3), film(led)[: 2 * FRAMES])
     assert DMLAB[data.actions[1, 0].argmax()] == led[FRAMES - 1]
 
@@ -202,7 +203,7 @@ def test_videos_of_a_folder_may_have_no_actions_and_are_of_one_rate(tmp_path):
     video(tmp_path / "in" / "b.mp4", film(walk(FRAMES)), fps=30)
     steps = bring(tmp_path / "in", tmp_path / "out")
     assert list(problems(steps)) == ["b.mp4"] and "30 frames a second, not 20" in steps[1].problem
-    data = clips.read(tmp_path / "out")
+    data = imported.read(tmp_path / "out")
     assert not data.actions.any() and data.fps == 20
 
 
@@ -222,7 +223,7 @@ def test_a_recording_of_play_gives_all_of_its_25_numbers(tmp_path):
 
 def test_equal_poses_of_dmlab_look_alike_and_turns_undone_are_recognised(tmp_path):
     bring(dmlab(tmp_path / "in", frames=60), tmp_path / "out", frames=60)
-    data = clips.read(tmp_path / "out")
+    data = imported.read(tmp_path / "out")
     again = 0
     for frames, poses in zip(data.frames, data.poses.tolist(), strict=True):
         for t, pose in enumerate(poses):
@@ -230,7 +231,7 @@ def test_equal_poses_of_dmlab_look_alike_and_turns_undone_are_recognised(tmp_pat
             again += poses.index(pose) < t
     assert again > 10
     rows = np.eye(3)[[2, 0, 0, 1, 2, 1, 0]]
-    poses = clips.reckon(rows, clips.FORMATS["teco-dmlab"].turns).tolist()
+    poses = imported.reckon(rows, imported.FORMATS["teco-dmlab"].turns).tolist()
     assert poses[1] == poses[3] and poses[4] == poses[6] and len({tuple(pose) for pose in poses}) == 5
 
 
@@ -307,7 +308,7 @@ def test_a_clip_that_cannot_be_used_is_left_out_and_named(tmp_path, monkeypatch,
     left_out = problems(bring(tmp_path / "in", tmp_path / "out"))
     assert list(left_out) == ["worker-0/1.npz"]
     assert message in left_out["worker-0/1.npz"] and str(path) in left_out["worker-0/1.npz"]
-    assert len(clips.read(tmp_path / "out")) == 2 and not (tmp_path / "canary").exists()
+    assert len(imported.read(tmp_path / "out")) == 2 and not (tmp_path / "canary").exists()
 
 
 def test_a_video_that_is_cut_noisy_or_without_actions_is_left_out_and_named(tmp_path):
@@ -322,7 +323,7 @@ def test_a_video_that_is_cut_noisy_or_without_actions_is_left_out_and_named(tmp_
     left_out = problems(bring(tmp_path / "in", tmp_path / "out"))
     assert list(left_out) == [f"part/{i:06d}.mp4" for i in range(4)]
     assert "actions are missing" in left_out["part/000002.mp4"]
-    assert len(clips.read(tmp_path / "out")) == 1
+    assert len(imported.read(tmp_path / "out")) == 1
 
 
 def test_a_link_that_leads_out_of_the_folder_is_not_followed(tmp_path):
@@ -334,7 +335,7 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(tmp_path):
     (folder / "worker-2").symlink_to(folder)
     left_out = problems(bring(tmp_path / "in", tmp_path / "out"))
     assert list(left_out) == ["worker-0/8.npz"] and "leads out" in left_out["worker-0/8.npz"]
-    assert len(clips.read(tmp_path / "out")) == 4
+    assert len(imported.read(tmp_path / "out")) == 4
 
 
 @pytest.mark.parametrize("content", [[], ["notes.txt"]])
@@ -342,20 +343,20 @@ def test_a_folder_without_a_clip_says_so(tmp_path, content):
     for name in content:
         (tmp_path / name).write_text("hello")
     with pytest.raises(DataError, match="no clip"):
-        clips.find(tmp_path)
+        imported.find(tmp_path)
     with pytest.raises(DataError, match="no folder"):
-        clips.find(tmp_path / "notes.txt")
+        imported.find(tmp_path / "notes.txt")
     with pytest.raises(DataError, match=r"no clip of TECO's DMLab \(\.npz\)"):
-        clips.find(tmp_path, "teco-dmlab")
+        imported.find(tmp_path, "teco-dmlab")
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("size", 60), ("size", 0), ("frames", 1), ("fps", 0), ("actions", ("left", "left"))]
 )
 def test_settings_that_cannot_be_are_named(tmp_path, name, value):
-    found = clips.find(pairs(tmp_path, count=1))
+    found = imported.find(pairs(tmp_path, count=1))
     with pytest.raises(UsageError, match="left" if name == "actions" else f"{name} is {value}"):
-        clips.settle(found, **({"actions": DMLAB} | {name: value}))
+        imported.settle(found, **({"actions": DMLAB} | {name: value}))
 
 
 # The folder that is written
@@ -369,8 +370,8 @@ def files(folder):
 def test_an_import_that_was_stopped_goes_on_to_the_same_bytes(tmp_path, stopped):
     source = dmlab(tmp_path / "in")
     bring(source, tmp_path / "at once")
-    found = clips.find(source)
-    steps = clips.gather(found, clips.settle(found, size=SIZE, frames=FRAMES), tmp_path / "out")
+    found = imported.find(source)
+    steps = imported.gather(found, imported.settle(found, size=SIZE, frames=FRAMES), tmp_path / "out")
     assert len(list(islice(steps, stopped))) == stopped
     steps.close()
     (tmp_path / "out").mkdir(exist_ok=True)
@@ -379,7 +380,7 @@ def test_an_import_that_was_stopped_goes_on_to_the_same_bytes(tmp_path, stopped)
             file.write(b"x" * 5000)
         with (tmp_path / "out" / "clips.jsonl").open("a") as file:
             file.write('{"file": "worker-0/2.npz", "epi')
-        assert len(clips.read(tmp_path / "out")) == stopped
+        assert len(imported.read(tmp_path / "out")) == stopped
     assert [step.file for step in bring(source, tmp_path / "out")] == [f"worker-0/{i}.npz" for i in range(3)]
     assert files(tmp_path / "out") == files(tmp_path / "at once")
 
@@ -393,7 +394,7 @@ def test_an_import_that_was_killed_goes_on_to_the_same_bytes(arvdm, tmp_path):
             assert process.poll() is None
             time.sleep(0.01)
         process.kill()
-    assert len(clips.read(out))
+    assert len(imported.read(out))
     assert arvdm(*words).exit_code == 0
     bring(source, tmp_path / "at once", size=48)
     assert files(out) == files(tmp_path / "at once")
@@ -406,7 +407,7 @@ def test_clips_that_are_there_are_not_read_again_and_those_left_out_are_tried_ag
     (folder / "0.npz").write_text("gone bad")
     dmlab_clip(folder / "1.npz", seed=1)
     assert not problems(bring(tmp_path / "in", tmp_path / "out"))
-    data = clips.read(tmp_path / "out")
+    data = imported.read(tmp_path / "out")
     assert sorted(data.files) == [f"worker-0/{i}.npz" for i in range(3)]
     assert [explain(frames) for frames in data.frames] == [walk(FRAMES, i) for i in (0, 1, 2)]
 
@@ -450,9 +451,9 @@ def test_a_folder_that_lost_something_is_an_error(tmp_path):
     ):
         (tmp_path / "out" / name).write_bytes(content)
         with pytest.raises(DataError, match="out"):
-            clips.read(tmp_path / "out")
+            imported.read(tmp_path / "out")
         (tmp_path / "out" / name).write_bytes(whole[name])
-    assert len(clips.read(tmp_path / "out")) == 3
+    assert len(imported.read(tmp_path / "out")) == 3
 
 
 # As a user runs it
@@ -481,11 +482,11 @@ def test_the_import_command_says_what_it_did_and_what_it_left_out(arvdm, tmp_pat
 def test_the_actions_of_a_folder_have_the_names_that_are_given(arvdm, tmp_path):
     flags = [pairs(tmp_path / "in"), "--frames", FRAMES, "--size", SIZE]
     done = arvdm("data", "import", *flags, "--out", tmp_path / "own", "--vocabulary", "left,right,forward")
-    assert done.exit_code == 0 and clips.read(tmp_path / "own").names == DMLAB
+    assert done.exit_code == 0 and imported.read(tmp_path / "own").names == DMLAB
     done = arvdm("data", "import", *flags, "--out", tmp_path / "maze")
-    assert done.exit_code == 0 and clips.read(tmp_path / "maze").names[0] == "stay"
+    assert done.exit_code == 0 and imported.read(tmp_path / "maze").names[0] == "stay"
     done = arvdm("data", "import", *flags, "--out", tmp_path / "craft", "--vocabulary", "minecraft", "--strict")
-    assert done.exit_code == 0 and clips.read(tmp_path / "craft").names == MINECRAFT
+    assert done.exit_code == 0 and imported.read(tmp_path / "craft").names == MINECRAFT
     teco = [dmlab(tmp_path / "teco"), "--out", tmp_path / "out"]
     assert arvdm("data", "import", *teco, "--vocabulary", "maze").exit_code == 2
 
@@ -540,7 +541,7 @@ def test_a_model_trains_on_imported_clips_and_takes_their_actions_by_name(arvdm,
     done = arvdm("train", tmp_path / "run.toml", "--data", tmp_path / "out", "--out", tmp_path / "run")
     assert done.exit_code == 0, done.stderr
     model = checkpoint.load(tmp_path / "run" / "checkpoint")
-    assert model.actions == names and model.fps == clips.FORMATS[kind].fps
+    assert model.actions == names and model.fps == imported.FORMATS[kind].fps
 
     flags = ["--model", tmp_path / "run" / "checkpoint", "--length", 8, "-o", tmp_path / "new.mp4"]
     made = arvdm("generate", *flags, "--actions", "forward*8")
@@ -565,7 +566,7 @@ def test_a_network_codec_or_card_of_another_shape_than_the_data_is_refused(tmp_p
 
 def test_the_example_for_dmlab_has_its_actions_and_size():
     config = configure(Path(__file__).parents[1] / "examples" / "train-teco-dmlab.toml")
-    kind = clips.FORMATS["teco-dmlab"]
+    kind = imported.FORMATS["teco-dmlab"]
     assert config.network.actions == len(kind.actions) and config.codec.height == config.codec.width == kind.size
     assert config.network.channels == config.codec.channels and config.network.group == config.sampling.group
     assert (config.network.height, config.network.width) == (kind.size // 8, kind.size // 8)

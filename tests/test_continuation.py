@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from tiny import model, render
 
-from arvdm_cli import checkpoint, clips, continuation
+from arvdm_cli.data import imported as clips
+from arvdm_cli.data.rendered import read
 from arvdm_cli.errors import CheckpointError, DataError, UsageError
-from arvdm_cli.generation import choose
-from arvdm_cli.mazes import LEFT, RIGHT, STAY
-from arvdm_cli.worlds import read
+from arvdm_cli.evaluation import continuation
+from arvdm_cli.hub import checkpoint
+from arvdm_cli.sampling.generation import choose
+from arvdm_cli.worlds.maze import LEFT, RIGHT, STAY
 
 
 @pytest.fixture(scope="module")

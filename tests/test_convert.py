@@ -8,8 +8,8 @@ import pytest
 from test_action_files import OASIS
 from test_vpt import frame
 
-from arvdm_cli.action_files import FORMATS, read, read_clip, shift, write
-from arvdm_cli.actions import MINECRAFT, parse
+from arvdm_cli.actions.files import FORMATS, read, read_clip, shift, write
+from arvdm_cli.actions.phrases import MINECRAFT, parse
 
 MAZE = ("stay", "forward", "backward", "left", "right")
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the use
 def test_time_without_a_core_is_counted_and_a_child_is_no_other_program():
     script = """if True:
         import os, subprocess, sys, time
-        from arvdm_cli.cores import others, waited
+        from arvdm_cli.cli.contention import others, waited
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         busy = [sys.executable, "-c", "while True: pass"]
         with subprocess.Popen(busy) as child:  # on the same core
@@ -29,7 +29,9 @@ def test_time_without_a_core_is_counted_and_a_child_is_no_other_program():
 
 
 def test_what_other_programs_use_is_counted():
-    script = "import os, time; from arvdm_cli.cores import others; a = others(); time.sleep(2); print(others() - a)"
+    script = (
+        "import os, time; from arvdm_cli.cli.contention import others; a = others(); time.sleep(2); print(others() - a)"
+    )
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         busy.kill()

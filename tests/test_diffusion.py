@@ -5,7 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from arvdm_cli.diffusion import (
+from arvdm_cli.errors import ConfigError
+from arvdm_cli.sampling.diffusion import (
     BETAS,
     DDPM,
     PREDICTIONS,
@@ -18,7 +19,6 @@ from arvdm_cli.diffusion import (
     per_frame,
     remaining,
 )
-from arvdm_cli.errors import ConfigError
 
 DIFFUSIONS = {f"flow, {prediction}": FlowMatching(prediction) for prediction in PREDICTIONS if prediction != "epsilon"}
 DIFFUSIONS |= {

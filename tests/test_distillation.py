@@ -9,13 +9,13 @@ import torch
 from test_training import configured, quiet
 from tiny import model, network
 
-from arvdm_cli import checkpoint
-from arvdm_cli.diffusion import DDPM, FlowMatching, estimate, euler, follow
-from arvdm_cli.distillation import Teacher
 from arvdm_cli.errors import ConfigError
-from arvdm_cli.sampler import Sampling
-from arvdm_cli.schedules import PRESETS, preset
-from arvdm_cli.training import train
+from arvdm_cli.hub import checkpoint
+from arvdm_cli.sampling.diffusion import DDPM, FlowMatching, estimate, euler, follow
+from arvdm_cli.sampling.sampler import Sampling
+from arvdm_cli.sampling.schedules import PRESETS, preset
+from arvdm_cli.training.distillation import Teacher
+from arvdm_cli.training.loop import train
 
 data, run = test_training.data, test_training.run  # fixtures
 

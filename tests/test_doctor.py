@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from arvdm_cli import __version__, ffmpeg
+from arvdm_cli import __version__
 from arvdm_cli.cli import doctor
 from arvdm_cli.errors import UsageError
+from arvdm_cli.media import ffmpeg
 
 
 @pytest.fixture

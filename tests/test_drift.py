@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from tiny import model
 
-from arvdm_cli import drift, reports, sidebyside
-from arvdm_cli.drift import HISTORY, PATHS, Truth, ranges
 from arvdm_cli.errors import OutputExistsError, UsageError, VideoError
-from arvdm_cli.generation import choose
-from arvdm_cli.mazes import LEFT, STAY, World
-from arvdm_cli.paths import explore
-from arvdm_cli.video import Writer, read
+from arvdm_cli.evaluation import drift
+from arvdm_cli.evaluation import side_by_side as sidebyside
+from arvdm_cli.evaluation.drift import HISTORY, PATHS, Truth, ranges
+from arvdm_cli.media.reader import Writer, read
+from arvdm_cli.reports import results
+from arvdm_cli.sampling.generation import choose
+from arvdm_cli.worlds.maze import LEFT, STAY, World
+from arvdm_cli.worlds.walks import explore
 
 SIZE, LENGTH = 32, 20
 
@@ -265,21 +267,21 @@ def test_rows_read_back_as_they_were_written(tmp_path):
         {"model": "maze", "frame": 1, "psnr": 20.5, "motion": None},
         {"model": "b", "frame": -2, "psnr": 0.0} | {"motion": 1.0},
     ]
-    reports.write_csv(tmp_path / "rows.csv", rows)
-    assert reports.read_csv(tmp_path / "rows.csv") == rows
+    results.write_csv(tmp_path / "rows.csv", rows)
+    assert results.read_csv(tmp_path / "rows.csv") == rows
 
 
 def test_only_what_was_stopped_and_asked_the_same_goes_on(tmp_path):
     file, asked = tmp_path / "drift.json", {"models": ["maze"]}
-    assert reports.resume(file, asked, False) is None
+    assert results.resume(file, asked, False) is None
     report = {"asked": asked, "complete": False, "models": {}}
-    reports.save(file, report)
-    assert reports.resume(file, asked, False) == report and reports.resume(file, asked, True) is None
+    results.save(file, report)
+    assert results.resume(file, asked, False) == report and results.resume(file, asked, True) is None
     with pytest.raises(OutputExistsError, match="something else"):
-        reports.resume(file, {"models": []}, False)
-    reports.save(file, report | {"complete": True})
+        results.resume(file, {"models": []}, False)
+    results.save(file, report | {"complete": True})
     with pytest.raises(OutputExistsError, match="finished"):
-        reports.resume(file, asked, False)
+        results.resume(file, asked, False)
 
 
 def test_degradation_is_told_by_the_last_range():

@@ -9,9 +9,10 @@ import pytest
 from test_drift import invented, side_by_side
 from tiny import model
 
-from arvdm_cli import checkpoint, drift
-from arvdm_cli.cli.measuring import strip
-from arvdm_cli.video import Writer
+from arvdm_cli.cli.eval.tables import strip
+from arvdm_cli.evaluation import drift
+from arvdm_cli.hub import checkpoint
+from arvdm_cli.media.reader import Writer
 
 FEW = ("--mazes", "2", "--length", "18", "--steps", "1", "--device", "cpu", "-o", "out")
 

@@ -7,8 +7,9 @@ import pytest
 from test_retrieval import NEEDLES
 from tiny import model
 
-from arvdm_cli import checkpoint, needles
-from arvdm_cli.cli.measuring import strip
+from arvdm_cli.cli.eval.tables import strip
+from arvdm_cli.hub import checkpoint
+from arvdm_cli.worlds import needles
 
 FILES = {"memory.json", "memory.csv", "memory.html", "retrieval.png"}
 

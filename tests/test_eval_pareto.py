@@ -8,7 +8,9 @@ from test_drift import invented
 from test_retrieval import NEEDLES
 from tiny import model
 
-from arvdm_cli import checkpoint, drift, needles
+from arvdm_cli.evaluation import drift
+from arvdm_cli.hub import checkpoint
+from arvdm_cli.worlds import needles
 
 FILES = {"pareto.json", "pareto.csv", "pareto.html", "pareto.png"}
 TWO = ("-s", "outpainting:chunk=2,steps=1", "-s", "next-frame:steps=1")

@@ -8,8 +8,9 @@ import pytest
 from test_prediction import turning
 from tiny import model
 
-from arvdm_cli import checkpoint, evaluation
-from arvdm_cli.sampler import Sampling
+from arvdm_cli.evaluation import rollout
+from arvdm_cli.hub import checkpoint
+from arvdm_cli.sampling.sampler import Sampling
 
 FILES = {"predict.json", "predict.csv", "predict.html", "predict.png"}
 THREE = ("-s", "outpainting:chunk=2,steps=2", "-s", "next-frame:steps=1", "-s", "fifo:steps=2")
@@ -29,7 +30,7 @@ def tiny(tmp_path, monkeypatch):
         asked.append((mazes, seed))
         return turning(mazes)
 
-    monkeypatch.setattr(evaluation, "take_clips", take)
+    monkeypatch.setattr(rollout, "take_clips", take)
     return asked
 
 

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from arvdm_cli import evaluation
-from arvdm_cli.checkpoint import Model
-from arvdm_cli.diffusion import FlowMatching
+from arvdm_cli.data.rendered import episode_seed
 from arvdm_cli.errors import CheckpointError, DataError
-from arvdm_cli.evaluation import HISTORY, KINDS, LENGTH, Clips, maze_seed
-from arvdm_cli.generation import choose
-from arvdm_cli.mazes import ACTIONS, STAY, WIDE, Maze, World
+from arvdm_cli.evaluation import rollout
+from arvdm_cli.evaluation.rollout import HISTORY, KINDS, LENGTH, Clips, maze_seed
+from arvdm_cli.hub.checkpoint import Model
 from arvdm_cli.models.codec import Codec, CodecConfig
 from arvdm_cli.models.dit import DiTConfig, VideoDiT
-from arvdm_cli.sampler import Sampling
-from arvdm_cli.worlds import episode_seed
+from arvdm_cli.sampling.diffusion import FlowMatching
+from arvdm_cli.sampling.generation import choose
+from arvdm_cli.sampling.sampler import Sampling
+from arvdm_cli.worlds.maze import ACTIONS, STAY, WIDE, Maze, World
 
 SAMPLING = Sampling(options={"chunk": 16, "steps": 1}, context=8, slots=4, group=4)
 MOVES = ((0, 0), (0.125, 0), (-0.125, 0), (0, 11.25), (0, -11.25))
@@ -62,9 +62,9 @@ def test_a_maze_hangs_on_its_number_alone_and_on_no_training_seed():
     assert len(ours) == 1000
     assert not ours & {episode_seed(seed, index) for seed in (0, 1_000_000) for index in range(500)}
     trained = [episode_seed(0, index) for index in range(500)]
-    evaluation.check_unseen(32, 1_000_000, trained)
+    rollout.check_unseen(32, 1_000_000, trained)
     with pytest.raises(DataError, match="1 of 32 mazes were trained on"):
-        evaluation.check_unseen(32, 1_000_000, [*trained, maze_seed(1_000_000, 31)])
+        rollout.check_unseen(32, 1_000_000, [*trained, maze_seed(1_000_000, 31)])
 
 
 def test_clips_read_back_the_same_and_are_rendered_once(tmp_path, monkeypatch):
@@ -74,57 +74,57 @@ def test_clips_read_back_the_same_and_are_rendered_once(tmp_path, monkeypatch):
         rendered.append((mazes, seed))
         return invented(mazes)
 
-    monkeypatch.setattr(evaluation, "render", render)
+    monkeypatch.setattr(rollout, "render", render)
     file, world = tmp_path / "new" / "clips.npz", World(size=16)
-    made = evaluation.take_clips(file, world, 3, 7)
-    read = evaluation.take_clips(file, world, 3, 7)
-    fewer = evaluation.take_clips(file, world, 2, 7)
+    made = rollout.take_clips(file, world, 3, 7)
+    read = rollout.take_clips(file, world, 3, 7)
+    fewer = rollout.take_clips(file, world, 2, 7)
     for name in ("frames", "actions", "poses"):
         np.testing.assert_array_equal(getattr(read, name), getattr(made, name))
         np.testing.assert_array_equal(getattr(fewer, name), getattr(made, name)[:, :2])
     assert rendered == [(3, 7)] and len(fewer) == 2
-    evaluation.take_clips(file, world, 4, 7)
-    evaluation.take_clips(file, world, 4, 8)
-    evaluation.take_clips(file, World(size=16, walls=9), 4, 8)
+    rollout.take_clips(file, world, 4, 7)
+    rollout.take_clips(file, world, 4, 8)
+    rollout.take_clips(file, World(size=16, walls=9), 4, 8)
     assert rendered == [(3, 7), (4, 7), (4, 8), (4, 8)]
     file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(DataError, match="holds no clips"):
-        evaluation.take_clips(file, world, 1, 7)
+        rollout.take_clips(file, world, 1, 7)
 
 
 def test_a_model_is_measured_in_the_world_of_its_moves_unless_its_card_names_another(model):
-    assert evaluation.world_of(model) == World()
+    assert rollout.world_of(model) == World()
     network = VideoDiT(DiTConfig(dim=64, depth=1, moves=((0, 0), (0.25, 0), (-0.25, 0), (0, 22.5), (0, -22.5))))
     other = Model(network, model.codec, FlowMatching(), SAMPLING, {"world": {"walls": 32}})
-    assert evaluation.world_of(other) == World(turn=22.5, step=0.25, walls=32)
+    assert rollout.world_of(other) == World(turn=22.5, step=0.25, walls=32)
     with pytest.raises(CheckpointError, match="actions are unknown"):
-        evaluation.one_hot(other, np.array([0]))
+        rollout.one_hot(other, np.array([0]))
 
 
 def test_a_world_that_is_asked_for_is_the_same_whatever_the_card_names_but_size_and_moves(model):
     card = {"world": {"walls": 32, "skies": 8, "light": 1, "posters": 6, "bare": 0.5, "rooms": 3}}
     other = Model(model.network, model.codec, FlowMatching(), SAMPLING, card)
-    assert evaluation.world_of(other) == World(walls=32, skies=8, light=1, posters=6, bare=0.5, rooms=3)
+    assert rollout.world_of(other) == World(walls=32, skies=8, light=1, posters=6, bare=0.5, rooms=3)
     for one in (model, other):
-        assert evaluation.world_of(one, "narrow") == World()
-        assert evaluation.world_of(one, "wide") == World(**WIDE)
+        assert rollout.world_of(one, "narrow") == World()
+        assert rollout.world_of(one, "wide") == World(**WIDE)
     coarse = Model(
         VideoDiT(DiTConfig(dim=64, depth=1)), model.codec, FlowMatching(), SAMPLING, {"world": {"turn": 22.5}}
     )
-    assert evaluation.world_of(coarse, "wide") == World(turn=22.5, **WIDE)
+    assert rollout.world_of(coarse, "wide") == World(turn=22.5, **WIDE)
     low = {"view": 90, "eye": 0.3, "height": 0.6, "sky": "102030"}
     other = Model(model.network, model.codec, FlowMatching(), SAMPLING, {"world": low})
-    assert evaluation.world_of(other) == World(view=90, eye=0.3, height=0.6, sky="102030")
-    assert evaluation.world_of(other, "wide") == World(view=90, eye=0.3, height=0.6, **WIDE)
-    names = [evaluation.name_of(world) for world in (World(posters=3), World(**WIDE), World(walls=9))]
+    assert rollout.world_of(other) == World(view=90, eye=0.3, height=0.6, sky="102030")
+    assert rollout.world_of(other, "wide") == World(view=90, eye=0.3, height=0.6, **WIDE)
+    names = [rollout.name_of(world) for world in (World(posters=3), World(**WIDE), World(walls=9))]
     assert names == ["narrow", "wide", "other"]
 
 
 def test_a_model_that_walks_freely_is_refused_in_every_world(model):
     free = Model(model.network, model.codec, FlowMatching(), SAMPLING, {"world": {"walk": "free"}})
-    for name in (None, *evaluation.WORLDS):
+    for name in (None, *rollout.WORLDS):
         with pytest.raises(CheckpointError, match="walks freely"):
-            evaluation.world_of(free, name)
+            rollout.world_of(free, name)
 
 
 def test_files_of_a_world_keep_the_key_they_had_before_there_were_skies_light_and_another_view():
@@ -144,11 +144,11 @@ def test_a_clip_is_the_same_alone_and_in_a_batch(model, monkeypatch):
     clips = invented(3, 64)
     schedule, sampling = choose(SAMPLING)
     told = []
-    tasks = {"new": evaluation.tasks_of(model, clips, schedule, sampling)["new"]}
-    together = evaluation.make(model, tasks, 7, lambda *counts: told.append(counts))["new"]
+    tasks = {"new": rollout.tasks_of(model, clips, schedule, sampling)["new"]}
+    together = rollout.make(model, tasks, 7, lambda *counts: told.append(counts))["new"]
     assert told[-1] == (3 * LENGTH, 3 * LENGTH) and together.shape == clips.truth("new").shape
-    monkeypatch.setattr(evaluation, "BATCH", 1)
-    alone = evaluation.make(model, tasks, 7)["new"]
+    monkeypatch.setattr(rollout, "BATCH", 1)
+    alone = rollout.make(model, tasks, 7)["new"]
     assert abs(together.astype(int) - alone).max() <= 1  # of 255: sums are taken in another order
 
 
@@ -158,4 +158,4 @@ def test_an_interrupted_measurement_stops_at_once(model):
 
     schedule, sampling = choose(SAMPLING)
     with pytest.raises(KeyboardInterrupt):
-        evaluation.make(model, evaluation.tasks_of(model, invented(3, 64), schedule, sampling), 0, interrupt)
+        rollout.make(model, rollout.tasks_of(model, invented(3, 64), schedule, sampling), 0, interrupt)

@@ -31,8 +31,8 @@ from test_splice import children
 from test_video import run_ffmpeg, running, scene, write
 from tiny import SHAPE, render
 
-from arvdm_cli import checkpoint
 from arvdm_cli.errors import IntegrityError
+from arvdm_cli.hub import checkpoint
 
 ROOT = Path(__file__).parent.parent
 LONG = 300  # seconds that a command may take on a busy machine

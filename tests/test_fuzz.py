@@ -28,11 +28,15 @@ from test_checkpoint import vouch
 from test_training import TrainConfig
 from test_video import scene, write
 
-from arvdm_cli import action_files, actions, checkpoint, generation, registry, runs, schedules, video
+from arvdm_cli.actions import files, phrases
 from arvdm_cli.cli import app, config
 from arvdm_cli.cli.train import overrides
 from arvdm_cli.errors import ArvdmError
-from arvdm_cli.training import configure
+from arvdm_cli.hub import checkpoint, registry
+from arvdm_cli.media import reader
+from arvdm_cli.runs import sidecar
+from arvdm_cli.sampling import generation, schedules
+from arvdm_cli.training.loop import configure
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("stay", "forward", "backward", "left", "right")
@@ -159,7 +163,7 @@ WORDS = ["forward", "left", "?", "*", "=", "+", " ", "20", "0.5", "-1", "nan", "
 @given(st.one_of(st.text(max_size=30), st.lists(st.sampled_from(WORDS), max_size=12).map("".join)))
 def test_any_phrase(phrase):
     with survived():
-        track = actions.parse(phrase, NAMES)
+        track = phrases.parse(phrase, NAMES)
         assert track.shape[1] == 5 and np.isfinite(track).all()
 
 
@@ -168,7 +172,7 @@ TRACK = np.eye(5, dtype=np.float32)[[1, 1, 3, 2, 0, 4]]
 
 def action_sources():
     found = []
-    for suffix, form in action_files.FORMATS.items():
+    for suffix, form in files.FORMATS.items():
         stream = io.BytesIO()
         form.write(stream, TRACK, NAMES)
         found.append((suffix, stream.getvalue()))
@@ -184,9 +188,9 @@ def test_any_file_of_actions(folder, file):
     suffix, data = file
     path = folder / f"a{suffix}"
     path.write_bytes(data)
-    for names in (NAMES, actions.MINECRAFT):
+    for names in (NAMES, phrases.MINECRAFT):
         with survived():
-            track = action_files.read(path, names)
+            track = files.read(path, names)
             assert track.shape[1] == len(names) and np.isfinite(track).all()
 
 
@@ -194,7 +198,7 @@ def test_any_file_of_actions(folder, file):
 @given(st.lists(st.one_of(ODD_VALUES.map(json.dumps).map(str.encode), st.binary(max_size=20)), max_size=5))
 def test_any_live_actions(lines):
     with survived():
-        for row in actions.stream(lines, NAMES):
+        for row in phrases.stream(lines, NAMES):
             assert row.shape == (5,) and np.isfinite(row).all()
 
 
@@ -259,7 +263,7 @@ def test_any_flags_of_training(words):
         overrides(words)
 
 
-REGISTRY = [(ROOT / "arvdm_cli" / "registry.toml").read_bytes()]
+REGISTRY = [(ROOT / "arvdm_cli" / "hub" / "registry.toml").read_bytes()]
 
 
 @cases()
@@ -303,7 +307,7 @@ def sample(model):
     schedule, sampling = generation.choose(model.sampling)
     if schedule.window * schedule.steps * sampling.init_steps > 200:  # slow is what was asked for
         return
-    actions.random(names, 4, 0, model.card.get("walk")) if names else None
+    phrases.random(names, 4, 0, model.card.get("walk")) if names else None
     assert model.fps > 0
     config = model.network.config
     track = torch.zeros(1, schedule.window, config.actions)
@@ -380,7 +384,7 @@ def test_any_saved_state(folder, data):
     whole = save(tensors, {"run": json.dumps(data.draw(rebuilt(told())))})
     path.write_bytes(data.draw(st.one_of(st.just(whole), changed([whole]))))
     with survived():
-        runs.load_state(path)
+        sidecar.load_state(path)
 
 
 # Prompts
@@ -393,7 +397,7 @@ def prompts(folder):
         write(folder / name, scene(6, 16, 16))
     for name in ("a.png", "a.jpg", "a.bmp", "a.tif", "a.webp", "a.ppm"):
         imageio.v3.imwrite(folder / name, scene(1, 16, 16)[0])
-    return [path.read_bytes() for path in sorted(folder.glob("a.*")) if path.suffix not in action_files.FORMATS]
+    return [path.read_bytes() for path in sorted(folder.glob("a.*")) if path.suffix not in files.FORMATS]
 
 
 @cases(0.5)
@@ -402,6 +406,6 @@ def test_any_prompt(folder, prompts, data):
     path = folder / "prompt.mp4"
     path.write_bytes(data.draw(changed(prompts)))
     with survived():
-        frames = video.read(path, count=4, fps=15, size=(16, 16)).frames
+        frames = reader.read(path, count=4, fps=15, size=(16, 16)).frames
         assert frames.shape[1:] == (16, 16, 3) and 1 <= len(frames) <= 4
     assert threading.active_count() < 50

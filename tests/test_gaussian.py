@@ -8,9 +8,9 @@ import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 from torch.testing import assert_close
 
-from arvdm_cli.diffusion import DDPM, FlowMatching
 from arvdm_cli.errors import TheoryError
-from arvdm_cli.gaussian import Kernel, Law, Process, eye, independent, kernel_kl, kl, regress, rotation, spanned
+from arvdm_cli.sampling.diffusion import DDPM, FlowMatching
+from arvdm_cli.theory.gaussian import Kernel, Law, Process, eye, independent, kernel_kl, kl, regress, rotation, spanned
 
 PROCESSES = {
     "order 1": Process([[[0.5, 0.3], [-0.2, 0.4]]], [[1.0, 0.4], [0.4, 0.5]]),

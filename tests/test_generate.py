@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from arvdm_cli import action_files, actions, checkpoint, video
-from arvdm_cli.checkpoint import Model
-from arvdm_cli.diffusion import FlowMatching
-from arvdm_cli.ffmpeg import executable
+from arvdm_cli.actions import files, phrases
+from arvdm_cli.hub import checkpoint
+from arvdm_cli.hub.checkpoint import Model
+from arvdm_cli.media import reader
+from arvdm_cli.media.ffmpeg import executable
 from arvdm_cli.models.codec import Codec, CodecConfig
 from arvdm_cli.models.dit import DiTConfig, VideoDiT
-from arvdm_cli.sampler import Sampling
+from arvdm_cli.sampling.diffusion import FlowMatching
+from arvdm_cli.sampling.sampler import Sampling
 
 ACTIONS = ["stay", "forward", "backward", "left", "right"]
 
@@ -46,13 +48,13 @@ def clip(tmp_path_factory):
     """A prompt of 8 frames of 20x16 at 15 frames a second."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     frames = np.random.default_rng(0).integers(0, 255, (8, 16, 20, 3), np.uint8)
-    with video.Writer(path, 16, 20, 15) as writer:
+    with reader.Writer(path, 16, 20, 15) as writer:
         writer.write(frames)
     return path
 
 
 def frames_of(path):
-    return video.read(path).frames
+    return reader.read(path).frames
 
 
 def test_a_clip_is_continued_into_a_video_of_the_length_asked_for(arvdm, tiny, clip, tmp_path):
@@ -113,10 +115,10 @@ def test_actions_come_from_a_phrase_a_file_and_stdin_alike(arvdm, tiny, clip, tm
 
 
 def test_actions_of_a_prompt_lead_into_the_same_frames_from_every_format(arvdm, tiny, clip, tmp_path):
-    walk = actions.parse("? forward*3 left*4", ACTIONS)  # into each frame of the clip
-    for suffix, form in action_files.FORMATS.items():
+    walk = phrases.parse("? forward*3 left*4", ACTIONS)  # into each frame of the clip
+    for suffix, form in files.FORMATS.items():
         known = tmp_path / f"known{suffix}"
-        action_files.write(known, action_files.shift(walk, -form.lead), ACTIONS)
+        files.write(known, files.shift(walk, -form.lead), ACTIONS)
         flags = ["-a", "left*3", "--prompt-actions", known, "--seed", 1, "-o", tmp_path / f"{suffix}.y4m"]
         done = arvdm("generate", "-m", tiny, "-p", clip, *flags)
         assert done.exit_code == 0 and str(form) in done.stderr, done.stderr

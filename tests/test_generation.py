@@ -9,9 +9,9 @@ import torch
 from tiny import model, track
 
 from arvdm_cli.errors import ScheduleError
-from arvdm_cli.generation import ahead, begin, choose, generate, given
-from arvdm_cli.sampler import Noise, Sampling, start, stream
-from arvdm_cli.schedules import fifo, next_frame, outpainting, rolling, shift, write
+from arvdm_cli.sampling.generation import ahead, begin, choose, generate, given
+from arvdm_cli.sampling.sampler import Noise, Sampling, start, stream
+from arvdm_cli.sampling.schedules import fifo, next_frame, outpainting, rolling, shift, write
 
 OWN = Sampling("outpainting", {"chunk": 3, "steps": 2}, context=5, slots=3)
 

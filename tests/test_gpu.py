@@ -10,10 +10,11 @@ from oasis import GOLDEN, deviation, index_to_level, publish
 from test_training import Stopped, configured, quiet, stopped
 from tiny import WAYS, model, render, track
 
-from arvdm_cli import benchmark, checkpoint
-from arvdm_cli.generation import begin, choose, generate, given
-from arvdm_cli.sampler import CACHES, Sampling
-from arvdm_cli.training import load_state, train
+from arvdm_cli.hub import checkpoint
+from arvdm_cli.runs import benchmark
+from arvdm_cli.sampling.generation import begin, choose, generate, given
+from arvdm_cli.sampling.sampler import CACHES, Sampling
+from arvdm_cli.training.loop import load_state, train
 
 pytestmark = pytest.mark.gpu
 DEVICE = "cuda"

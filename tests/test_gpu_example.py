@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tiny import model
 
-from arvdm_cli import checkpoint
-from arvdm_cli.training import configure
+from arvdm_cli.hub import checkpoint
+from arvdm_cli.training.loop import configure
 
 FOLDER = Path(__file__).parents[1] / "examples" / "gpu"
 

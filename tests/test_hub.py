@@ -13,10 +13,10 @@ import pytest
 from huggingface_hub import constants
 from loopback_hub import COMMIT, Handler, LoopbackHub
 
-from arvdm_cli import hub as downloads
 from arvdm_cli.cli import checkpoints
 from arvdm_cli.errors import OutputError
-from arvdm_cli.hub import Plan, Remote, show_size
+from arvdm_cli.hub import download as downloads
+from arvdm_cli.hub.download import Plan, Remote, show_size
 
 CONFIG = b'{"format": 1, "name": "Test model", "licence": "CC0"}'
 WEIGHTS = bytes(range(256)) * 1000

@@ -23,7 +23,7 @@ from test_faults import losses
 from test_splice import children
 from test_video import running
 
-from arvdm_cli import splice
+from arvdm_cli.media import concat
 
 shown = test_resume.shown
 tiny, clip = test_generate.tiny, test_generate.clip  # fixtures
@@ -75,7 +75,7 @@ class Killed:
             time.sleep(0.05)
         self.kills += 1
         parts = [self.target.with_name(f"{self.target.stem}.{word}.mp4") for word in ("base", "part")]
-        lost = made - sum(splice.count(part) for part in parts if part.exists())
+        lost = made - sum(concat.count(part) for part in parts if part.exists())
         self.lost, self.most = self.lost + max(0, lost), max(self.most, lost)
         return False
 

@@ -6,10 +6,10 @@ import torch
 from test_drift import SIZE, noisy
 from tiny import model
 
-from arvdm_cli import metrics
 from arvdm_cli.errors import CheckpointError
-from arvdm_cli.evaluation import KINDS
-from arvdm_cli.mazes import LEFT, RIGHT
+from arvdm_cli.evaluation import metrics
+from arvdm_cli.evaluation.rollout import KINDS
+from arvdm_cli.worlds.maze import LEFT, RIGHT
 
 # Figures, one for every clip and frame
 

@@ -6,13 +6,15 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from arvdm_cli import evaluation, needles, worlds
+from arvdm_cli.data import rendered
 from arvdm_cli.errors import DataError, UsageError
-from arvdm_cli.mazes import FLOORS, LEFT, RIGHT, STAY, WALLS, WIDE, Maze, World
-from arvdm_cli.needles import CANDIDATES, GAPS, KINDS, STAND, Copies, Needle, View, draw, take
-from arvdm_cli.paths import inverse
-from arvdm_cli.renderer import Renderer
-from arvdm_cli.skies import DAY
+from arvdm_cli.evaluation import rollout
+from arvdm_cli.worlds import needles
+from arvdm_cli.worlds.maze import FLOORS, LEFT, RIGHT, STAY, WALLS, WIDE, Maze, World
+from arvdm_cli.worlds.needles import CANDIDATES, GAPS, KINDS, STAND, Copies, Needle, View, draw, take
+from arvdm_cli.worlds.renderer import Renderer
+from arvdm_cli.worlds.skies import DAY
+from arvdm_cli.worlds.walks import inverse
 
 pytest.importorskip("labmaze")
 pytest.importorskip("vizdoom")
@@ -182,7 +184,7 @@ def test_fewer_frames_after_the_gap_are_the_first_of_more(drawn):
 
 
 def test_mazes_come_from_another_stream_than_those_of_training_and_of_the_card():
-    streams = (needles.maze_seed, worlds.episode_seed, evaluation.maze_seed)
+    streams = (needles.maze_seed, rendered.episode_seed, rollout.maze_seed)
     drawn = [stream(seed, index) for stream in streams for seed in range(4) for index in range(16)]
     assert len(set(drawn)) == len(drawn)
 

@@ -11,15 +11,15 @@ import torch
 from oasis import CLIPS, GOLDEN, NETWORK, Recorded, deviation, index_to_level, publish, weights
 from safetensors.torch import load_file
 
-from arvdm_cli.actions import MINECRAFT
-from arvdm_cli.checkpoint import convert, load
-from arvdm_cli.diffusion import additions, remaining
+from arvdm_cli.actions.phrases import MINECRAFT
 from arvdm_cli.errors import ArvdmError, CheckpointError, ConfigError, IntegrityError, NumericError
-from arvdm_cli.generation import begin, choose, given
+from arvdm_cli.hub.checkpoint import convert, load
+from arvdm_cli.hub.registry import read_config
 from arvdm_cli.models.oasis import OasisCodec, OasisCodecConfig, OasisConfig, OasisDiT, own_name
-from arvdm_cli.registry import read_config
-from arvdm_cli.sampler import CACHES, Noise, start, stream
-from arvdm_cli.schedules import PRESETS, next_frame
+from arvdm_cli.sampling.diffusion import additions, remaining
+from arvdm_cli.sampling.generation import begin, choose, given
+from arvdm_cli.sampling.sampler import CACHES, Noise, start, stream
+from arvdm_cli.sampling.schedules import PRESETS, next_frame
 
 every_clip = pytest.mark.parametrize("clip", CLIPS)
 

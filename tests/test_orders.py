@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from arvdm_cli.orders import frontier, ranks, shuffled, spearman
+from arvdm_cli.reports.statistics import frontier, ranks, shuffled, spearman
 
 
 def test_ranks_share_their_mean_where_values_are_equal():

@@ -5,8 +5,8 @@ from test_drift import invented
 from test_retrieval import GAP, NEEDLES
 from tiny import model
 
-from arvdm_cli import drift, pareto, retrieval
-from arvdm_cli.generation import choose
+from arvdm_cli.evaluation import drift, pareto, retrieval
+from arvdm_cli.sampling.generation import choose
 
 ROW = {"margin": -1.0, "psnr_end": 20.0, "psnr_lost": 1.0}
 

@@ -10,7 +10,7 @@ import pytest
 from test_kills import session
 
 from arvdm_cli.errors import ArvdmError
-from arvdm_cli.processes import render_all
+from arvdm_cli.workers import render_all
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="processes are found in /proc")
 

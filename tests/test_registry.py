@@ -5,9 +5,9 @@ import json
 import pytest
 from huggingface_hub import constants
 
-from arvdm_cli import registry
 from arvdm_cli.errors import CheckpointError, ConfigError, UnknownModelError
-from arvdm_cli.registry import CONFIG, FOREIGN, Entry, entries, find, is_checkpoint, place, read_config, resolve
+from arvdm_cli.hub import registry
+from arvdm_cli.hub.registry import CONFIG, FOREIGN, Entry, entries, find, is_checkpoint, place, read_config, resolve
 
 HERE, THERE = "a" * 40, "b" * 40  # commits
 

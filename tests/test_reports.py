@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from arvdm_cli import reports
 from arvdm_cli.errors import UsageError
-from arvdm_cli.schedules import PRESETS
+from arvdm_cli.reports import results
+from arvdm_cli.sampling.schedules import PRESETS
 
 ROW = {"low": 0.1, "high": 0.9, "chance": 0.25, "top1": 0.5}
 ROWS = [
@@ -20,15 +20,15 @@ ROWS = [
 
 
 def test_rows_are_written_under_their_keys(tmp_path):
-    reports.write_csv(tmp_path / "rows.csv", ROWS)
+    results.write_csv(tmp_path / "rows.csv", ROWS)
     with (tmp_path / "rows.csv").open() as file:
         read = list(csv.DictReader(file))
     assert [row["model"] for row in read] == [row["model"] for row in ROWS] and read[0]["top1"] == "0.5"
 
 
 def test_a_page_holds_its_pictures_and_shows_text_as_it_is(tmp_path):
-    reports.plot_retrieval(tmp_path / "plot.png", ROWS)
-    reports.write_page(
+    results.plot_retrieval(tmp_path / "plot.png", ROWS)
+    results.write_page(
         tmp_path / "page.html", "<title>", "a & b", [("c < d", [["x"], ["<script>"]])], [tmp_path / "plot.png"]
     )
     page = (tmp_path / "page.html").read_text()
@@ -39,7 +39,7 @@ def test_a_page_holds_its_pictures_and_shows_text_as_it_is(tmp_path):
 def test_without_matplotlib_one_is_told_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UsageError, match="matplotlib") as caught:
-        reports.plot_retrieval(tmp_path / "plot.png", ROWS)
+        results.plot_retrieval(tmp_path / "plot.png", ROWS)
     assert "pip install" in caught.value.hint
 
 

@@ -14,8 +14,8 @@ import test_generate
 from test_generate import frames_of
 from test_splice import children
 
-from arvdm_cli import runs
 from arvdm_cli.errors import NumericError
+from arvdm_cli.runs import sidecar
 
 tiny, clip = test_generate.tiny, test_generate.clip  # fixtures
 
@@ -75,7 +75,7 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_frames_of_an_unbroken_one(
     draw = random.Random(f"{kind}{group}")
     for _ in range(2):
         process = begin(*args)
-        wait_for(runs.state_file(str(target)), process)
+        wait_for(sidecar.state_file(str(target)), process)
         time.sleep(draw.uniform(0, 0.8))
         for pid in children(process.pid) if group else ():
             os.kill(pid, signal.SIGKILL)
@@ -91,7 +91,7 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_frames_of_an_unbroken_one(
         assert np.abs(made.astype(int) - unbroken).max() <= 2
     else:
         np.testing.assert_array_equal(made, unbroken)
-    facts = json.loads(runs.sidecar(str(target)).read_text())
+    facts = json.loads(sidecar.sidecar(str(target)).read_text())
     assert facts["complete"] and facts["frames"] == 61
 
 
@@ -172,7 +172,7 @@ def test_a_finished_run_has_nothing_to_go_on_with_and_a_longer_one_has(arvdm, ti
 
 def test_two_runs_cannot_write_one_output(arvdm, tiny, clip, tmp_path):
     target = tmp_path / "out.mkv"
-    with runs.hold(str(target)):
+    with sidecar.hold(str(target)):
         done = generate(arvdm, tiny, clip, target)
     assert done.exit_code == 11 and "Another run" in done.stderr
     assert generate(arvdm, tiny, clip, target).exit_code == 0
@@ -225,7 +225,7 @@ def test_a_new_video_that_fails_before_its_first_frame_leaves_the_old_one_to_be_
             generate(arvdm, tiny, clip, tmp_path / f"{name}.mkv", **{"-n": 7 if name == "old" else 11}).exit_code == 0
         )
     with monkeypatch.context() as patch:
-        patch.setattr("arvdm_cli.generation.generate_states", fail)
+        patch.setattr("arvdm_cli.sampling.generation.generate_states", fail)
         done = generate(arvdm, tiny, clip, tmp_path / "old.mkv", "-y", **{"--seed": 4})
         assert done.exit_code == 9, done.stderr
         new = generate(arvdm, tiny, clip, tmp_path / "new.mkv")

@@ -8,10 +8,10 @@ import torch
 from tiny import model
 from torch.nn import functional
 
-from arvdm_cli.evaluation import make
-from arvdm_cli.generation import choose
-from arvdm_cli.needles import Needle
-from arvdm_cli.retrieval import CONTROLS, at_chance, measure, probe, score, task, wilson
+from arvdm_cli.evaluation.retrieval import CONTROLS, at_chance, measure, probe, score, task, wilson
+from arvdm_cli.evaluation.rollout import make
+from arvdm_cli.sampling.generation import choose
+from arvdm_cli.worlds.needles import Needle
 
 SIZE, GAP, AFTER, CANDIDATES = 32, 8, 6, 4
 

@@ -7,7 +7,7 @@ from math import ceil
 import pytest
 
 from arvdm_cli.errors import InputError, ScheduleError
-from arvdm_cli.schedules import (
+from arvdm_cli.sampling.schedules import (
     PRESETS,
     Schedule,
     choose,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from test_video import scene
 
-from arvdm_cli import splice
 from arvdm_cli.errors import OutputError, UsageError
-from arvdm_cli.video import Writer, read
+from arvdm_cli.media import concat
+from arvdm_cli.media.reader import Writer, read
 
 FRAMES = scene(40)
 LOSSLESS = {"mkv": {"codec": "ffv1"}, "y4m": {}, "png": {}}
@@ -147,12 +147,12 @@ def test_a_gif_and_a_stream_cannot_be_gone_on_with(tmp_path):
 def test_frames_are_counted_as_far_as_a_file_is_whole(tmp_path):
     target = tmp_path / "a.mkv"
     write(target, "mkv", FRAMES)
-    assert splice.count(target) == 40
+    assert concat.count(target) == 40
     data = target.read_bytes()
     target.write_bytes(data[: len(data) // 2])
-    assert 10 < splice.count(target) < 30
+    assert 10 < concat.count(target) < 30
     target.write_bytes(b"no video")
-    assert splice.count(target) == 0
+    assert concat.count(target) == 0
 
 
 def test_every_file_that_ffmpeg_opens_is_opened_alone_and_with_a_limit_to_memory(tmp_path, monkeypatch):
@@ -182,6 +182,6 @@ def test_every_file_that_ffmpeg_opens_is_opened_alone_and_with_a_limit_to_memory
 def test_a_list_under_an_outputs_name_opens_no_other_file(tmp_path):
     write(tmp_path / "secret.mp4", "mp4", FRAMES)
     (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
-    assert splice.count(tmp_path / "secret.mp4") == 40 and splice.count(tmp_path / "a.mp4") == 0
+    assert concat.count(tmp_path / "secret.mp4") == 40 and concat.count(tmp_path / "a.mp4") == 0
     with pytest.raises(OutputError):
         Writer(tmp_path / "a.mp4", 48, 64, 15, keep=3)

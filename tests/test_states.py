@@ -13,9 +13,9 @@ from tiny import WAYS, network
 
 from arvdm_cli.errors import CheckpointError
 from arvdm_cli.models.oasis import Past
-from arvdm_cli.sampler import State
-from arvdm_cli.schedules import rolling
-from arvdm_cli.states import KINDS, freeze, thaw
+from arvdm_cli.runs.state_file import KINDS, freeze, thaw
+from arvdm_cli.sampling.sampler import State
+from arvdm_cli.sampling.schedules import rolling
 
 
 def through_bytes(state):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from arvdm_cli import tensor_file
+from arvdm_cli.actions import tensor_file
 from arvdm_cli.errors import ActionError
 
 T = torch.arange(200.0).reshape(8, 25)
@@ -60,7 +60,7 @@ def test_a_slice_is_read_as_the_slice_and_not_as_the_whole(tmp_path):
 def test_no_torch_is_needed(tmp_path):
     (tmp_path / "a.pt").write_bytes(saved(T))
     code = (
-        "import sys; from pathlib import Path; from arvdm_cli.tensor_file import read\n"
+        "import sys; from pathlib import Path; from arvdm_cli.actions.tensor_file import read\n"
         "print(read(Path(sys.argv[1]), 'a').sum(), 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.pt"], capture_output=True, text=True)

@@ -7,23 +7,15 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from arvdm_cli.diffusion import DDPM, FlowMatching
 from arvdm_cli.errors import TheoryError
-from arvdm_cli.gaussian import Law, Process, rotation
-from arvdm_cli.kernels import KERNELS, Sight, make_network
-from arvdm_cli.memory import Memory
-from arvdm_cli.orders import spearman
-from arvdm_cli.sampler import Sampling, start, stream
-from arvdm_cli.schedules import PRESETS, Schedule, fifo, next_frame, outpainting, pyramid, rolling
-from arvdm_cli.theory import (
-    MEMORIES,
-    VARIETY,
-    Setting,
-    analyse,
-    counter_examples,
-    memory,
-    predict,
-)
+from arvdm_cli.reports.statistics import spearman
+from arvdm_cli.sampling.diffusion import DDPM, FlowMatching
+from arvdm_cli.sampling.memory import Memory
+from arvdm_cli.sampling.sampler import Sampling, start, stream
+from arvdm_cli.sampling.schedules import PRESETS, Schedule, fifo, next_frame, outpainting, pyramid, rolling
+from arvdm_cli.theory.analysis import MEMORIES, VARIETY, Setting, analyse, counter_examples, memory, predict
+from arvdm_cli.theory.gaussian import Law, Process, rotation
+from arvdm_cli.theory.kernels import KERNELS, Sight, make_network
 
 PROCESS = rotation(order=4, dim=3)
 SCHEDULES = {

@@ -12,16 +12,17 @@ import pytest
 import torch
 from tiny import MOVES, render, whole
 
-from arvdm_cli import checkpoint, training
-from arvdm_cli.datasets import Episodes, Joined, read_all
-from arvdm_cli.diffusion import FlowMatching
+from arvdm_cli.data.batches import Episodes, Joined, read_all
 from arvdm_cli.errors import CheckpointError, ConfigError, DataError, NumericError
+from arvdm_cli.hub import checkpoint
+from arvdm_cli.hub.registry import WEIGHTS
+from arvdm_cli.media.reader import to_bytes, to_tensor
 from arvdm_cli.models.codec import Codec, CodecConfig
 from arvdm_cli.models.dit import DiTConfig, VideoDiT
-from arvdm_cli.muon import Muon, orthogonal
-from arvdm_cli.registry import WEIGHTS
-from arvdm_cli.sampler import Sampling, start
-from arvdm_cli.training import (
+from arvdm_cli.sampling.diffusion import FlowMatching
+from arvdm_cli.sampling.sampler import Sampling, start
+from arvdm_cli.training import loop
+from arvdm_cli.training.loop import (
     Cut,
     TrainConfig,
     adopt,
@@ -35,7 +36,7 @@ from arvdm_cli.training import (
     train,
     translated,
 )
-from arvdm_cli.video import to_bytes, to_tensor
+from arvdm_cli.training.muon import Muon, orthogonal
 
 EPISODES, HELD_OUT, FRAMES = 4, 1, 128
 
@@ -192,7 +193,7 @@ class Clock:
 def limited(data, out, monkeypatch, **chosen):
     """A run that its time ends: the clock, the configuration and the events."""
     clock, events = Clock(), []
-    monkeypatch.setattr(training, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
     config = configured(data, out, **({"minutes": 2.0, "steps": 10_000, "every": 7} | chosen))
     train(config, False, events.append)
     return clock, config, events
@@ -221,7 +222,7 @@ def test_the_learning_rate_falls_to_0_as_the_time_ends_and_memory_is_learnt_from
     data, tmp_path, monkeypatch
 ):
     rates, early = [], []
-    kept_speed, kept_loss = training.speed, training.step_loss
+    kept_speed, kept_loss = loop.speed, loop.step_loss
 
     def speed(config, step, place):
         rates.append(kept_speed(config, step, place))
@@ -231,8 +232,8 @@ def test_the_learning_rate_falls_to_0_as_the_time_ends_and_memory_is_learnt_from
         early.append(place < config.early * config.steps)
         return kept_loss(network, config, episodes, step, device, teacher, place)
 
-    monkeypatch.setattr(training, "speed", speed)
-    monkeypatch.setattr(training, "step_loss", loss)
+    monkeypatch.setattr(loop, "speed", speed)
+    monkeypatch.setattr(loop, "step_loss", loss)
     limited(data, tmp_path / "run", monkeypatch, warmup=1, decay=0.5)
     assert rates[0] == 1.0 and rates[-1] < 0.2 and sorted(rates, reverse=True) == rates
     assert sorted(early, reverse=True) == early and 0.3 < np.mean(early) < 0.7

@@ -20,9 +20,9 @@ import imageio.v3
 import numpy as np
 import pytest
 
-from arvdm_cli import decoder, ffmpeg, video
 from arvdm_cli.errors import OutputError, UsageError, VideoError
-from arvdm_cli.video import Clip, Writer, contact_sheet, crop, fit, occupied, read, to_bytes, to_tensor
+from arvdm_cli.media import decoder, ffmpeg, reader
+from arvdm_cli.media.reader import Clip, Writer, contact_sheet, crop, fit, occupied, read, to_bytes, to_tensor
 
 
 def scene(count=30, height=48, width=64):
@@ -62,7 +62,7 @@ def clip(frames, tmp_path_factory):
 
 def script(text, *args, **options):
     """Run Python in a process of its own, in a session of its own; `scene` and `write` are there."""
-    begin = "import os, sys, time\nimport numpy as np\nfrom arvdm_cli.errors import *\nfrom arvdm_cli.video import *\n"
+    begin = "import os, sys, time\nimport numpy as np\nfrom arvdm_cli.errors import *\nfrom arvdm_cli.media.reader import *\n"
     helpers = "\n".join(map(inspect.getsource, (scene, write)))
     command = [sys.executable, "-c", begin + helpers + text, *map(str, args)]
     return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, **options)
@@ -473,7 +473,7 @@ def test_only_the_frames_asked_for_are_read(start, count, expected, kind, frames
 
 
 def test_the_last_frames_of_a_long_video_are_the_last(tmp_path, monkeypatch):
-    monkeypatch.setattr(video, "MARGIN", 2)
+    monkeypatch.setattr(reader, "MARGIN", 2)
     frames = scene(200, 16, 16)
     write(tmp_path / "a.mkv", frames, codec="ffv1")
     np.testing.assert_array_equal(read(tmp_path / "a.mkv", count=5).frames, frames[-5:])
@@ -652,7 +652,7 @@ def test_a_start_behind_the_end_is_refused_with_both_numbers(clip, tmp_path):
 
 
 def test_more_than_the_limit_is_refused_before_it_is_decoded(frames, clip, tmp_path, monkeypatch):
-    monkeypatch.setattr(video, "CLIP_BYTES", 20 * 48 * 64 * 3)
+    monkeypatch.setattr(reader, "CLIP_BYTES", 20 * 48 * 64 * 3)
     write(f"{tmp_path}/", frames)
     for source in (clip, tmp_path):
         with pytest.raises(VideoError, match=r"30 frames of 64x48"):
@@ -821,5 +821,5 @@ def test_bytes_become_numbers_and_the_same_bytes_again():
 
 
 def test_reading_and_writing_load_no_torch():
-    code = "import sys, arvdm_cli.video, arvdm_cli.actions; print('torch' in sys.modules)"
+    code = "import sys, arvdm_cli.media.reader, arvdm_cli.actions.phrases; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

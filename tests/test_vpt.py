@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from arvdm_cli import vpt
-from arvdm_cli.action_files import read, read_clip, recognise
-from arvdm_cli.actions import MINECRAFT, parse
+from arvdm_cli.actions import vpt
+from arvdm_cli.actions.files import read, read_clip, recognise
+from arvdm_cli.actions.phrases import MINECRAFT, parse
 from arvdm_cli.errors import ActionError
 
 MAZE = ("stay", "forward", "backward", "left", "right")

@@ -17,9 +17,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from arvdm_cli.cli.data import app
+from arvdm_cli.data.array_folder import lock
+from arvdm_cli.data.rendered import KINDS, Renderer, check, episode, make, read
 from arvdm_cli.errors import DataError, OutputBusyError, OutputError, OutputExistsError, UsageError
-from arvdm_cli.folders import lock
-from arvdm_cli.mazes import (
+from arvdm_cli.worlds.maze import (
     ACTIONS,
     AHEAD,
     BACKWARD,
@@ -37,12 +38,11 @@ from arvdm_cli.mazes import (
     _texture,
     level,
 )
-from arvdm_cli.paths import PATHS, inverse
-from arvdm_cli.posters import ALPHABETS, COLOURS, paint
-from arvdm_cli.skies import COLUMNS, DAY, HORIZON, SKIES, draw_light, rise, shine
-from arvdm_cli.skies import paint as paint_sky
-from arvdm_cli.wad import SKY
-from arvdm_cli.worlds import KINDS, Renderer, check, episode, make, read
+from arvdm_cli.worlds.posters import ALPHABETS, COLOURS, paint
+from arvdm_cli.worlds.skies import COLUMNS, DAY, HORIZON, SKIES, draw_light, rise, shine
+from arvdm_cli.worlds.skies import paint as paint_sky
+from arvdm_cli.worlds.wad import SKY
+from arvdm_cli.worlds.walks import PATHS, inverse
 
 pytest.importorskip("labmaze")
 pytest.importorskip("vizdoom")

@@ -19,8 +19,9 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import ArvdmError, MemoryLimitError, OutputError, UsageError
-from . import bench, checkpoints, config, data, doctor, eval, generate, schedule, theory, train
+from . import bench, checkpoints, config, data, doctor, generate, schedule, theory, train
 from .console import Color, ProgressKind, Settings, configure, settings, show_error
+from .eval import card
 
 
 class Arvdm(TyperGroup):
@@ -76,7 +77,7 @@ app.command()(checkpoints.download)
 app.command()(checkpoints.remove)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(data.app, name="data")
-app.add_typer(eval.app, name="eval")
+app.add_typer(card.app, name="eval")
 app.add_typer(theory.app, name="theory")
 app.command()(bench.bench)
 app.command()(checkpoints.convert)

@@ -12,7 +12,7 @@ from typer import Argument, Option
 from . import flags
 from .console import out as stdout
 from .console import progress, settings, write_json
-from .measuring import Cells, table
+from .eval.tables import Cells, table
 
 VARIED = ("schedule", "steps", "context", "slots", "cache", "dtype", "threads", "compile")  # by which rows are told
 
@@ -60,7 +60,8 @@ def bench(
             train_steps,
             device,
         )
-    from .. import benchmark, checkpoint, registry
+    from ..hub import checkpoint, registry
+    from ..runs import benchmark
 
     lists = (schedule, steps, memory_slots, cache, dtype, threads, [False, True] if compile else None)
     chosen: list[tuple[Any, ...]] = list(product(*(given or [None] for given in lists)))
@@ -94,7 +95,8 @@ def bench_training(
     device: str,
 ):
     """Time optimisation steps, and print frames per second, the share of the machine's rate, and memory."""
-    from .. import benchmark, registry
+    from ..hub import registry
+    from ..runs import benchmark
 
     folder = str(registry.resolve(model))
     counts: list[int | None] = [*threads] if threads else [None]

@@ -15,16 +15,16 @@ from .console import confirm_replacing, printable, progress, say, settings, warn
 from .console import out as stdout
 
 if TYPE_CHECKING:
-    from ..hub import Plan
-    from ..registry import Entry
+    from ..hub.download import Plan
+    from ..hub.registry import Entry
 
 Name = Annotated[str, Argument(help="A folder, a short name, or owner/name[@revision] on the Hub.")]
 
 
 def list_():
     """List the checkpoints that have a short name."""
-    from ..hub import show_size
-    from ..registry import entries, place
+    from ..hub.download import show_size
+    from ..hub.registry import entries, place
 
     rows, table = [], Table.grid(padding=(0, 2))
     for entry in entries():
@@ -50,7 +50,7 @@ def size_of(entry: Entry, folder: Path) -> int:
 
 def info(name: Name):
     """Show what a checkpoint is: what it makes, how it is sampled, where it comes from."""
-    from ..registry import find, missing, place, read_config, resolve
+    from ..hub.registry import find, missing, place, read_config, resolve
 
     facts: dict[str, Any] = {}
     if not Path(name).exists():
@@ -92,8 +92,8 @@ def download(
     dry_run: Annotated[bool, Option("--dry-run", help="Print what would be fetched, and fetch nothing.")] = False,
 ):
     """Fetch a checkpoint from the Hub into its cache, and verify every file."""
-    from .. import hub
-    from ..registry import find, hub_client, missing, place
+    from ..hub import download
+    from ..hub.registry import find, hub_client, missing, place
 
     entry = find(name)
     here = place(entry)
@@ -105,7 +105,7 @@ def download(
         raise missing(entry)
     if offline:
         raise UnknownModelError(f"{name} is not on this machine.", hint=f"Online, `arvdm download {name}` fetches it.")
-    plan = hub.plan(entry, timeout)
+    plan = download.plan(entry, timeout)
     if dry_run:
         return show_plan(entry, plan)
     for file in plan.files:
@@ -113,9 +113,9 @@ def download(
             warn(f"{file.name} cannot be verified: the server names no hash of it.")
     total = -(-plan.size // MB)
     with progress("download", total=total, rate="MB_per_second") as report:
-        folder = hub.fetch(plan, lambda file, done: report(-(-done // MB) - 1, file=file), say, timeout)
+        folder = download.fetch(plan, lambda file, done: report(-(-done // MB) - 1, file=file), say, timeout)
     verified = sum(bool(file.digest) for file in plan.files)
-    say(f"{name}: {len(plan.files)} files, {verified} verified by hash, {hub.show_size(plan.size)} fetched.")
+    say(f"{name}: {len(plan.files)} files, {verified} verified by hash, {download.show_size(plan.size)} fetched.")
     show_fetched(entry, folder, plan)
 
 
@@ -129,8 +129,8 @@ def convert(
 
     Pickled files are read without running any code in them. Known so far: Oasis-500M.
     """
-    from .. import checkpoint
-    from ..registry import CONFIG, MANIFEST, WEIGHTS
+    from ..hub import checkpoint
+    from ..hub.registry import CONFIG, MANIFEST, WEIGHTS
 
     if any((target / name).exists() for name in (CONFIG, WEIGHTS, MANIFEST)):
         confirm_replacing(str(target), yes, no_overwrite)
@@ -145,7 +145,7 @@ MB = 1_000_000  # bytes
 
 def show_plan(entry: Entry, plan: Plan):
     """Print what a download would fetch, and where to."""
-    from ..hub import show_size
+    from ..hub.download import show_size
 
     files = [vars(file) for file in plan.files]
     if settings.json:
@@ -162,7 +162,7 @@ def show_plan(entry: Entry, plan: Plan):
 def show_fetched(entry: Entry, folder: Path, plan: Plan | None = None):
     """Print where a checkpoint lies, and say plainly what it is."""
     from ..errors import CheckpointError
-    from ..registry import CONFIG, read_config
+    from ..hub.registry import CONFIG, read_config
 
     what, licence = entry.summary, entry.licence
     if (folder / CONFIG).is_file():
@@ -189,24 +189,24 @@ def remove(
     dry_run: Annotated[bool, Option("--dry-run", help="Print what would be deleted, and delete nothing.")] = False,
 ):
     """Delete a checkpoint from the Hub's cache."""
-    from .. import hub
+    from ..hub import download
 
     entry, folder = find_cached(name)
     at = bool(name.partition("@")[2])  # one revision only
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and (at or not path.is_symlink()))
     facts = {"name": name, "repo": entry.repo, "folder": folder, "bytes": size}
     if not dry_run:
-        allow(f"{name} ({hub.show_size(size)} in {folder})", yes)
-        hub.remove(str(entry.repo), folder.name if at else None)
+        allow(f"{name} ({download.show_size(size)} in {folder})", yes)
+        download.remove(str(entry.repo), folder.name if at else None)
     if settings.json:
         return write_json(facts | {"removed": not dry_run})
     done = "would be freed" if dry_run else "freed"
-    stdout.print(f"{hub.show_size(size)} {done}: {printable(str(folder))}", soft_wrap=True)
+    stdout.print(f"{download.show_size(size)} {done}: {printable(str(folder))}", soft_wrap=True)
 
 
 def find_cached(name: str) -> tuple[Entry, Path]:
     """What the Hub's cache keeps under a name, and where: of owner/name@revision that revision, else all of it."""
-    from ..registry import Entry, find, missing, snapshot, storage
+    from ..hub.registry import Entry, find, missing, snapshot, storage
 
     try:
         entry = find(name)

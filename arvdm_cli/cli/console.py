@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.text import Text
 from typer import confirm
 
-from .. import cores
 from ..errors import ArvdmError, OutputExistsError
+from . import contention
 
 Color = Literal["auto", "always", "never"]
 ProgressKind = Literal["auto", "bar", "plain", "json", "none"]
@@ -150,7 +150,7 @@ def watch_cores() -> Callable[[float], None]:
     """
 
     def measure() -> tuple[float, float, float]:
-        return time.monotonic(), cores.waited(), cores.others()
+        return time.monotonic(), contention.waited(), contention.others()
 
     before, told = measure(), False
 

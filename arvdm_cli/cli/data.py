@@ -13,8 +13,8 @@ from .console import confirm_replacing, printable, progress, say, settings, warn
 from .console import out as stdout
 
 if TYPE_CHECKING:
-    from ..clips import Clips
-    from ..worlds import Dataset
+    from ..data.imported import Clips
+    from ..data.rendered import Dataset
 
 VOCABULARIES = ("maze", "minecraft")
 LISTED = 20  # clips named at the end of an import that were left out
@@ -53,22 +53,23 @@ def make(
     if name != "maze":
         raise UsageError(f"No world is called {name!r}.", hint="Choose from: maze.")
 
-    from .. import glide, worlds
-    from ..mazes import WIDE
+    from ..data import rendered
+    from ..worlds import glide
+    from ..worlds.maze import WIDE
 
     given = {"walls": walls, "floors": floors, "skies": skies, "light": light, "turn": turn, "step": step}
     chosen: dict[str, Any] = (glide.DMLAB if like else {}) | (WIDE if wide else {})
     chosen |= {name: value for name, value in given.items() if value is not None}
-    world = worlds.World(size=size, frames=frames, posters=posters, bare=bare, **chosen)
+    world = rendered.World(size=size, frames=frames, posters=posters, bare=bare, **chosen)
     with progress("episode", episodes) as report:
 
         def show(finished: int, _: int):
             if finished:
                 report(finished - 1)
 
-        worlds.make(world, episodes, seed, out, workers, show)
+        rendered.make(world, episodes, seed, out, workers, show)
 
-    finished = len(worlds.read(out))
+    finished = len(rendered.read(out))
     if settings.json:
         return write_json({"folder": str(out), "episodes": finished, "frames": frames, "seed": seed})
     stdout.print(f"{finished} episodes of {frames} frames in {printable(str(out))}", soft_wrap=True)
@@ -100,19 +101,19 @@ def import_(
     ] = False,
 ):
     """Bring clips that others recorded into a folder to train on, each frame with the action that led into it."""
-    from .. import clips
+    from ..data import imported
 
-    found = clips.find(source, format, split)
-    kind = clips.FORMATS[found.format]
+    found = imported.find(source, format, split)
+    kind = imported.FORMATS[found.format]
     names = name_actions(vocabulary) if vocabulary or not kind.actions else ()
-    chosen = clips.settle(found, names, size, frames, fps)
+    chosen = imported.settle(found, names, size, frames, fps)
     say(f"{found.folder}: {len(found.files)} clips, read as {kind.title} (--format {found.format})")
 
     left_out: dict[str, str] = {}
     told: set[str] = set()
     episodes = 0
     with progress("clip", len(found.files[:limit])) as report:
-        for index, step in enumerate(clips.gather(found, chosen, out, limit)):
+        for index, step in enumerate(imported.gather(found, chosen, out, limit)):
             for note in step.notes:
                 if note not in told:
                     say(f"{step.file}: {note}")
@@ -144,25 +145,25 @@ def inspect(
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing sheet.")] = False,
 ):
     """Count what a folder of episodes holds, and check every frame of it."""
-    from .. import clips, worlds
+    from ..data import imported, rendered
 
     if sheet and sheet.exists() and not yes:
         raise OutputExistsError(f"{sheet} exists.", hint="-y replaces it.")
-    data = clips.read(folder) if clips.imported(folder) else worlds.read(folder)
+    data = imported.read(folder) if imported.imported(folder) else rendered.read(folder)
     broken = {}
     with progress("episode", len(data)) as report:
         for index in range(len(data)):
-            problem = clips.check(data, index) if isinstance(data, clips.Clips) else worlds.check(data, index)
+            problem = imported.check(data, index) if isinstance(data, imported.Clips) else rendered.check(data, index)
             if problem:
                 broken[index] = problem
             report(index)
     if sheet:
         draw_sheet(data, sheet, every)
 
-    facts = count_clips(data) if isinstance(data, clips.Clips) else count(data)
+    facts = count_clips(data) if isinstance(data, imported.Clips) else count(data)
     if settings.json:
         write_json(facts | {"broken": broken})
-    elif isinstance(data, clips.Clips):
+    elif isinstance(data, imported.Clips):
         show_clips(facts)
     else:
         show_facts(facts)
@@ -192,14 +193,14 @@ def convert(
     The rows stay as they are, so that SRC and DST lead generate's --actions to the same video.
     With --clip, SRC and DST say the same of a clip's own frames, as in generate's --prompt-actions.
     """
-    from .. import action_files
+    from ..actions import files
 
     if model and vocabulary:
         raise UsageError("--model and --vocabulary both say what actions are called.", hint="Leave one out.")
     names = names_of(model, vocabulary)
-    theirs, ours = action_files.recognise(source), action_files.writable(target)
+    theirs, ours = files.recognise(source), files.writable(target)
     try:
-        track = action_files.read(source, names)
+        track = files.read(source, names)
     except ActionError as error:
         if not model and not vocabulary:
             error.hint = f"{error.hint or ''} --vocabulary minecraft or --model chooses other actions.".strip()
@@ -215,7 +216,7 @@ def convert(
     say(f"{target}: {ours}; shifted by {moved}{note}")
     if moved < 0 and track[:-moved].any():
         warn(f"{target} has no place for what led into frame 0.")
-    action_files.write(target, action_files.shift(track, moved), names)
+    files.write(target, files.shift(track, moved), names)
     if settings.json:
         facts = {"source": source, "format": theirs.title, "rows": len(track), "shift": moved}
         return write_json(facts | {"output": target, "actions": names})
@@ -224,8 +225,8 @@ def convert(
 
 def names_of(model: str | None, vocabulary: str | None) -> list[str]:
     """What a model calls its actions, or a vocabulary of its own."""
-    from ..actions import MINECRAFT
-    from ..registry import describe
+    from ..actions.phrases import MINECRAFT
+    from ..hub.registry import describe
 
     if vocabulary == "minecraft":
         return [*MINECRAFT]
@@ -246,7 +247,7 @@ def count(data: "Dataset") -> dict[str, Any]:
     """Count episodes, frames, kinds and actions, and the frames that show a pose seen before in their episode."""
     import numpy as np
 
-    from ..worlds import KINDS, revisits
+    from ..data.rendered import KINDS, revisits
 
     kinds = np.bincount(data.kinds, minlength=len(KINDS))
     actions = np.bincount(data.actions.ravel(), minlength=len(data.names))
@@ -321,7 +322,7 @@ def draw_sheet(data: "Dataset | Clips", file: Path, every: int):
     import numpy as np
     from PIL import Image
 
-    from ..worlds import Dataset
+    from ..data.rendered import Dataset
 
     if isinstance(data, Dataset):
         rows = [index for kind in np.unique(data.kinds) for index in np.flatnonzero(data.kinds == kind)[:2]]

@@ -75,7 +75,7 @@ def devices(facts: dict[str, Any]):
     try:
         import torch
 
-        from ..checkpoint import choose_machine
+        from ..hub.checkpoint import choose_machine
     except (ImportError, OSError) as error:  # OSError: a library that it was built with is missing
         raise UsageError(f"torch cannot be loaded: {error}.", hint="pip install --force-reinstall torch") from error
 
@@ -96,8 +96,8 @@ def encoder(facts: dict[str, Any]):
     """Write a little video with every codec and read it back."""
     import numpy as np
 
-    from .. import ffmpeg, video
-    from ..encoder import CODECS
+    from ..media import ffmpeg, reader
+    from ..media.writer import CODECS
 
     facts["ffmpeg"] = ffmpeg.executable()
     facts["ffmpeg_version"] = ffmpeg.version()
@@ -108,9 +108,9 @@ def encoder(facts: dict[str, Any]):
         for codec, kind in codecs.items():
             target = Path(folder, f"{codec}.{kind}")
             try:
-                with video.Writer(target, SIDE, SIDE, 15, codec=codec) as writer:
+                with reader.Writer(target, SIDE, SIDE, 15, codec=codec) as writer:
                     writer.write(frames)
-                if len(video.read(target).frames) != FRAMES:
+                if len(reader.read(target).frames) != FRAMES:
                     raise OutputError(f"A video of {FRAMES} frames in {codec} does not read back as {FRAMES}.")
                 facts[codec] = "works"
             except ArvdmError as error:
@@ -122,7 +122,7 @@ def encoder(facts: dict[str, Any]):
 
 def hub(facts: dict[str, Any]):
     """Where downloaded checkpoints lie, and which of those with a short name are here."""
-    from ..registry import entries, hub_client, place
+    from ..hub.registry import entries, hub_client, place
 
     constants = hub_client().constants
     cache = Path(constants.HF_HUB_CACHE)
@@ -135,7 +135,7 @@ def hub(facts: dict[str, Any]):
 
 def space(facts: dict[str, Any]):
     """How much more can be written, and where."""
-    from ..registry import hub_client
+    from ..hub.registry import hub_client
 
     places = {"here": Path.cwd(), "temporary": Path(tempfile.gettempdir())}
     places["cache"] = Path(hub_client().constants.HF_HUB_CACHE)
@@ -202,7 +202,7 @@ def without_login(url: str) -> str:
 
 def show(found: dict[str, dict[str, Any]], problems: list[ArvdmError]):
     """Print what was found, a part after the other."""
-    from ..hub import show_size
+    from ..hub.download import show_size
 
     table = Table.grid(padding=(0, 2))
     for part, facts in found.items():

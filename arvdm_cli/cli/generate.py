@@ -19,8 +19,8 @@ from .maker import Clip, Maker, following
 if TYPE_CHECKING:
     import torch
 
-    from ..checkpoint import Model
-    from ..runs import Saved
+    from ..hub.checkpoint import Model
+    from ..runs.sidecar import Saved
 
 
 def generate(
@@ -117,7 +117,8 @@ def generate(
     seed = drawn
     folder = find(model, sources)
 
-    from .. import checkpoint, generation  # these bring in torch: what can be told without has been told
+    from ..hub import checkpoint
+    from ..sampling import generation  # these bring in torch: what can be told without has been told
 
     chosen = checkpoint.choose_machine(device, dtype, threads, deterministic)
     loaded = checkpoint.load(folder, *chosen)
@@ -163,7 +164,7 @@ def generate(
 
 def start_compiling(model: Model, device: torch.device):
     """Compile a network as it first runs, and say that this takes a while."""
-    from .. import checkpoint
+    from ..hub import checkpoint
 
     kept = checkpoint.compile_network(model, device)
     say(f"the first frames wait until the network is compiled; {printable(str(kept))} keeps it for later")
@@ -171,7 +172,8 @@ def start_compiling(model: Model, device: torch.device):
 
 def find(model: str, sources: list[str | None]) -> Path:
     """The checkpoint's folder; that the prompts can be read shows now, and not seconds later."""
-    from .. import decoder, registry
+    from ..hub import registry
+    from ..media import decoder
 
     for source in sources:
         if source is not None:
@@ -181,15 +183,15 @@ def find(model: str, sources: list[str | None]) -> Path:
 
 def begun(target: str, resume: str | None, streamed: bool) -> list[Saved]:
     """The states that a run may go on from, newest first; none where it begins anew."""
-    from .. import runs
+    from ..runs import sidecar
 
     if resume in (None, "never"):
         return []
-    if runs.state_file(target) is None:
+    if sidecar.state_file(target) is None:
         raise UsageError(f"A run into {target!r} cannot be gone on with.", hint="Write an mp4.")
     if streamed:
         raise UsageError("A run that reads stdin cannot be gone on with.")
-    return runs.saved_states(target) if resume == "auto" else [runs.load_state(Path(resume))]
+    return sidecar.saved_states(target) if resume == "auto" else [sidecar.load_state(Path(resume))]
 
 
 def lengthen(
@@ -203,14 +205,16 @@ def lengthen(
     compile: bool,
 ):
     """Go on after the end of a video, under all its own settings."""
-    from .. import checkpoint, registry, runs, schedules
-    from ..sampler import Sampling
+    from ..hub import checkpoint, registry
+    from ..runs import sidecar
+    from ..sampling import schedules
+    from ..sampling.sampler import Sampling
 
     if not length:
         raise UsageError("--extend needs --length, the frames to add.")
     if actions == "-":
         raise UsageError("A run that reads stdin cannot be gone on with.")
-    states = runs.saved_states(target)
+    states = sidecar.saved_states(target)
     if not states or not (states[0].frames or states[0].complete):  # none, or of a run that wrote nothing
         raise InputError(f"{target!r} has no state beside it to go on from.", hint="Was it made by arvdm generate?")
     asked = states[0].settings
@@ -247,12 +251,12 @@ def name_outputs(output: str, count: int) -> list[str]:
 
 def allow(target: str, format: str | None, yes: bool, never: bool):
     """Ask before an output is replaced, where there is somebody to ask."""
-    from .. import runs
-    from ..video import occupied
+    from ..media.reader import occupied
+    from ..runs import sidecar
 
-    state = runs.state_file(target)
+    state = sidecar.state_file(target)
     if state and state.exists() and not yes:
-        saved = runs.saved_states(target)[0]
+        saved = sidecar.saved_states(target)[0]
         if saved.frames and not saved.complete:
             raise OutputExistsError(
                 f"{target!r} was broken off after {saved.frames} frames.",

@@ -18,11 +18,11 @@ from .console import printable, progress, say, settings, warn, write_json
 if TYPE_CHECKING:
     import torch
 
-    from ..checkpoint import Model
-    from ..runs import Saved
-    from ..sampler import Actions, Sampling
-    from ..schedules import Schedule
-    from ..video import Writer
+    from ..hub.checkpoint import Model
+    from ..media.reader import Writer
+    from ..runs.sidecar import Saved
+    from ..sampling.sampler import Actions, Sampling
+    from ..sampling.schedules import Schedule
 
 DEFAULT_LENGTH = 120  # new frames, where neither --length nor the actions say how many
 
@@ -64,7 +64,8 @@ class Maker:
         import numpy as np
         import torch
 
-        from .. import action_files, video
+        from ..actions import files
+        from ..media import reader
 
         config, names = self.model.codec.config, self.model.actions
         height, width = config.height, config.width
@@ -73,7 +74,7 @@ class Maker:
             frames = np.empty((0, height, width, 3), np.uint8)
         else:
             most = count or max(1, reach)
-            read = video.read(source, start=first, count=most, fps=self.model.fps, crop=crop, size=(height, width))
+            read = reader.read(source, start=first, count=most, fps=self.model.fps, crop=crop, size=(height, width))
             for note in read.notes:
                 (warn if note.startswith("damaged") else say)(f"prompt: {note}")
             frames = read.frames
@@ -82,8 +83,8 @@ class Maker:
         past = past or beside(source)
         led = torch.zeros(1, len(frames), len(names))  # a row of zeros is an unknown action
         if past is not None:
-            say(f"prompt: actions from {past}, {action_files.recognise(past)}")
-            known = action_files.read_clip(past, names, frames=len(frames))
+            say(f"prompt: actions from {past}, {files.recognise(past)}")
+            known = files.read_clip(past, names, frames=len(frames))
             start = first if first is not None else len(known) - len(frames)
             if len(known) < start + len(frames):
                 raise ActionError(f"{past!r} holds {len(known)} actions, none for frame {start + len(frames) - 1}.")
@@ -101,9 +102,9 @@ class Maker:
         """Actions for the new frames, and how many there are where that is known."""
         import torch
 
-        from .. import action_files
-        from .. import actions as tracks
-        from ..generation import given
+        from ..actions import files
+        from ..actions import phrases as tracks
+        from ..sampling.generation import given
 
         names = self.model.actions
         if not names:
@@ -113,7 +114,7 @@ class Maker:
             return endless(lambda frames: tracks.random(names, frames, seed, walk)), None
         if source == "-":
             return live(tracks.stream(sys.stdin.buffer, names), len(names), bool(length)), None
-        track = action_files.read(source, names, frames=length or None)
+        track = files.read(source, names, frames=length or None)
         if length and len(track) > length:
             say(f"actions: the first {length} of {len(track)} are used")
         return given(torch.from_numpy(track).unsqueeze(0)), len(track)
@@ -129,7 +130,7 @@ class Maker:
 
     def open(self, target: str, asked: dict[str, Any], states: list[Saved]) -> tuple[Writer, Saved | None]:
         """A writer, and the newest state from which the frames that are there can be gone on with."""
-        from .. import video
+        from ..media import reader
 
         config, encoding = self.model.codec.config, asked["encoding"]
         comment = f"arvdm {self.name} {self.model.sha256[:12]} {self.schedule.name} seed {asked['seed']}"
@@ -138,31 +139,32 @@ class Maker:
         for saved in states:
             try:
                 keep = shown + saved.frames - len(saved.tail)
-                writer = video.Writer(target, config.height, config.width, comment=comment, keep=keep, **encoding)
+                writer = reader.Writer(target, config.height, config.width, comment=comment, keep=keep, **encoding)
                 return writer, saved
             except OutputError as error:
                 lacking = error
         if lacking:
             raise lacking
-        return video.Writer(target, config.height, config.width, comment=comment, **encoding), None
+        return reader.Writer(target, config.height, config.width, comment=comment, **encoding), None
 
     def write(self, clip: Clip, target: str, asked: dict[str, Any], states: list[Saved]):
         """Make one clip, or the rest of it, and encode it, telling the sidecar whatever happens."""
         from dataclasses import replace
 
-        from .. import runs, video
-        from ..generation import begin, generate_states
+        from ..media import reader
+        from ..runs import sidecar
+        from ..sampling.generation import begin, generate_states
 
         for saved in states[:1]:
-            runs.check_unchanged(saved.settings, asked)
+            sidecar.check_unchanged(saved.settings, asked)
             if saved.complete and saved.settings["length"] == asked["length"]:
                 say(f"{target}: all {asked['length']} frames are there")
                 return None
-        with runs.hold(target):
+        with sidecar.hold(target):
             writer, saved_ = self.open(target, asked, states)
-            run = runs.Run(asked, saved_.frames if saved_ else 0)
-            keeper = runs.Keeper(
-                None if clip.live else runs.state_file(target),
+            run = sidecar.Run(asked, saved_.frames if saved_ else 0)
+            keeper = sidecar.Keeper(
+                None if clip.live else sidecar.state_file(target),
                 asked,
                 run.before,
                 saved_.tail if saved_ else None,
@@ -178,7 +180,7 @@ class Maker:
                         writer.write(saved_.tail)
                         state = saved_.state
                     else:
-                        state = begin(self.model, self.sampling, video.to_tensor(clip.prompt).unsqueeze(0), clip.past)
+                        state = begin(self.model, self.sampling, reader.to_tensor(clip.prompt).unsqueeze(0), clip.past)
                         shown = clip.prompt if asked["include_prompt"] else clip.prompt[:0]
                     beginning = replace(state)  # the other one goes on
                     left = (clip.length or 0) - run.before
@@ -187,9 +189,9 @@ class Maker:
                     )
                     try:
                         for part, reached in made if left or not clip.length else ():
-                            frames = video.to_bytes(part[0])
+                            frames = reader.to_bytes(part[0])
                             if not saved_ and not run.frames:  # until here an earlier video can be gone on with
-                                runs.forget_states(target)
+                                sidecar.forget_states(target)
                                 keeper.begin(shown, beginning)
                                 writer.write(shown)
                             writer.write(frames)
@@ -207,9 +209,9 @@ class Maker:
                     say(f"{target}: broken off; the same command with --resume auto goes on")
                 raise
             finally:
-                beside = runs.sidecar(target)
+                beside = sidecar.sidecar(target)
                 if beside and run.before + run.frames:
-                    runs.write(run, beside)
+                    sidecar.write(run, beside)
         facts = run.facts() | {"output": target}
         if settings.json:
             return write_json(facts, stderr=target == "-")
@@ -221,10 +223,10 @@ class Maker:
         """New frames per second, and the most memory used so far in MB, over a second AR step of a clip."""
         import resource
 
-        from .. import video
-        from ..generation import begin, generate
+        from ..media import reader
+        from ..sampling.generation import begin, generate
 
-        state = begin(self.model, self.sampling, video.to_tensor(clip.prompt).unsqueeze(0), clip.past)
+        state = begin(self.model, self.sampling, reader.to_tensor(clip.prompt).unsqueeze(0), clip.past)
         made = generate(self.model, self.schedule, self.sampling, state, clip.actions, clip.seed)
         next(made)
         started = time.perf_counter()

@@ -11,7 +11,7 @@ from rich.text import Text
 from typer import Argument, Option
 
 from ..errors import OutputExistsError
-from ..schedules import PRESETS, Schedule, choose, describe, read
+from ..sampling.schedules import PRESETS, Schedule, choose, describe, read
 from . import flags
 from .console import out, printable, settings, write_json
 
@@ -80,10 +80,10 @@ def plot(
     """Draw how schedules denoise a video over some AR steps, side by side, as a picture."""
     confirm_replacing_file(output, yes)
 
-    from .. import reports
+    from ..reports import results
 
     plans = [choose(name, **options_for(name, steps=steps, chunk=chunk), shift=shift) for name in names]
-    reports.plot_schedules(output, list(zip(names, plans, strict=True)), ar_steps)
+    results.plot_schedules(output, list(zip(names, plans, strict=True)), ar_steps)
     if settings.json:
         return write_json({"output": str(output), "schedules": [facts_of(plan) for plan in plans]})
     out.print(printable(str(output)), soft_wrap=True)

@@ -9,13 +9,13 @@ from rich.table import Table
 from typer import Option, Typer
 
 from ..errors import OutputError, TheoryError, UsageError
-from ..schedules import PRESETS, choose, preset
+from ..sampling.schedules import PRESETS, choose, preset
 from . import flags
 from .console import out, printable, say, settings, write_json
 from .schedule import confirm_replacing_file
 
 if TYPE_CHECKING:
-    from ..theory import Analysis, CounterExample, Prediction, Setting
+    from ..theory.analysis import Analysis, CounterExample, Prediction, Setting
 
 app = Typer(help="Show what is lost in long videos, and why, on processes where all is known.", no_args_is_help=True)
 
@@ -88,9 +88,9 @@ def bound(
     plan = choose(schedule, steps=steps, chunk=chunk, blocks=blocks, total=total, lag=lag, shift=shift)
     check_picture(plot, yes)
 
-    from ..gaussian import rotation
-    from ..theory import analyse
-    from ..theory import memory as remember
+    from ..theory.analysis import analyse
+    from ..theory.analysis import memory as remember
+    from ..theory.gaussian import rotation
 
     setting = make_setting(
         context=context,
@@ -152,9 +152,9 @@ def memory_(
     plan = choose(schedule, steps=steps, chunk=chunk, blocks=blocks, total=total, lag=lag, shift=shift)
     check_picture(plot, yes)
 
-    from ..gaussian import rotation
-    from ..theory import MEMORIES, analyse, options_of
-    from ..theory import memory as remember
+    from ..theory.analysis import MEMORIES, analyse, options_of
+    from ..theory.analysis import memory as remember
+    from ..theory.gaussian import rotation
 
     process = rotation(order, dim, echo)
     rows: list[dict[str, Any]] = []
@@ -229,8 +229,8 @@ def drift(
     plan = choose(schedule, steps=steps, chunk=chunk, blocks=blocks, total=total, lag=lag, shift=shift)
     check_picture(plot, yes)
 
-    from .. import theory as library
-    from ..gaussian import rotation
+    from ..theory import analysis as library
+    from ..theory.gaussian import rotation
 
     process = rotation(order, dim, echo)
     setting = make_setting(
@@ -288,9 +288,9 @@ def predict(
     plans = {name: choose(name) for name in schedule or []}
     check_picture(plot, yes)
 
-    from .. import theory as library
-    from ..gaussian import rotation
-    from ..orders import spearman
+    from ..reports.statistics import spearman
+    from ..theory import analysis as library
+    from ..theory.gaussian import rotation
 
     setting = make_setting(
         context=context,
@@ -334,8 +334,8 @@ def show_predictions(found: "dict[str, Prediction]", ranks: dict[str, dict[str, 
 
 def make_setting(diffusion: str, score_error: float | None = 0.0, **chosen: Any) -> "Setting":
     """Put the flags together; a score error that is not given is 0.05 where there is a network."""
-    from ..diffusion import DIFFUSIONS
-    from ..theory import Setting
+    from ..sampling.diffusion import DIFFUSIONS
+    from ..theory.analysis import Setting
 
     if diffusion not in DIFFUSIONS:
         raise TheoryError(f"No diffusion is called {diffusion!r}.", hint=f"Choose from: {', '.join(DIFFUSIONS)}.")
@@ -350,7 +350,7 @@ PICTURES = ".png", ".svg", ".pdf"
 def check_picture(plot: Path | None, yes: bool):
     """Stop before the work where the picture could not be drawn."""
     if plot:
-        from ..reports import figure
+        from ..reports.results import figure
 
         if plot.suffix.lower() not in PICTURES:
             raise UsageError(f"{plot} is no picture.", hint=f"Choose a name that ends in {', '.join(PICTURES)}.")
@@ -363,9 +363,9 @@ def check_picture(plot: Path | None, yes: bool):
 def draw(what: str, plot: Path | None, *measured: Any):
     """Draw what was found, if that is asked for."""
     if plot:
-        from .. import reports
+        from ..reports import results
 
-        getattr(reports, f"plot_{what}")(plot, *measured)
+        getattr(results, f"plot_{what}")(plot, *measured)
         say(f"{printable(str(plot))} shows it")
 
 

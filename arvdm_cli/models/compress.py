@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ..memory import melt
+from ..sampling.memory import melt
 from .layers import Block, rotary_angles
 
 if TYPE_CHECKING:

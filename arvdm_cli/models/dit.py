@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..memory import Memory
+from ..sampling.memory import Memory
 from .compress import COMPRESSIONS
 from .fusion import FUSIONS, Keys
 from .layers import HEAD, Block, Row, delay, normalise, rotary_angles, sinusoids

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .layers import HEAD, attend, delay, rotary_angles, rotate
 
 if TYPE_CHECKING:
-    from ..memory import Memory
+    from ..sampling.memory import Memory
     from .dit import DiTConfig, VideoDiT
 
 Keys = list[tuple[Tensor, Tensor]]  # per block: keys and values (b, heads, n, HEAD)

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..diffusion import additions
 from ..errors import ConfigError
-from ..memory import Memory
+from ..sampling.diffusion import additions
+from ..sampling.memory import Memory
 from .layers import sinusoids
 
 INDICES = 1000  # noise levels the network knows, counted from 0

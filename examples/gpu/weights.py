@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from join import PART, PARTS
 
-from arvdm_cli import registry
-from arvdm_cli.checkpoint import Model, load, save
 from arvdm_cli.errors import ArvdmError, CheckpointError
+from arvdm_cli.hub import registry
+from arvdm_cli.hub.checkpoint import Model, load, save
 from arvdm_cli.models.codec import Codec
 from arvdm_cli.models.dit import VideoDiT
-from arvdm_cli.training import configure, load_state
+from arvdm_cli.training.loop import configure, load_state
 
 
 def start(settings: Path, given: Path, out: Path) -> dict[str, object]:

@@ -1,0 +1,1 @@
+"""Phrases, files and live sources of actions <-> tensors."""

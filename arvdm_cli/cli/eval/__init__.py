@@ -1,0 +1,1 @@
+"""`arvdm eval`: measure models."""

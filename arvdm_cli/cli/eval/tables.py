@@ -1,0 +1,165 @@
+"""What the commands that measure share: their flags, how they go on after a stop, true frames, tables."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from rich.table import Table
+from typer import Argument, Option
+
+from ...errors import OutputError
+from ...sampling import schedules
+from ..console import out as stdout
+from ..console import printable, progress, say
+
+if TYPE_CHECKING:
+    from ...evaluation.drift import Truth
+    from ...hub.checkpoint import Model
+    from ...sampling.sampler import Sampling
+    from ...sampling.schedules import Schedule
+    from ...worlds.maze import World
+    from ...worlds.needles import Needle
+
+CLIP_SEED, NEEDLE_SEED, DRIFT_SEED = 1_000_000, 2_000_000, 3_000_000  # of mazes for clips, needles and roll-outs
+
+Rows = list[dict[str, Any]]
+Cells = list[list[str]]
+
+Models = Annotated[list[str], Argument(metavar="MODEL...", help="Folders, short names, or owner/name on the Hub.")]
+Out = Annotated[Path, Option("--out", "-o", help="Folder of the measurement; one that was stopped goes on.")]
+Schedules = Annotated[
+    list[str] | None,
+    Option(
+        "--schedule",
+        "-s",
+        help="Preset or file, with options as in outpainting:chunk=2,steps=8; repeat for more. "
+        "[default: the checkpoint's presets]",
+    ),
+]
+Seed = Annotated[int, Option(help="Same seed, same mazes; more of them extend fewer.")]
+WorldName = Annotated[
+    Literal["narrow", "wide"] | None,
+    Option(
+        "--world",
+        help="Mazes of 8 + 8 textures under one sky (narrow), or of all textures, skies and lights (wide). "
+        "[default: the checkpoint's own, else narrow]",
+    ),
+]
+Yes = Annotated[bool, Option("--yes", "-y", help="Replace an existing measurement.")]
+
+
+def begun(file: Path, asked: dict[str, Any], yes: bool, again: bool = False) -> dict[str, Any]:
+    """A measurement of rows that was stopped, to go on with, or a new one.
+
+    again: one that was finished goes on too
+    """
+    from ...reports import results
+
+    report = results.resume(file, asked, yes, again)
+    if report is None:
+        return {"asked": asked, "complete": False, "rows": []}
+    say(f"{printable(str(file.parent))}: going on after {len(report['rows'])} rows")
+    return report
+
+
+def check_schedules(given: Sequence[str] | None) -> None:
+    """Raise ScheduleError where one of them cannot be built."""
+    for text in given or ():
+        name, options = schedules.spelled(text)
+        schedules.choose(name, **options)
+
+
+def schedules_of(model: "Model", given: Sequence[str] | None) -> list[str]:
+    """The schedules to measure a model under, as they are spelled: those given, else the presets it was trained for."""
+    return list(given or model.card.get("presets") or [model.sampling.schedule])
+
+
+def plan_of(model: "Model", text: str, slots: int | None) -> "tuple[Schedule, Sampling]":
+    """The way to sample a model under a schedule as it is spelled.
+
+    slots: groups of past frames in memory, None for the checkpoint's own
+    """
+    from ...sampling import generation
+
+    name, options = schedules.spelled(text)
+    return generation.choose(model.sampling, schedule=name, slots=slots, **options)
+
+
+def missing(report: dict[str, Any], **point: Any) -> bool:
+    """Whether a measurement has no row of a point yet."""
+    return not any(all(row[name] == value for name, value in point.items()) for row in report["rows"])
+
+
+def told(shown: Callable[..., None]) -> Callable[[int, int], None]:
+    """Progress of the library as one of the terminal."""
+    return lambda done, total: shown(done - 1)
+
+
+def take_truth(folder: Path, world: "World", mazes: int, length: int, seed: int) -> "Truth":
+    """Read the true frames of roll-outs from a folder, or render them into it."""
+    from ...evaluation import drift
+
+    with progress("maze", mazes) as shown:
+        file = folder / f"{world.size}-{world.turn:g}-{seed}{kind_of(world)}.npz"
+        return drift.take(file, world, mazes, length, seed, told(shown))
+
+
+def take_needles(folder: Path, world: "World", kind: str, gap: int, worlds: int, seed: int) -> "list[Needle]":
+    """Read needle tests from a folder, or render them into it."""
+    from ...worlds import needles
+
+    with progress("world", worlds) as shown:
+        file = folder / f"{kind}-{gap}-{world.size}-{seed}{kind_of(world)}.npz"
+        return needles.take(file, world, kind, gap, worlds, seed, progress=told(shown))
+
+
+def kind_of(world: "World") -> str:
+    """What a file's name says of a world that is not the narrow one, so that files of several may share a folder."""
+    from ...evaluation.rollout import name_of
+
+    name = name_of(world)
+    return "" if name == "narrow" else f"-{name}"
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Write into a folder, which is made."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error}.") from error
+
+
+def strip(model: str, *what: object) -> str:
+    """Name the file of a strip of pictures."""
+    return "-".join((re.sub("[^A-Za-z0-9.]+", "-", model).strip("-"), *map(str, what))) + ".png"
+
+
+def cell(value: float | None, digits: int) -> str:
+    """A number, or a dash."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def table(rows: Cells, title: str | None = None, left: Sequence[str] = ()) -> Table:
+    """A table for the terminal; the first row is its header.
+
+    left: columns to set flush left, besides the first
+    """
+    title = None if title is None else printable(title)
+    shown = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for number, name in enumerate(rows[0]):
+        shown.add_column(name, justify="left" if number == 0 or name in left else "right")
+    for row in rows[1:]:
+        shown.add_row(*map(printable, row))
+    return shown
+
+
+def show(tables: Iterable[tuple[str, Cells]], left: Sequence[str] = ()) -> None:
+    """Print tables under their titles; `left` as in `table`."""
+    for title, rows in tables:
+        stdout.print(printable(title), soft_wrap=True)
+        stdout.print(table(rows, left=left))
+        stdout.print()

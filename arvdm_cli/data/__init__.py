@@ -1,0 +1,1 @@
+"""Episodes on disk: rendered or imported, and the batches drawn from them."""

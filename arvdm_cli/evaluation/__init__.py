@@ -1,0 +1,1 @@
+"""Measures of what models forget and how fast they degrade."""

@@ -1,0 +1,118 @@
+"""How well a model continues recorded episodes: from several starts, with their own actions, against their own frames.
+
+Beside every figure stands what repeating the last frame and the mean of the context score. Any folder of episodes
+will do, rendered or imported, whose actions the model has: so a model trained in rendered mazes is measured on what
+another engine recorded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.batches import Episodes, read_all
+from ..errors import CheckpointError, DataError, UsageError
+from ..hub.checkpoint import Model
+from ..sampling.sampler import Sampling
+from ..sampling.schedules import Schedule
+from ..worlds import maze
+from . import drift, rollout
+from .drift import COMPARED, Figures, Row
+from .rollout import Progress, Task, unheard
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Stretches of episodes: frames that are shown, and those to be made after them."""
+
+    shown: int
+    places: list[tuple[int, int]]  # of each stretch: its episode, and the frame of it that is shown first
+    frames: np.ndarray  # uint8 (n, shown + new, h, w, 3)
+    actions: Tensor  # (n, shown + new, a); row t leads into frame t
+    names: tuple[str, ...]  # what the actions are called
+
+    @property
+    def truth(self) -> np.ndarray:
+        """What is to be made: uint8 (n, new, h, w, 3)."""
+        return self.frames[:, self.shown :]
+
+    def turned(self) -> np.ndarray:
+        """Which turn led into each new frame, by its number in mazes.ACTIONS, `stay` where none did: (n, new)."""
+        numbers = np.full(self.truth.shape[:2], maze.STAY)
+        for name, number in (("left", maze.LEFT), ("right", maze.RIGHT)):
+            if name in self.names:
+                numbers[self.actions[:, self.shown :, self.names.index(name)].numpy() == 1] = number
+        return numbers
+
+
+def cut(folder: Path, starts: int, shown: int, length: int) -> Cuts:
+    """Cut stretches of `shown` + `length` frames, their starts spread evenly over all episodes of a folder.
+
+    Raises: DataError where the episodes are too short
+    """
+    if min(starts, shown, length) < 1:
+        raise UsageError(f"{starts} starts, {shown} frames shown and {length} made.", hint="Each is at least 1.")
+    episodes = Episodes(read_all([folder]), 0)
+    count, f = episodes.pictures.shape[:2]
+    room = f - shown - length + 1  # starts in an episode
+    if room < 1:
+        raise DataError(f"{folder} has episodes of {f} frames; {shown} shown and {length} made are more.")
+    at = np.linspace(0, count * room - 1, starts).round().astype(int)
+    places = [(int(place) // room, int(place) % room) for place in at]
+    frames = np.stack([episodes.pictures[episode, first : first + shown + length] for episode, first in places])
+    rows = [episodes.one_hot(np.array([episode]))[0, first : first + shown + length] for episode, first in places]
+    return Cuts(shown, places, frames, torch.stack(rows), tuple(episodes.names))
+
+
+def task(model: Model, cuts: Cuts, schedule: Schedule, sampling: Sampling) -> Task:
+    """What there is to make.
+
+    Raises: CheckpointError where the model has not all actions of the episodes, or makes frames of another size
+    """
+    if missing := [name for name in cuts.names if name not in model.actions]:
+        raise CheckpointError(
+            f"The checkpoint's actions are {', '.join(model.actions) or 'unknown'}; it lacks {', '.join(missing)}.",
+            hint=f"The episodes have {', '.join(cuts.names)}.",
+        )
+    size, own = cuts.frames.shape[2:4], (model.codec.config.height, model.codec.config.width)
+    if size != own:
+        raise CheckpointError(
+            f"The checkpoint makes frames of {own[1]}x{own[0]}; the episodes have {size[1]}x{size[0]}.",
+            hint="`arvdm data import --size` brings clips to another size.",
+        )
+    actions = torch.zeros(*cuts.actions.shape[:2], len(model.actions))
+    actions[..., [model.actions.index(name) for name in cuts.names]] = cuts.actions
+    return Task(cuts.frames[:, : cuts.shown], actions, schedule, sampling)
+
+
+def roll_out(
+    model: Model, cuts: Cuts, schedule: Schedule, sampling: Sampling, seed: int, progress: Progress = unheard
+) -> np.ndarray:
+    """Let a model continue every stretch: uint8 (n, new, h, w, 3)."""
+    return rollout.make(model, {"episodes": task(model, cuts, schedule, sampling)}, seed, progress)["episodes"]
+
+
+def measure(made: np.ndarray, cuts: Cuts, context: int) -> tuple[list[Row], list[Row]]:
+    """Measure made frames uint8 (n, new, h, w, 3): rows by range, the last over all of them, and rows by frame.
+
+    context: true frames that the model saw right before them
+    """
+    each: list[Figures] = []
+    for own, frames, actions in zip(made, cuts.frames, cuts.turned(), strict=True):
+        before, truth = frames[max(0, cuts.shown - max(1, context)) : cuts.shown], frames[cuts.shown :]
+        figures = drift.figures_of(own, truth, before, COMPARED)
+        each.append(figures | drift.motion_of(own, truth, before[-1], actions))
+    figures = {name: np.stack([figures[name] for figures in each]) for name in each[0]}
+    length = made.shape[1]
+    all_, ranges = np.ones((len(made), length), bool), list(drift.spans(length))
+    if length > 1:
+        ranges.append(({"frames": drift.label(1, length)}, 1, length))
+    by_range, by_frame = (
+        [name | drift.average(figures, all_, first, last) for name, first, last in spans]
+        for spans in (ranges, drift.spans(length, single=True))
+    )
+    return by_range, by_frame

@@ -1,0 +1,210 @@
+"""The needle test: does a model, coming back, draw what it was shown, or what it might have been shown?
+
+A model is fed true frames up to the moment when the needle comes back into view, as context and as memory; what it
+makes from there on is compared with every candidate. See `needles` for the worlds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..hub.checkpoint import Model
+from ..sampling.generation import encode
+from ..sampling.sampler import Sampling
+from ..sampling.schedules import Schedule
+from ..worlds.needles import Needle
+from .rollout import Progress, Task, encode_all, make, one_hot, prompt, unheard
+
+CONTROLS = {
+    "memory": "the model as it is",
+    "none": "no memory: only the context, which does not reach back; chance, or the test leaks",
+    "other": "memory of another world; chance, or the test leaks",
+    "unseen": "the history begins when the needle has left the view; chance, or the test leaks",
+    "context": "a context that reaches back to the needle, instead of memory",
+    "free": "the way is made by the model too, from when the needle has left the view",
+    "truth": "true frames in place of made ones: all are found, or the score is wrong",
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one world's frames compare with its candidates, on the pixels in which these differ."""
+
+    found: bool  # the nearest candidate is the true one
+    margin: float  # dB by which the true candidate is nearer than the best of the others
+    psnr: float  # dB against the truth
+    bound: float  # dB of the candidates' mean picture, the best that can be made without having seen
+    looped: bool  # another way back than the way out
+
+
+def task(
+    model: Model,
+    needles: Sequence[Needle],
+    schedule: Schedule,
+    sampling: Sampling,
+    control: str,
+    frames: int,
+    latents: Tensor | None = None,
+) -> Task:
+    """What a model is to make of needle tests of one gap under one control.
+
+    latents: of the last frames of each history, as many as the shortest has, where they are known
+    """
+    after, gap = len(needles[0].candidates[0]), needles[0].gap
+    # as much of the past for every world: its last frames are without the needle, those before show it
+    kept = gap if control == "unseen" else shortest(needles)
+    history = np.stack([needle.history[-kept:] for needle in needles])
+    actions = one_hot(model, np.stack([needle.actions[-kept - after :] for needle in needles]))[:, : kept + frames]
+    if latents is not None:
+        latents = latents[:, -kept:]
+    if control == "free":
+        history, latents = history[:, :-gap], None if latents is None else latents[:, :-gap]
+    if control in ("none", "context"):
+        sampling = replace(sampling, slots=0, history_guidance=1.0)
+    if control == "context":
+        sampling = replace(sampling, context=kept)
+    other = np.roll(np.arange(len(needles)), 1) if control == "other" else None
+    return Task(history, actions, schedule, sampling, latents, other)
+
+
+def shortest(needles: Sequence[Needle]) -> int:
+    """Frames of the shortest history."""
+    return min(len(needle.history) for needle in needles)
+
+
+def score(made: np.ndarray, needle: Needle) -> Score:
+    """Compare frames made after a return, uint8 (f, h, w, 3), with what each candidate would have shown."""
+    candidates = needle.candidates[:, : len(made)].astype(np.float64) / 255  # (k, f, h, w, 3)
+    differ = (candidates != candidates[:1]).any((0, -1))  # (f, h, w)
+    pictures = candidates[:, differ]  # (k, pixels, 3)
+    errors = np.square(made[differ] / 255 - pictures).mean((1, 2))  # (k,)
+    levels = -10 * np.log10(np.maximum(errors, 1e-10))
+    others = np.delete(levels, needle.truth)
+    bound = np.square(pictures.mean(0) - pictures[needle.truth]).mean()
+    return Score(
+        found=bool(levels.argmax() == needle.truth),
+        margin=float(levels[needle.truth] - others.max()),
+        psnr=float(levels[needle.truth]),
+        bound=float(-10 * np.log10(bound)),
+        looped=needle.looped,
+    )
+
+
+def measure(
+    model: Model,
+    needles: Sequence[Needle],
+    schedule: Schedule,
+    sampling: Sampling,
+    controls: Sequence[str] = ("memory", "none", "other", "unseen", "context", "truth"),
+    frames: int = 8,
+    seed: int = 0,
+    progress: Progress = unheard,
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Take needle tests of one kind and gap; figures as plain values, and the frames made.
+
+    frames: made in each world after the return
+    Returns a row for each control, and frames uint8 (worlds, frames, h, w, 3) by control
+    """
+    latents = encode_all(model, np.stack([needle.history[-shortest(needles) :] for needle in needles]))
+    tasks = {
+        control: task(model, needles, schedule, sampling, control, frames, latents)
+        for control in controls
+        if control != "truth"
+    }
+    made = {control: clips[:, -frames:] for control, clips in make(model, tasks, seed, progress).items()}
+    rows = []
+    for control in controls:
+        truth = np.stack([needle.candidates[needle.truth, :frames] for needle in needles])
+        shown = made.get(control, truth)
+        scores = [score(*pair) for pair in zip(shown, needles, strict=True)]
+        rows.append({"gap": needles[0].gap, "control": control} | summary(scores, needles))
+    return rows, made
+
+
+def summary(scores: Sequence[Score], needles: Sequence[Needle]) -> dict[str, Any]:
+    """Retrieval over worlds: the share found with its 95 % interval, by way back, and the margins."""
+    found = np.array([each.found for each in scores])
+    looped = np.array([each.looped for each in scores])
+    margins = np.array([each.margin for each in scores])
+    low, high = wilson(int(found.sum()), len(found))
+    return {
+        "worlds": len(scores),
+        "chance": round(1 / len(needles[0].candidates), 4),
+        "top1": round(float(found.mean()), 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+        "top1_loop": round(float(found[looped].mean()), 4) if looped.any() else None,
+        "top1_inverse": round(float(found[~looped].mean()), 4) if (~looped).any() else None,
+        "margin": round(float(margins.mean()), 2),
+        "strict": round(float((margins > 3).mean()), 4),
+        "psnr": round(float(np.mean([each.psnr for each in scores])), 2),
+        "bound": round(float(np.mean([each.bound for each in scores])), 2),
+    }
+
+
+def wilson(found: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share.
+
+    Source: Wilson, Probable inference, the law of succession, and statistical inference, 1927.
+    """
+    z = 1.959964
+    share, spread = found / total, z * z / total
+    middle = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def at_chance(row: dict[str, Any]) -> bool:
+    """Whether a control's interval holds what guessing would find."""
+    return bool(row["low"] <= row["chance"] <= row["high"])
+
+
+@torch.no_grad()
+def probe(model: Model, needles: Sequence[Needle], taught: float = 0.5) -> dict[str, Any]:
+    """Whether what memory keeps of a needle still tells it, to a linear map: retrieval as in `summary`.
+
+    The map reads a place of a group's mean latent off the token at that place; it is fitted by least squares to the
+    groups of a share of the worlds, and asked which candidate the first group of each other world shows.
+
+    taught: share of the worlds that the map is fitted to
+    """
+    network, group = model.network, model.network.config.group
+    patchify, side = network.config.patchify, network.config.memory_side
+    assert network.compression is not None and side == network.config.grid[0], "a token for each place of a frame"
+    assert network.config.instants == 1, "a group is one instant"
+    tokens, patches = [], []
+    for needle in needles:
+        whole = len(needle.history) // group * group
+        latents = encode(model, prompt(needle.history[None, :whole]))
+        actions = one_hot(model, needle.actions[None, :whole]).to(latents.device)
+        places = network.locate(actions, latents.new_zeros(1, 3))
+        parts = (part.unflatten(1, (-1, group))[0] for part in (latents, actions, places))  # (groups, g, ...)
+        first, *rest = parts
+        tokens.append(network.compress(first, *rest).float())  # (groups, n, d)
+        patches.append(patchify(first.mean(1, keepdim=True))[:, 0].float())  # (groups, n, c * p * p)
+    known = max(1, int(taught * len(needles)))
+    x, y = (torch.cat(parts[:known]).flatten(0, 1).double() for parts in (tokens, patches))
+    x = functional.pad(x, (0, 1), value=1.0)
+    ridge = 1e-3 * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    fitted = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
+    found = 0
+    for needle, own in zip(needles[known:], tokens[known:], strict=True):
+        shown = patchify(encode(model, prompt(needle.candidates[:, -1:])))[:, 0].double()  # (k, n, c * p * p)
+        read = functional.pad(own[0].double(), (0, 1), value=1.0) @ fitted  # (n, c * p * p)
+        differ = (shown - shown[:1]).abs().amax((0, 2)) > 0.1
+        errors = (shown - read)[:, differ].square().mean((1, 2))
+        found += int(errors.argmin()) == needle.truth
+    total = len(needles) - known
+    low, high = wilson(found, total)
+    return {"worlds": total, "chance": 1 / len(needles[0].candidates), "top1": found / total} | {
+        "low": round(low, 4),
+        "high": round(high, 4),
+    }

@@ -1,0 +1,1 @@
+"""Checkpoints: short names, downloads, reading and writing."""

@@ -1,0 +1,394 @@
+"""Fetch checkpoints from the Hub into its cache, every file verified, and delete them from there.
+
+The Hub's own client does the transfer. What it does not do is done here: it checks sizes only, may wait for minutes,
+and sends its token to whatever HF_ENDPOINT names.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from .. import __version__
+from ..errors import ArvdmError, CheckpointError, IntegrityError, NetworkError, OutputError, UnknownModelError
+from .registry import CONFIG, FOREIGN, MANIFEST, Entry, hub_client, missing, storage
+
+PATIENCE = 30.0  # seconds without a new byte after which no further request is made
+REQUEST = 10.0  # seconds one request may stay silent
+PIECE = 2**20  # bytes between two looks at the progress; the client's own 10 MiB take minutes on a slow line
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One file of a repository, as the Hub describes it."""
+
+    name: str
+    size: int  # bytes
+    digest: str  # what it must hash to: a sha256, or git's sha1 of a small file; "" where nobody knows
+    here: bool  # in the cache already
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a download will fetch, and where to."""
+
+    repo: str
+    revision: str  # branch, tag or commit that was asked for
+    commit: str
+    folder: Path
+    files: tuple[Remote, ...]  # in the order of fetching; what makes the folder a checkpoint comes last
+
+    @property
+    def size(self) -> int:
+        """Bytes that are not here yet."""
+        return sum(file.size for file in self.files if not file.here)
+
+
+def plan(entry: Entry, patience: float = PATIENCE) -> Plan:
+    """Ask the Hub what a checkpoint consists of; nothing is written.
+
+    Raises: UnknownModelError where the Hub does not have it or does not give it to us, NetworkError where it does not
+    answer, IntegrityError where a file name leaves the folder, CheckpointError where there is no checkpoint
+    """
+    assert entry.repo is not None
+    repo, revision = entry.repo, entry.revision
+    if hub_client().constants.HF_HUB_OFFLINE:
+        raise missing(entry)
+    with _session(patience) as session, _explained(entry, session.endpoint):
+        client = hub_client()
+        api = client.HfApi(endpoint=session.endpoint, token=session.token, library_name="arvdm")
+        commit = api.model_info(repo, revision=revision).sha
+        if not re.fullmatch(r"\w+", commit or "", re.ASCII):
+            raise IntegrityError(f"{session.endpoint} calls a commit of {repo} {commit!r}.")
+        names = list(entry.files) or api.list_repo_files(repo, revision=commit)
+        for name in names:
+            check_name(name, repo)
+        folder = storage(repo) / "snapshots" / commit
+        files = []
+        for name in names if entry.files else choose(names, entry):
+            session.renew()
+            url = client.hf_hub_url(repo, name, revision=commit, endpoint=session.endpoint)
+            facts = client.get_hf_file_metadata(url, token=session.token, timeout=REQUEST, retry_on_errors=True)
+            promised = entry.files.get(name) or (facts.etag if _is_digest(facts.etag or "") else "")
+            files.append(Remote(name, facts.size or 0, promised, (folder / name).is_file()))
+    files.sort(key=lambda file: file.name in (CONFIG, *FOREIGN))
+    return Plan(repo, revision, commit, folder, tuple(files))
+
+
+def check_name(name: str, repo: str) -> None:
+    """Refuse a file name that would leave its folder, on any system."""
+    parts = PureWindowsPath(name)  # takes both slashes, and knows drives
+    if not name or parts.anchor or ".." in parts.parts:
+        raise IntegrityError(
+            f"{repo} names a file outside its folder: {name!r}.", hint="Nothing was fetched; do not trust this source."
+        )
+
+
+def choose(names: list[str], entry: Entry) -> list[str]:
+    """The files of a repository that make up a checkpoint: its config and its safetensors, and never a pickle."""
+    if not {CONFIG, *FOREIGN}.intersection(names):
+        raise CheckpointError(f"{entry.name} is no checkpoint: it holds no {CONFIG}.")
+    if not any(_is_weights(name) for name in names):
+        raise CheckpointError(
+            f"{entry.name} holds no .safetensors.", hint="Weights that run code as they load are never fetched."
+        )
+    wanted = {CONFIG, MANIFEST, "README.md", "model.safetensors.index.json"}
+    return [name for name in names if name in wanted or _is_weights(name)]
+
+
+def _is_weights(name: str) -> bool:
+    return name.endswith(".safetensors") and "/" not in name
+
+
+def fetch(
+    plan: Plan,
+    report: Callable[[str, int], None] = lambda name, done: None,
+    note: Callable[[str], None] = lambda text: None,
+    patience: float = PATIENCE,
+) -> Path:
+    """Bring every file of a plan into the Hub's cache and verify it; returns the folder.
+
+    report: is told the file's name and how many bytes of the plan have come
+    note: is told why nothing comes for a while
+
+    Raises: as `plan`; IntegrityError also where a file is not what was promised (it is deleted), OutputError where the
+    cache cannot be written
+    """
+    home = storage(plan.repo)
+    with _session(patience) as session, _explained(plan, session.endpoint):
+        _check_space(plan, home)
+        with _alone(home, note):
+            _sweep(home)
+            done = 0
+            for file in plan.files:
+                session.renew()
+                _fetch_one(plan, file, session, report, done)
+                done += 0 if file.here else file.size
+            reference = home / "refs" / plan.revision  # the last to change: until here the former commit stays in use
+            if plan.revision != plan.commit:
+                reference.parent.mkdir(parents=True, exist_ok=True)
+                part = reference.with_name(f"{reference.name}.{os.getpid()}.part")
+                part.write_text(plan.commit)
+                os.replace(part, reference)
+    return plan.folder
+
+
+def _fetch_one(plan: Plan, file: Remote, session: _Session, report: Callable[[str, int], None], before: int) -> None:
+    meter = _Meter(session, lambda count: report(file.name, before + count))
+    path = Path(
+        hub_client().hf_hub_download(
+            plan.repo,
+            file.name,
+            revision=plan.commit,
+            endpoint=session.endpoint,
+            token=session.token,
+            etag_timeout=REQUEST,
+            library_name="arvdm",
+            library_version=__version__,
+            tqdm_class=lambda **_: meter,
+        )
+    )
+    if path != plan.folder / file.name:
+        raise IntegrityError(f"{plan.repo} gave another commit than it named for {file.name}.")
+    if not matches(path, file.digest):
+        discard(path)
+        raise IntegrityError(
+            f"{file.name} of {plan.repo} is not the file that was promised: its hash is not {file.digest[:12]}….",
+            hint="It was deleted; the same command fetches it anew.",
+        )
+
+
+def matches(path: Path, digest: str) -> bool:
+    """Whether a file hashes to a sha256, or to git's sha1 of it; "" promises nothing."""
+    if not digest:
+        return True
+    made = hashlib.sha256() if len(digest) == 64 else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            made.update(piece)
+    return made.hexdigest() == digest
+
+
+def _is_digest(etag: str) -> bool:
+    return re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", etag) is not None
+
+
+def discard(path: Path) -> None:
+    """Delete a file of the cache, and the blob it points to."""
+    while path.is_symlink():
+        target = path.parent / os.readlink(path)
+        path.unlink()
+        path = target
+    path.unlink(missing_ok=True)
+
+
+def remove(repo: str, commit: str | None = None) -> None:
+    """Delete a repository from the Hub's cache; with a commit, that one only."""
+    home = storage(repo)
+    cache = hub_client().scan_cache_dir(home.parent)
+    known = next((found for found in cache.repos if found.repo_path == home.resolve()), None)
+    commits = {revision.commit_hash for revision in known.revisions} if known else set()
+    try:
+        if gone := commits & {commit} if commit else commits:
+            cache.delete_revisions(*gone).execute()
+        if commit is None or commits <= {commit}:  # what unfinished downloads left, too
+            for folder in (home, home.parent / ".locks" / home.name):
+                if folder.exists():
+                    shutil.rmtree(folder)
+    except OSError as error:
+        raise OutputError(f"{home} cannot be deleted: {error}.") from error
+
+
+class _Session:
+    """One conversation with the Hub: with whom, as whom, and for how long to wait for something new."""
+
+    def __init__(self, patience: float):
+        self.endpoint: str = hub_client().constants.ENDPOINT
+        url = urlsplit(self.endpoint)
+        home = url.scheme == "https" and f".{url.hostname}".endswith((".huggingface.co", ".hf.co"))
+        # the user's login is for the Hub alone: a mirror gets a token only where one is set for it
+        self.token: str | bool | None = None if home else os.environ.get("ARVDM_HUB_TOKEN") or False
+        self.patience = patience
+        self.said = ""  # the last refusal
+        self.renew()
+
+    def renew(self) -> None:
+        """Something new has come: the next request begins to wait again."""
+        self.since: float | None = None  # when the first request was made that has brought nothing yet
+
+    def before(self, request: Any) -> None:
+        """Refuse a request that comes too late, and bound the others; the client retries for minutes."""
+        self.since = self.since or time.monotonic()
+        if time.monotonic() - self.since > self.patience:
+            raise NetworkError(
+                f"{self.endpoint} sent nothing new for {self.patience:g} seconds{self.said}.",
+                hint="Try again later; --timeout waits longer.",
+            )
+        silent = min(REQUEST, self.patience)
+        request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), silent)
+        if _origin(str(request.url)) != _origin(self.endpoint):
+            request.headers.pop("authorization", None)
+
+    def after(self, response: Any) -> None:
+        """Let no server choose how long we wait, or a file name in the cache that leads out of it."""
+        self.said = f" but HTTP {response.status_code}" if response.status_code >= 400 else ""
+        for name in ("retry-after", "ratelimit"):
+            response.headers.pop(name, None)
+        if response.request.method == "HEAD":
+            for name in ("etag", "x-linked-etag", "x-repo-commit"):
+                value = response.headers.get(name, "")
+                if not re.fullmatch(r'(W/)?"?(\w[\w.:=+-]*)?"?', value, re.ASCII):
+                    raise IntegrityError(f"{self.endpoint} sent an impossible {name}: {value!r}.")
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
+
+
+@contextmanager
+def _session(patience: float) -> Iterator[_Session]:
+    """Open a session: from here on the client asks it before every request."""
+    client = hub_client()
+    session = _Session(patience)
+    kind = type(client.utils.get_session())  # of whichever HTTP library this client uses
+    hooks = {"request": [session.before], "response": [session.after]}
+    client.set_client_factory(lambda: kind(event_hooks=hooks, follow_redirects=True))
+    client.utils.logging.set_verbosity(client.utils.logging.CRITICAL)  # what went wrong is told once, in our words
+    client.constants.DOWNLOAD_CHUNK_SIZE = PIECE
+    yield session
+
+
+class _Meter:
+    """Stands where the client wants a progress bar: counts bytes, and renews patience while new ones come."""
+
+    def __init__(self, session: _Session, report: Callable[[int], None]):
+        self.session, self.report = session, report
+        self.done = self.most = 0  # bytes; a retry may begin again from nothing
+
+    def __enter__(self) -> _Meter:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    close = __exit__
+
+    def update(self, count: float | None = 1) -> None:
+        self.done += int(count or 0)
+        if self.done > self.most:
+            self.most = self.done
+            self.session.renew()
+            self.report(self.done)
+
+
+@contextmanager
+def _alone(home: Path, note: Callable[[str], None]) -> Iterator[None]:
+    """Hold a repository's lock, so that two downloads of it come one after the other."""
+    from filelock import Timeout
+
+    wait = hub_client().utils.WeakFileLock
+    path = home.parent / ".locks" / home.name / "arvdm.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(wait(path, timeout=0.5))
+        except Timeout:
+            note("Another download of the same checkpoint is running; waiting for it.")
+            held.enter_context(wait(path))
+        yield
+
+
+def _sweep(home: Path) -> None:
+    """Delete what killed downloads left; the client begins a new file each time."""
+    from filelock import Timeout
+
+    wait = hub_client().utils.WeakFileLock
+    for orphan in (home / "blobs").glob("*.incomplete"):
+        lock = home.parent / ".locks" / home.name / f"{orphan.name.split('.')[0]}.lock"
+        with suppress(Timeout), wait(lock, timeout=0.5):  # held while another client writes it
+            orphan.unlink(missing_ok=True)
+
+
+def _check_space(plan: Plan, home: Path) -> None:
+    there = next(folder for folder in home.parents if folder.exists())
+    free = shutil.disk_usage(there).free
+    if plan.size > free:
+        raise OutputError(
+            f"{plan.repo} needs {show_size(plan.size)}; {there} has {show_size(free)} free.",
+            hint="HF_HOME chooses another place.",
+        )
+
+
+def show_size(count: float) -> str:
+    """Bytes as people say them."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+@contextmanager
+def _explained(what: Entry | Plan, endpoint: str) -> Iterator[None]:
+    """Put the client's errors into our words."""
+    hub_client()
+    from huggingface_hub import errors
+
+    http: Any = errors.HfHubHTTPError.__bases__[0]  # the root of the HTTP library's own errors, whichever it is
+    try:
+        yield
+    except errors.LocalEntryNotFoundError as error:  # the client's word for: could not ask
+        raise _explain(what, endpoint, error.__cause__ or error) from error
+    except (errors.HfHubHTTPError, errors.FileMetadataError, errors.HFValidationError, http) as error:
+        raise _explain(what, endpoint, error) from error
+    except OSError as error:
+        if error.errno is None:  # the client's check of the size
+            raise _explain(what, endpoint, error) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OutputError(f"The Hub's cache is full: {error.strerror}.", hint="HF_HOME chooses another.") from error
+        raise OutputError(f"The Hub's cache cannot be written: {error}.", hint="HF_HOME chooses another.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise NetworkError(
+            f"{endpoint} does not answer as a Hub does: {_first_line(error)}", hint="See HF_ENDPOINT."
+        ) from error
+
+
+def _explain(what: Entry | Plan, endpoint: str, error: BaseException) -> ArvdmError:
+    from huggingface_hub import errors
+
+    repo, revision = what.repo, what.revision
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    page = f"{endpoint}/{repo}"
+    if isinstance(error, errors.HFValidationError):
+        return UnknownModelError(f"{repo!r} cannot be a repository.", hint="A repository is owner/name[@revision].")
+    if isinstance(error, errors.GatedRepoError) or status in (401, 403):
+        return UnknownModelError(
+            f"{endpoint} does not give {repo} to us ({status}): it is gated or private, or does not exist.",
+            hint=f"Accept its licence at {page}, and log in with `hf auth login`.",
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return UnknownModelError(f"{repo} has no revision {revision!r}.", hint=f"See {page}.")
+    if isinstance(error, errors.RemoteEntryNotFoundError):
+        return UnknownModelError(f"{repo} has no such file: {urlsplit(str(error.response.url)).path}.")
+    if status == 404:
+        return UnknownModelError(f"{endpoint} has no repository {repo!r}.", hint="Is the name right?")
+    said = f"HTTP {status}" if status else _first_line(error)
+    return NetworkError(
+        f"{repo} could not be fetched from {endpoint}: {said}.",
+        hint="Try again; the part of a file that had come is gone, finished files stay.",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -1,0 +1,250 @@
+"""Names of checkpoints -> folders: a path, a short name, or a repository on the Hub, in this order.
+
+Nothing is fetched here: what is not on this machine is an error that says how to fetch it.
+"""
+
+import json
+import os
+import re
+import tomllib
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import CheckpointError, ConfigError, UnknownModelError
+
+CONFIG, WEIGHTS, MANIFEST = "config.json", "model.safetensors", "sha256.json"
+FOREIGN = {"oasis500m.safetensors": "oasis.json"}  # a file that tells whose checkpoint it is -> config in models/
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A checkpoint and what is known of it: one that has a short name, or any repository of the Hub."""
+
+    name: str
+    summary: str  # what it is, plainly
+    folder: str | None = None  # where it lies on this machine; None where it does not, or comes from the Hub
+    repo: str | None = None  # owner/name on the Hub
+    revision: str = "main"
+    files: dict[str, str] = field(default_factory=dict)  # name -> sha256, "" where unknown; none: ask the Hub
+    size: str = ""  # about how much there is to fetch
+    licence: str = ""
+    use: str = ""  # how it may be used, and how arvdm uses it
+
+
+def entries() -> list[Entry]:
+    """All short names: those of the file that ARVDM_REGISTRY names stand before the package's own."""
+    found: dict[str, Entry] = {}
+    if own := os.environ.get("ARVDM_REGISTRY"):
+        path = Path(own).expanduser()
+        try:
+            text = read_text(path)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"ARVDM_REGISTRY names {own!r}, which cannot be read: {error}.") from error
+        for entry in read_registry(text, str(path)):
+            folder = path.parent / entry.folder if entry.folder else None
+            found[entry.name] = replace(entry, folder=str(folder) if folder and is_checkpoint(folder) else None)
+    for entry in read_registry(files(__package__).joinpath("registry.toml").read_text(), "registry.toml"):
+        found.setdefault(entry.name, replace(entry, folder=_shipped(entry.folder) if entry.folder else None))
+    return list(found.values())
+
+
+def read_registry(text: str, where: str) -> list[Entry]:
+    """Read a registry file, naming the key that cannot be."""
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where} is no TOML: {error}.") from error
+    kinds = {"files": dict} | {key: str for key in Entry.__annotations__ if key not in ("name", "files")}
+    found = []
+    for name, known in table.items():
+        if not isinstance(known, dict):
+            raise ConfigError(f"{where}: {name} is {known!r}, not a table.", hint="An entry begins with [name].")
+        for key, value in known.items():
+            if key not in kinds:
+                near = get_close_matches(key, kinds, n=1) or kinds
+                raise ConfigError(f"{where}: [{name}] has an unknown key {key!r}.", hint=f"Known: {', '.join(near)}.")
+            if not isinstance(value, kinds[key]):
+                raise ConfigError(f"{where}: {key} of [{name}] is {value!r}, not {_KINDS[kinds[key]]}.")
+        for file, digest in known.get("files", {}).items():
+            if not isinstance(digest, str) or not re.fullmatch("([0-9a-f]{64})?", digest):
+                raise ConfigError(f"{where}: {file!r} in files of [{name}] is {digest!r}, neither a sha256 nor empty.")
+        if "summary" not in known:
+            raise ConfigError(f"{where}: [{name}] has no summary.", hint="Say in a line what it is.")
+        if ("folder" in known) == ("repo" in known):
+            raise ConfigError(f"{where}: [{name}] must have either folder or repo.")
+        if "repo" in known and not _hub_id(f"{known['repo']}@{known.get('revision', 'main')}"):
+            raise ConfigError(
+                f"{where}: repo of [{name}] is {known['repo']!r}, not owner/name, or its revision is odd."
+            )
+        found.append(Entry(name, **known))
+    return found
+
+
+_KINDS = {str: "a text", dict: "a table of file names and sha256"}
+
+
+def _shipped(name: str) -> str | None:
+    """A checkpoint that came with the package, or stands in the repository of an editable install."""
+    package = Path(__file__).parent.parent
+    for folder in (package / "checkpoints" / name, package.parent / "checkpoints" / name):
+        if is_checkpoint(folder):
+            return str(folder)
+    return None
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder holds a checkpoint: arvdm's own, or one of the foreign formats it reads."""
+    return any((folder / marker).is_file() for marker in (CONFIG, *FOREIGN))
+
+
+def resolve(name: str) -> Path:
+    """Find a checkpoint's folder on this machine.
+
+    Raises: UnknownModelError where nothing answers to the name, CheckpointError where what answers is no checkpoint
+    """
+    folder = Path(name)
+    if not folder.exists():
+        entry = find(name)
+        placed = place(entry)
+        if placed is None:
+            raise missing(entry)
+        folder = placed
+    if not is_checkpoint(folder):
+        raise CheckpointError(
+            f"{name!r} is no checkpoint: it holds no {CONFIG}.", hint="A checkpoint is a folder; see `arvdm list`."
+        )
+    return folder
+
+
+def missing(entry: Entry) -> UnknownModelError:
+    """The error for a checkpoint that is known, but not on this machine."""
+    fetch = f"`arvdm download {entry.name}` fetches it."
+    if not entry.repo:
+        fetch = (
+            "The folder that the registry names is not there; what ships with arvdm comes back as it is installed anew."
+        )
+    return UnknownModelError(f"{entry.name} is not on this machine.", hint=fetch)
+
+
+def find(name: str) -> Entry:
+    """What is known of a short name, or of owner/name[@revision].
+
+    Raises: UnknownModelError where it is neither
+    """
+    known = {entry.name: entry for entry in entries()}
+    if name in known:
+        return known[name]
+    if hub := _hub_id(name):
+        repo, revision = hub
+        for entry in known.values():
+            if entry.repo == repo:  # a short name's repository under its full name; hashes hold for one revision
+                hashes = entry.files if revision in (None, entry.revision) else dict.fromkeys(entry.files, "")
+                return replace(entry, name=name, revision=revision or entry.revision, files=hashes)
+        return Entry(name, "", repo=repo, revision=revision or "main")
+    near = get_close_matches(name, known, n=3, cutoff=0.4) or list(known)
+    raise UnknownModelError(f"No model is called {name!r}.", hint=f"Known: {', '.join(near)}; or give a folder.")
+
+
+def _hub_id(name: str) -> tuple[str, str | None] | None:
+    """Split owner/name[@revision]; None where it is something else."""
+    match = re.fullmatch(r"(\w[\w.-]*/\w[\w.-]*?)(?:@(\w[\w./-]*))?", name, re.ASCII)
+    return None if match is None or ".." in name else (match[1], match[2])
+
+
+def place(entry: Entry) -> Path | None:
+    """Where a checkpoint lies on this machine; None where it does not, or not all of it."""
+    if entry.folder is not None:
+        return Path(entry.folder)
+    folder = snapshot(entry.repo, entry.revision) if entry.repo else None
+    return folder if folder and all((folder / name).is_file() for name in entry.files) else None
+
+
+def snapshot(repo: str, revision: str) -> Path | None:
+    """The folder of a repository in the Hub's cache, at a branch, a tag or a commit."""
+    home = storage(repo)
+    reference = home / "refs" / revision
+    commit = reference.read_text().strip() if reference.is_file() else revision
+    folder = home / "snapshots" / commit
+    return folder if folder.is_dir() else None
+
+
+def storage(repo: str) -> Path:
+    """Where the Hub's cache keeps a repository, whether it is there or not."""
+    return Path(hub_client().constants.HF_HUB_CACHE).absolute() / f"models--{repo.replace('/', '--')}"
+
+
+def hub_client() -> ModuleType:
+    """The Hub's client, which reads its settings once, as it is imported."""
+    if endpoint := os.environ.get("HF_ENDPOINT"):
+        try:
+            url = urlsplit(endpoint)
+            sound = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        except ValueError:  # of the port, or of brackets
+            sound = False
+        if not sound:
+            raise ConfigError(f"HF_ENDPOINT is {endpoint!r}, not an address such as https://huggingface.co.")
+    for name, value in CLIENT_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import huggingface_hub.constants
+    import huggingface_hub.utils
+
+    return huggingface_hub
+
+
+CLIENT_SETTINGS = {
+    # plain HTTP: time limits, mirrors and hash checks hold for it, and it leaves no second copy in a cache of chunks
+    "HF_HUB_DISABLE_XET": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # send nothing that was not asked for
+    "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",
+}
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of settings, which is never long.
+
+    Raises: OSError, and ValueError where it is no text or too much
+    """
+    with path.open("rb") as file:
+        data = file.read(LONGEST + 1)
+    if len(data) > LONGEST:
+        raise ValueError(f"it is longer than {LONGEST} bytes")
+    return data.decode()
+
+
+LONGEST = 1 << 20  # bytes of a file of settings
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The plain values of a checkpoint's config.json; foreign checkpoints, which have none, are described here."""
+    own = next((own for mark, own in FOREIGN.items() if (folder / mark).is_file()), None)
+    if own and not (folder / CONFIG).is_file():
+        return foreign_config(own)
+    try:
+        config = json.loads(read_text(folder / CONFIG))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{folder / CONFIG} cannot be read: {error}.") from error
+    if not isinstance(config, dict) or config.get("format") != 1:
+        if own:  # a config of its makers', in a form of their own
+            return foreign_config(own)
+        raise CheckpointError(f"{folder / CONFIG} is not a checkpoint config of format 1.")
+    return config
+
+
+def describe(name: str) -> dict[str, Any]:
+    """What the config.json of a checkpoint says, also of a foreign one that is not on this machine."""
+    if not Path(name).exists():
+        entry = find(name)
+        own = next((FOREIGN[file] for file in entry.files if file in FOREIGN), None)
+        if own and place(entry) is None:
+            return foreign_config(own)
+    return read_config(resolve(name))
+
+
+def foreign_config(own: str) -> dict[str, Any]:
+    """What the config.json of a foreign checkpoint would say."""
+    return json.loads(files("arvdm_cli").joinpath("models", own).read_text())

@@ -1,0 +1,1 @@
+"""One generation: its settings, its saved state, its benchmark."""

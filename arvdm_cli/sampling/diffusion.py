@@ -1,0 +1,270 @@
+"""Noise math: add noise, read a clean frame off a prediction, take one denoising step.
+
+Levels lie in [0, 1] (0 clean, 1 pure noise) and broadcast over the frames they belong to: (f,) or (b, f).
+A diffusion says what a level means: noisy = alpha clean + sigma noise.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+
+
+def per_frame(levels: Tensor, like: Tensor) -> Tensor:
+    """Spread levels (f,) or (b, f) over latents (b, f, c, h, w)."""
+    return levels.to(like).reshape(*levels.shape, 1, 1, 1)
+
+
+# What a network's output means: (output, noisy, alpha, sigma) -> clean latents
+
+
+def identity_to_clean(prediction: Tensor, noisy: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Clean latents from a network that predicts them outright."""
+    return prediction
+
+
+def velocity_to_clean(prediction: Tensor, noisy: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Clean latents from the velocity noise - clean."""
+    return (noisy - sigma * prediction) / (alpha + sigma)
+
+
+def v_to_clean(prediction: Tensor, noisy: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Clean latents from v = alpha noise - sigma clean.
+
+    Source: Salimans and Ho, arXiv 2202.00512.
+    """
+    return (alpha * noisy - sigma * prediction) / (alpha.square() + sigma.square())
+
+
+def noise_to_clean(prediction: Tensor, noisy: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Clean latents from the noise."""
+    return (noisy - sigma * prediction) / alpha
+
+
+PREDICTIONS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "x0": identity_to_clean,
+    "velocity": velocity_to_clean,
+    "v": v_to_clean,
+    "epsilon": noise_to_clean,
+}
+
+
+# Families
+
+
+@dataclass(frozen=True)
+class Diffusion(ABC):
+    """How much of a frame and how much noise there is at a level, and what the network's output means."""
+
+    family: ClassVar[str]  # its name in config.json
+
+    prediction: str = "x0"  # what the network's output means: x0, velocity, v, epsilon
+    least_level: float = 0.1  # the loss weighs a level as if it held at least this much noise
+
+    def __post_init__(self) -> None:
+        if self.prediction not in PREDICTIONS:
+            raise ConfigError(
+                f"No prediction is called {self.prediction!r}.", hint=f"Choose from: {', '.join(PREDICTIONS)}."
+            )
+
+    @abstractmethod
+    def scales(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Alpha and sigma at `levels`, of the same shape."""
+
+    def spread(self, levels: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Alpha and sigma over latents (b, f, c, h, w)."""
+        alpha, sigma = self.scales(levels)
+        return per_frame(alpha, like), per_frame(sigma, like)
+
+    def add_noise(self, clean: Tensor, noise: Tensor, levels: Tensor) -> Tensor:
+        """Latents (b, f, c, h, w) at `levels`."""
+        alpha, sigma = self.spread(levels, clean)
+        return alpha * clean + sigma * noise
+
+    def to_clean(self, prediction: Tensor, noisy: Tensor, levels: Tensor) -> Tensor:
+        """Read the clean latents (b, f, c, h, w) off a network's output."""
+        return PREDICTIONS[self.prediction](prediction, noisy, *self.spread(levels, noisy))
+
+    def loss(self, prediction: Tensor, noisy: Tensor, clean: Tensor, levels: Tensor) -> Tensor:
+        """Squared error of the clean frame over that of its noise, per frame: (b, f)."""
+        error = (self.to_clean(prediction, noisy, levels) - clean).square().flatten(2).mean(2)  # (b, f)
+        return error / self.scales(levels)[1].clamp_min(self.least_level).square()
+
+
+@dataclass(frozen=True)
+class FlowMatching(Diffusion):
+    """Straight paths between clean latents and noise: x(s) = (1 - s) clean + s noise.
+
+    Source: Liu et al., arXiv 2209.03003; Lipman et al., arXiv 2210.02747.
+    """
+
+    family = "flow"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.prediction == "epsilon":
+            raise ConfigError(
+                "On straight paths nothing of a frame is left at level 1, so its noise cannot tell it.",
+                hint="Choose the prediction x0, velocity or v.",
+            )
+
+    def scales(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        return 1 - levels, levels
+
+
+@dataclass(frozen=True)
+class DDPM(Diffusion):
+    """A chain of `count` small additions of noise that keeps the variance; level s has had s * count of them.
+
+    Source: Ho et al., arXiv 2006.11239; cosine: Nichol and Dhariwal, arXiv 2102.09672; sigmoid: Jabri et al.,
+    arXiv 2212.11972.
+    """
+
+    family = "ddpm"
+
+    betas: str = "sigmoid"  # how the additions grow: linear, cosine, sigmoid
+    count: int = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.betas not in BETAS:
+            raise ConfigError(f"No betas are called {self.betas!r}.", hint=f"Choose from: {', '.join(BETAS)}.")
+        if self.count < 1:
+            raise ConfigError(f"count is {self.count}; at least 1 addition of noise is needed.")
+
+    def scales(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        kept = remaining(self.betas, self.count).to(levels.device)[additions(levels, self.count)]
+        return kept.sqrt(), (1 - kept).sqrt()
+
+
+def additions(levels: Tensor, count: int) -> Tensor:
+    """How many of `count` additions of noise a level has had: 0 for a clean frame."""
+    # a level such as 0.7 may lie a rounding below the whole number that is meant
+    return (count * levels.float() + 5e-4).floor().long().clamp(0, count)
+
+
+@cache
+def remaining(betas: str, count: int) -> Tensor:
+    """The part (count + 1,) of a clean frame's variance that is left after so many additions of noise."""
+    left = 1 - BETAS[betas](count).clamp(0, 0.999).float()
+    return torch.cat((torch.ones(1), left.cumprod(0)))
+
+
+def linear_betas(count: int) -> Tensor:
+    return torch.linspace(0.1 / count, 20 / count, count, dtype=torch.float64)
+
+
+def cosine_betas(count: int) -> Tensor:
+    u = torch.arange(count + 1, dtype=torch.float64) / count
+    left = torch.cos((u + 0.008) / 1.008 * torch.pi / 2).square()
+    return 1 - left[1:] / left[:-1]
+
+
+def sigmoid_betas(count: int) -> Tensor:
+    u = torch.arange(count + 1, dtype=torch.float64) / count
+    # the ends in single precision, as checkpoints were trained with them
+    first, last = torch.tensor(-3.0).sigmoid(), torch.tensor(3.0).sigmoid()
+    left = (last - torch.sigmoid(6 * u - 3)) / (last - first)
+    left = left / left[0]
+    return 1 - left[1:] / left[:-1]
+
+
+BETAS: dict[str, Callable[[int], Tensor]] = {"linear": linear_betas, "cosine": cosine_betas, "sigmoid": sigmoid_betas}
+DIFFUSIONS: dict[str, type[Diffusion]] = {kind.family: kind for kind in (FlowMatching, DDPM)}
+
+
+# Solvers: (diffusion, predict, noisy, before, after, eta, draw) -> latents at `after`
+
+Predict = Callable[[Tensor, Tensor], Tensor]  # (noisy latents, their levels) -> the network's output
+
+
+def euler(diffusion: Diffusion, predict: Predict, noisy: Tensor, before: Tensor, after: Tensor, *_: Any) -> Tensor:
+    """Step every frame from level `before` to level `after` on the probability-flow ODE, which renews no noise.
+
+    The step follows the line through the clean estimate, which is Euler's in (noisy / sigma, alpha / sigma).
+    """
+    clean = diffusion.to_clean(predict(noisy, before), noisy, before)
+    return follow(diffusion, clean, noisy, before, after)
+
+
+def heun(diffusion: Diffusion, predict: Predict, noisy: Tensor, before: Tensor, after: Tensor, *_: Any) -> Tensor:
+    """Step on the probability-flow ODE along the mean of the clean estimates at both ends: second order, two calls.
+
+    Heun's method in (noisy / sigma, alpha / sigma), where the slope is the clean estimate; a step that ends at level 0
+    is Euler's, as there alpha / sigma has no end.
+
+    Source: Karras et al., arXiv 2206.00364, algorithm 1, in other variables.
+    """
+    clean = diffusion.to_clean(predict(noisy, before), noisy, before)
+    there = follow(diffusion, clean, noisy, before, after)
+    if not after.any():
+        return there
+    later = diffusion.to_clean(predict(there, after), there, after)
+    clean = torch.where(per_frame(after, clean) > 0, (clean + later) / 2, clean)
+    return follow(diffusion, clean, noisy, before, after)
+
+
+def ddim(
+    diffusion: Diffusion,
+    predict: Predict,
+    noisy: Tensor,
+    before: Tensor,
+    after: Tensor,
+    eta: float = 0.0,
+    draw: Callable[[], Tensor] | None = None,
+) -> Tensor:
+    """Step every frame from level `before` to level `after`, renewing a share `eta` of the noise that can be.
+
+    eta: 0 follows the ODE, 1 samples the chain's own posterior
+    draw: called for noise (b, f, c, h, w) where eta is above 0
+
+    Source: Song et al., arXiv 2010.02502, eq. 12 and 16, here for any alpha and sigma.
+    """
+    clean = diffusion.to_clean(predict(noisy, before), noisy, before)
+    if not eta or draw is None:
+        return follow(diffusion, clean, noisy, before, after)
+    (alpha, sigma), (alpha_then, sigma_then) = diffusion.spread(before, noisy), diffusion.spread(after, noisy)
+    kept = (sigma_then / sigma).nan_to_num(1.0)
+    grown = (sigma.square() - (alpha / alpha_then * sigma_then).square()).nan_to_num(0.0).clamp_min(0)
+    share = (eta * grown.sqrt() / sigma).nan_to_num(0.0)  # of the noise that stays, what is drawn anew
+    kept = kept * (1 - share.square()).clamp_min(0).sqrt()
+    return alpha_then * clean + kept * (noisy - alpha * clean) + share * sigma_then * draw()
+
+
+def follow(diffusion: Diffusion, clean: Tensor, noisy: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Latents at level `after` on the line from the noisy ones at `before` to the clean ones."""
+    (alpha, sigma), (alpha_then, sigma_then) = diffusion.spread(before, noisy), diffusion.spread(after, noisy)
+    kept = (sigma_then / sigma).nan_to_num(1.0)  # a clean frame stays as it is: 0 / 0 counts as 1
+    return alpha_then * clean + kept * (noisy - alpha * clean)
+
+
+def estimate(diffusion: Diffusion, there: Tensor, noisy: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """The clean frames with which `follow` leads from the noisy ones `there`; no numbers where the levels are alike."""
+    sigma, sigma_then = (diffusion.spread(levels, noisy)[1] for levels in (before, after))
+    taken = per_frame(taken_up(diffusion, before, after), noisy)
+    return (there - (sigma_then / sigma).nan_to_num(1.0) * noisy) / taken
+
+
+def taken_up(diffusion: Diffusion, before: Tensor, after: Tensor) -> Tensor:
+    """How much of an error of the clean estimate `follow` takes up from level `before` to level `after`.
+
+    On straight paths that is 1 - after / before.
+    """
+    (alpha, sigma), (alpha_then, sigma_then) = diffusion.scales(before), diffusion.scales(after)
+    return alpha_then - (sigma_then / sigma).nan_to_num(1.0) * alpha
+
+
+SOLVERS: dict[str, Callable[..., Tensor]] = {"euler": euler, "heun": heun, "ddim": ddim}
+
+
+def logit_normal(shape: tuple[int, ...], mean: float, std: float, generator: torch.Generator) -> Tensor:
+    """Levels drawn as the logistic function of a normal variable."""
+    return torch.sigmoid(mean + std * torch.randn(shape, generator=generator))

@@ -1,0 +1,1 @@
+"""Gaussian processes, where all that a long video loses can be computed exactly."""

@@ -1,0 +1,493 @@
+"""Meta-ARVDM's analysis on Gaussian auto-regressive processes, where every law is known and nothing is sampled.
+
+In each AR step a kernel Q(Output | Input) takes the place of the true P(Output | Past): linear maps with Gaussian
+noise, so that the generated video is Gaussian as the true one is. Output is the window when the AR step ends, frames
+that are still noisy included; Input is what the network sees: the window, the context and the memory. Exactly,
+
+    KL over all states = sum over AR steps k of NIE_k + MB_k + DE_k + SEE_k
+
+and the KL of the clean video is at or below it. All in nats.
+
+Source: Meta-ARVDM, arXiv 2503.10704v2, the bounds for long videos and for short clips.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..errors import TheoryError
+from ..sampling.diffusion import Diffusion, FlowMatching
+from ..sampling.schedules import Schedule, fifo, next_frame, outpainting, pyramid, rolling
+from .gaussian import Kernel, Law, Levels, Process, State, eye, independent, kernel_kl, kl, log_det, regress, spanned
+from .kernels import KERNELS, ODE, Sight, Turn, denoising_loss, generate, make_network, refine, step_errors
+
+LARGEST = 3000  # numbers in all states of a video: their covariance is dense
+
+# Memory: what it was, and the frames that leave the context -> what it is. Rows are functions of the clean frames.
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a memory is made from, when an AR step begins."""
+
+    held: Tensor  # (r, f * d), the memory of the AR step before
+    leaving: range  # frames that have left the context since
+    rows: Callable[[Sequence[int]], Tensor]  # clean frames as functions of all of them, (n * d, f * d)
+    tell_most: Callable[[int], Tensor]  # so many functions of what lies before the context, the best for this AR step
+
+
+def none(past: Past) -> Tensor:
+    """Nothing."""
+    return past.held
+
+
+def last(past: Past, frames: int = 4) -> Tensor:
+    """The last so many frames before the context."""
+    rows = torch.cat((past.held, past.rows(past.leaving)))
+    return rows[max(0, len(rows) - frames * len(past.rows([0]))) :]
+
+
+def stride(past: Past, every: int = 2) -> Tensor:
+    """One frame of every so many, on a fixed grid, from all of the past."""
+    return torch.cat((past.held, past.rows([frame for frame in past.leaving if frame % every == 0])))
+
+
+def average(past: Past, rank: int = 3) -> Tensor:
+    """So many leaky averages of the past: one of each component, then one of each that leaks half as much, ..."""
+    held = past.held
+    for frame in past.leaving:
+        new = past.rows([frame])  # (d, f * d)
+        leak = torch.tensor([[0.5 ** (1 + i // len(new))] for i in range(rank)], dtype=torch.float64)
+        new = leak * new[[i % len(new) for i in range(rank)]]
+        held = (1 - leak) * held + new if len(held) else new
+    return held
+
+
+def best(past: Past, rank: int = 3) -> Tensor:
+    """The so many numbers that tell most about the next output: no memory of that size has a smaller bottleneck.
+
+    Chosen anew from all of the past in every AR step, so it is no function of what it was.
+    """
+    return past.tell_most(rank)
+
+
+MEMORIES: dict[str, Callable[..., Tensor]] = {
+    "none": none,
+    "last": last,
+    "stride": stride,
+    "average": average,
+    "best": best,
+}
+
+
+def memory(name: str, **chosen: int | None) -> Callable[[Past], Tensor]:
+    """Choose a memory by name; an option left at None keeps that memory's own default."""
+    known = options_of(name)
+    given = {option: value for option, value in chosen.items() if value is not None}
+    for option, value in given.items():
+        if option not in known:
+            hint = f"It has: {', '.join(known)}." if known else "It has none."
+            raise TheoryError(f"The memory {name} has no option {option!r} ({value}).", hint=hint)
+        if value < 1:
+            raise TheoryError(f"`{option}` of the memory {name} must be at least 1, not {value}.")
+    return partial(MEMORIES[name], **given)
+
+
+def options_of(name: str) -> dict[str, int]:
+    """The options of a memory, with their defaults."""
+    if name not in MEMORIES:
+        raise TheoryError(f"No memory is called {name!r}.", hint=f"Choose from: {', '.join(MEMORIES)}.")
+    about = inspect.signature(MEMORIES[name]).parameters
+    return {option: each.default for option, each in about.items() if option != "past"}
+
+
+# The whole video
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How videos are generated, beside the schedule."""
+
+    prompt: int = 4  # true frames that every video begins with
+    context: int = 1  # clean frames before the window
+    memory: Callable[[Past], Tensor] = none
+    kernel: str = "exact"  # exact, ancestral, analytic, euler, heun
+    substeps: int = 1  # denoising steps from one row of the schedule to the next
+    init_steps: int = 8  # denoising steps of the initialization stage
+    score_error: float = 0.0  # how far every weight of the network is off, relatively
+    seed: int = 0  # of what is off
+    mask: str = "window"  # window: its frames see each other; causal: each sees only the ones before it
+    renoise: str = "fresh"  # after the initialization stage; same: with the noise that made the frame
+    diffusion: Diffusion = field(default_factory=FlowMatching)
+
+    def __post_init__(self) -> None:
+        for name, known in (("kernel", KERNELS), ("mask", ("window", "causal")), ("renoise", ("fresh", "same"))):
+            if getattr(self, name) not in known:
+                raise TheoryError(f"No {name} is called {getattr(self, name)!r}.", f"Choose from: {', '.join(known)}.")
+        if min(self.prompt, self.context, self.score_error) < 0 or min(self.substeps, self.init_steps) < 1:
+            raise TheoryError("prompt, context and score_error are at least 0, substeps and init_steps at least 1.")
+        if not math.isfinite(self.score_error):
+            raise TheoryError(f"The score error is a number, not {self.score_error:g}.")
+        if self.kernel == "exact" and (self.mask, self.renoise, self.score_error) != ("window", "fresh", 0):
+            raise TheoryError(
+                "The exact kernel has no network to be masked or off, and no noise to use again.",
+                hint=f"Choose from: {', '.join(KERNELS[1:])}.",
+            )
+
+    @property
+    def ideal(self) -> Setting:
+        """The same, with an exact network."""
+        return replace(self, mask="window", score_error=0.0)
+
+
+def plan(schedule: Schedule, setting: Setting, ar_steps: int) -> list[Turn]:
+    """The initialization stage, then all AR steps; frames are counted from the prompt's first."""
+    w, chunk, steps = schedule.window, schedule.chunk, setting.init_steps
+    end = (0.0,) * chunk + schedule.levels[-1][chunk:]  # 0-T boundary
+    begin = end[chunk:] + (1.0,) * chunk  # circularity
+    rows = refine((begin, *schedule.levels[1:-1], end), setting.substeps)
+    flat = tuple((1 - m / steps,) * (w - chunk) for m in range(steps + 1))
+    first = range(setting.prompt, setting.prompt + w - chunk)
+    turns = [Turn(first, refine(flat, setting.substeps), begin[: w - chunk], first)]
+    for k in range(ar_steps):
+        frames = range(first.start + k * chunk, first.start + k * chunk + w)
+        turns.append(Turn(frames, rows, end, frames[w - chunk :]))
+    return turns
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the initialization stage and each AR step add, and what comes of it: arrays (k + 1,), in nats.
+
+    The first entry is the initialization stage; it is 0 where the window is one chunk.
+    DE is the expected KL of Q(Output | Input) from P(Output | Input) with an exact network, SEE what the errors of the
+    network add to that (a lucky error takes from it). Counted by denoising steps, as the paper does, they are more.
+    For ODE solvers all four are infinite, and so are the bounds.
+    """
+
+    nie: Tensor  # noise initialization error: what enters is truly not quite noise
+    mb: Tensor  # memory bottleneck: I(Output; Past | Input)
+    de: Tensor  # discretization error
+    see: Tensor  # score estimation error
+    path_de: Tensor
+    path_see: Tensor
+    loss: Tensor  # denoising loss of the network, no KL: mean over frames and denoising steps
+    excess: Tensor  # the part of it that an exact network does not have
+    seen: Tensor  # numbers that the network sees of the past
+    kl_states: Tensor  # of all states so far
+    kl_video: Tensor  # of the clean video so far
+    kl_clips: Tensor  # of the clean frames in the state: a chunk, and what its AR step saw of the past; the first: of
+    # the noisy frames that the initialization stage left, and what it saw
+    closed: bool  # memory is a function of what it was and of the new chunk: the bound for clips holds
+    inflation: float  # generated over true variance of a frame after the initialization stage, at worst
+    video: tuple[Tensor, Tensor]  # true and generated covariance of the clean video, prompt and all
+
+    @property
+    def errors(self) -> Tensor:
+        """What adds up in a clip: all but the memory term."""
+        return self.nie + self.de + self.see
+
+    @property
+    def bound(self) -> Tensor:
+        """Of the KL of the video so far."""
+        return (self.errors + self.mb).cumsum(0)
+
+    @property
+    def clip_bound(self) -> Tensor:
+        """Of the KL of the clip."""
+        return self.errors.cumsum(0)
+
+    @property
+    def settled(self) -> int | None:
+        """The AR step from which on the KL of the clip stays within 5 % of its last value; None: it still moves."""
+        off = (self.kl_clips - self.kl_clips[-1]).abs() > 0.05 * self.kl_clips[-1]
+        since = int(off.nonzero().max()) + 1 if off.any() else 0
+        return since if since <= 0.75 * (len(off) - 1) else None
+
+    @property
+    def path_bound(self) -> Tensor:
+        """Of the KL of the video so far, with errors counted by denoising steps."""
+        return (self.nie + self.mb + self.path_de + self.path_see).cumsum(0)
+
+
+PARTS = ("nie", "mb", "de", "see", "path_de", "path_see", "loss", "excess", "seen")
+
+
+def analyse(process: Process, schedule: Schedule, setting: Setting, ar_steps: int = 8) -> Analysis:
+    """Work out the law of the generated video, and what each AR step adds to its KL from the true one."""
+    return Video(process, schedule, setting, ar_steps).analyse()
+
+
+class Video:
+    """All states of a video, in the order in which they come to be, with their true and their generated law."""
+
+    def __init__(self, process: Process, schedule: Schedule, setting: Setting, ar_steps: int):
+        if ar_steps < 1:
+            raise TheoryError(f"A video has at least 1 AR step, not {ar_steps}.")
+        self.setting, self.chunk, self.dim = setting, schedule.chunk, process.dim
+        self.turns = plan(schedule, setting, ar_steps)
+        self.frames = self.turns[-1].frames.stop
+        self.clean = setting.prompt + ar_steps * schedule.chunk  # frames that become so
+        states = [(frame, 0.0) for frame in range(setting.prompt)]
+        for turn in self.turns:
+            states += [*((frame, 1.0) for frame in turn.entering), *turn.leaves]
+        if len(states) * self.dim > LARGEST:
+            raise TheoryError(
+                f"The states of a video of {ar_steps} AR steps hold {len(states) * self.dim} numbers; "
+                f"up to {LARGEST} can be analysed.",
+                hint="Take fewer AR steps, a smaller window or a smaller dimension.",
+            )
+        self.places = {state: place for place, state in enumerate(states)}
+        self.law = Law(process, setting.diffusion, self.frames)
+        self.true = self.law.covariance(states, states)
+        self.root, singular = torch.linalg.cholesky_ex(self.true)  # its diagonal blocks: what is new in a state
+        if singular:
+            raise TheoryError(
+                "Two levels of the schedule are so near that their states are one.",
+                hint="Take fewer denoising steps, or a smaller shift.",
+            )
+        self.made = torch.zeros_like(self.true)
+        self.begun = setting.prompt * self.dim
+        self.made[: self.begun, : self.begun] = self.true[: self.begun, : self.begun]
+        self.known: dict[tuple[Levels, bytes], tuple[Kernel, Kernel, dict[str, float]]] = {}
+
+    def analyse(self) -> Analysis:
+        """Go through all AR steps, then compare the two laws."""
+        parts: list[dict[str, float]] = []
+        closed, before = True, self.rows(())
+        for k, (turn, seen) in enumerate(self.look()):
+            if k:
+                new = self.rows(range(self.turns[k - 1].frames.start, turn.frames.start))
+                closed &= spanned(seen, torch.cat((before, new)))
+            before = seen
+            parts.append(self.take(turn, seen))
+            clip = torch.cat((self.pick(turn.leaves[: self.chunk] if k else turn.leaves), self.of(seen)))
+            parts[-1]["kl_clips"] = kl(clip @ self.true @ clip.mT, clip @ self.made @ clip.mT)[-1].item()
+        arrays = {name: torch.tensor([part[name] for part in parts], dtype=torch.float64) for name in parts[0]}
+
+        chunks = self.numbers([(frame, 0.0) for frame in range(self.clean)])
+        video = self.true[chunks][:, chunks], self.made[chunks][:, chunks]
+        ends = torch.arange(self.setting.prompt, self.clean + 1, self.chunk) * self.dim
+        first = self.numbers(self.turns[0].leaves)
+        ratio = (self.made.diagonal() / self.true.diagonal())[first].unflatten(0, (-1, self.dim)).mean(1)
+        states = kl(self.true, self.made)[arrays.pop("states").long()]
+        return Analysis(
+            **arrays,
+            kl_states=states if arrays["de"].isfinite().all() else torch.full_like(states, math.inf),
+            kl_video=kl(*video)[ends],
+            closed=closed,
+            inflation=ratio.max().item() if first else 1.0,
+            video=video,
+        )
+
+    def look(self) -> Iterator[tuple[Turn, Tensor]]:
+        """Yield the initialization stage and all AR steps, each with what it sees of the past, (r, f * d)."""
+        held, context = self.rows(()), range(0)
+        for turn in self.turns:
+            start = turn.frames.start
+            leaving = range(context.start, max(context.start, start - self.setting.context))
+            context = range(leaving.stop, start)
+            held = self.setting.memory(Past(held, leaving, self.rows, partial(self.tell_most, turn, context)))
+            yield turn, independent(torch.cat((held, self.rows(context))).flip(0))  # the newest first
+
+    def key(self, turn: Turn, seen: Tensor) -> tuple[Levels, bytes]:
+        """The same for AR steps that see the same from where they stand."""
+        return turn.output, seen.roll(-turn.frames.start * self.dim, 1).numpy().tobytes()
+
+    def take(self, turn: Turn, seen: Tensor) -> dict[str, float]:
+        """Take an AR step: let the generated law grow by its states, and work out what it adds to the KL."""
+        enters, leaves = self.numbers([(frame, 1.0) for frame in turn.entering]), self.numbers(turn.leaves)
+        if not leaves:  # nothing to initialise
+            return dict.fromkeys(PARTS, 0.0) | {"states": self.begun}
+        true, made, errors = self.kernels(turn, seen)
+        self.made[enters, enters] = 1.0
+        weight = made.weight @ torch.cat((self.pick(turn.comes), self.of(seen)))  # (w * d, s * d)
+        output = slice(leaves[0], leaves[-1] + 1)
+        self.made[output] = weight @ self.made
+        self.made[:, output] = self.made[output].mT
+        self.made[output, output] = self.made[output] @ weight.mT + made.noise
+        new_in, new_out = (self.root.diagonal()[places].log().sum() for places in (enters, leaves))
+        nie = (self.true.diagonal()[enters] - 1).sum() / 2 - new_in
+        mb = log_det(true.noise) / 2 - new_out
+        return errors | {"nie": nie.item(), "mb": mb.item(), "states": output.stop}
+
+    def kernels(self, turn: Turn, seen: Tensor) -> tuple[Kernel, Kernel, dict[str, float]]:
+        """P(Output | Input), Q(Output | Input), and what comes of the difference; once, where all looks alike."""
+        key = self.key(turn, seen)
+        if key not in self.known:
+            sight = Sight(self.law, turn.frames, seen)
+            true, given = sight.kernel(turn.rows[0], turn.output), sight.inputs(turn.rows[0])
+            network, ideal = make_network(sight, self.setting), self.setting.ideal
+            made, path_de, path_see = generate(sight, network, turn, self.setting)
+            exact = made if ideal == self.setting else generate(sight, make_network(sight, ideal), turn, ideal)[0]
+            de = kernel_kl(true, exact, given)
+            see = kernel_kl(true, made, given) - de if math.isfinite(de) else math.inf
+            loss, excess = denoising_loss(sight, network, turn)
+            parts = (de, see, path_de, path_see, loss, excess, float(len(seen)))
+            self.known[key] = true, made, dict(zip(PARTS[2:], parts, strict=True))
+        return self.known[key]
+
+    def numbers(self, states: Iterable[State]) -> list[int]:
+        """Where the numbers of states are."""
+        return [self.places[state] * self.dim + j for state in states for j in range(self.dim)]
+
+    def pick(self, states: Iterable[State]) -> Tensor:
+        """States as functions of all states, (n * d, s * d)."""
+        numbers = self.numbers(states)
+        functions = torch.zeros(len(numbers), len(self.true), dtype=torch.float64)
+        functions[range(len(numbers)), numbers] = 1.0
+        return functions
+
+    def rows(self, frames: Sequence[int]) -> Tensor:
+        """Clean frames as functions of all frames, (n * d, f * d)."""
+        return eye(self.frames * self.dim)[[frame * self.dim + j for frame in frames for j in range(self.dim)]]
+
+    def of(self, rows: Tensor) -> Tensor:
+        """Functions of frames that become clean (n, f * d) as functions of all states, (n, s * d)."""
+        functions = torch.zeros(len(rows), len(self.true), dtype=torch.float64)
+        functions[:, self.numbers([(frame, 0.0) for frame in range(self.clean)])] = rows[:, : self.clean * self.dim]
+        return functions
+
+    def tell_most(self, turn: Turn, context: range, rank: int) -> Tensor:
+        """So many functions (n, f * d) of the frames before the context that tell most about an AR step's output.
+
+        They are the first canonical directions, where window and context are known.
+        """
+        older = self.rows(range(context.start))
+        functions = (self.pick(turn.leaves), self.of(older), self.pick(turn.comes), self.of(self.rows(context)))
+        parts = torch.cat(functions)
+        n, m = len(functions[0]), len(older)
+        if not n or not m:
+            return older
+        left = regress(parts @ self.true @ parts.mT, n + m).noise
+        output, past = (torch.linalg.cholesky(each) for each in (left[:n, :n], left[n:, n:]))
+        shared = torch.linalg.solve_triangular(output, left[:n, n:], upper=False)
+        shared = torch.linalg.solve_triangular(past, shared.mT, upper=False)  # (m, n), of what is white on both sides
+        told = torch.linalg.svd(shared).U[:, :rank].mT  # (rank, m)
+        return torch.linalg.solve_triangular(past.mT, told.mT, upper=True).mT @ older
+
+
+# Which schedule drifts
+
+VARIETY = {
+    "outpainting, chunk 2, 4 steps": outpainting(2, 4),
+    "outpainting, chunk 4, 4 steps": outpainting(4, 4),
+    "outpainting, chunk 4, 8 steps": outpainting(4, 8),
+    "next-frame, 4 steps": next_frame(4),
+    "next-frame, 8 steps": next_frame(8),
+    "fifo, 4 steps": fifo(4),
+    "fifo, 8 steps": fifo(8),
+    "rolling, 4 blocks of 2, 2 steps": rolling(4, 2, 2),
+    "rolling, 3 blocks of 2, 4 steps": rolling(3, 2, 4),
+    "pyramid, chunk 4, 4 steps, lag 2": pyramid(4, 4, 2),
+}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What single denoising steps from true noisy frames say of a video that was never generated; and what is true.
+
+    The first three are squared distances, summed over all denoising steps of the video (`kernels.step_errors`).
+    """
+
+    start: float  # of the noise that frames begin as, and of the initialization stage
+    score: float  # of the network: the denoising error that an exact one does not have
+    solver: float  # of the solver: an exact network's denoising step against very small ones
+    raw: float  # denoising loss, mean over the frames and denoising steps of an AR step
+    excess: float  # the part of it that an exact network does not have
+    kl: float  # of the video, in nats
+    kl_last: float  # of its last frames
+
+    @property
+    def total(self) -> float:
+        return self.start + self.score + self.solver
+
+
+def predict(
+    process: Process,
+    schedules: Mapping[str, Schedule],
+    setting: Setting,
+    frames: int = 24,
+    last: int = 4,
+    networks: int = 4,
+) -> dict[str, Prediction]:
+    """Set what single steps say about videos of so many frames beside their KL, and that of their `last` frames.
+
+    networks: that are off in ways of their own; each number is a mean over them
+
+    Source: Meta-ARVDM, arXiv 2503.10704v2: temporal degradation is the sum of per-step errors.
+    """
+    if setting.kernel not in ODE:
+        raise TheoryError(f"Steps of {setting.kernel} renew noise.", hint=f"Choose from: {', '.join(ODE)}.")
+    if not 1 <= last <= frames or networks < 1:
+        raise TheoryError(f"The last {last} of {frames} frames with {networks} networks are nothing to look at.")
+    found = {}
+    for name, schedule in schedules.items():
+        ar_steps = math.ceil(frames / schedule.chunk)
+        rows = []
+        for seed in range(setting.seed, setting.seed + networks if setting.score_error else setting.seed + 1):
+            video = Video(process, schedule, replace(setting, seed=seed), ar_steps)
+            steps, analysis = single_steps(video), video.analyse()
+            size, most = (setting.prompt + frames) * process.dim, last * process.dim
+            true, made = (law[:size, :size] for law in analysis.video)
+            long, short = kl(true, made)[-1], kl(true[-most:, -most:], made[-most:, -most:])[-1]
+            rows.append(torch.tensor([*steps, analysis.loss[-1], analysis.excess[-1], long, short]))
+        found[name] = Prediction(*torch.stack(rows).mean(0).tolist())
+    return found
+
+
+def single_steps(video: Video) -> tuple[float, float, float]:
+    """Squared distances of single steps from true ones, over a video: of its start, its score and its solver."""
+    known: dict[tuple[Levels, bytes], tuple[float, float]] = {}
+    start = score = solver = 0.0
+    alpha, sigma = (each.item() for each in video.law.scales((1.0,)))
+    for k, (turn, seen) in enumerate(video.look()):
+        if not turn.frames:
+            continue  # nothing to initialise
+        variance = video.law.clean[: video.dim, : video.dim].diagonal().sum().item()
+        start += len(turn.entering) * (alpha**2 * variance + (1 - sigma) ** 2 * video.dim)  # what is no noise yet
+        key = video.key(turn, seen)
+        if key not in known:
+            sight = Sight(video.law, turn.frames, seen)
+            networks = make_network(sight, video.setting), make_network(sight, video.setting.ideal)
+            known[key] = step_errors(sight, *networks, turn, video.setting.kernel)
+        if k:
+            score, solver = score + known[key][0], solver + known[key][1]
+        else:
+            start += sum(known[key])
+    return start, score, solver
+
+
+# What must not be done
+
+
+@dataclass(frozen=True)
+class CounterExample:
+    """What becomes of a schedule when it is broken in either of two ways: KL of the video in nats."""
+
+    kl: float  # done right
+    causal: float  # with an exact network in which each frame of the window sees only the ones before it
+    reused: float  # frames of the initialization stage noised again with the noise that made them
+    inflation: float  # of the variance of a frame by that; 1 where there is nothing to initialise
+
+
+def counter_examples(
+    process: Process, schedules: Mapping[str, Schedule], setting: Setting, ar_steps: int = 4
+) -> dict[str, CounterExample]:
+    """Break schedules, all else being right."""
+    found = {}
+    for name, schedule in schedules.items():
+        right = analyse(process, schedule, setting, ar_steps)
+        causal = analyse(process, schedule, replace(setting, mask="causal"), ar_steps)
+        same = replace(setting, renoise="same")
+        reused = analyse(process, schedule, same, ar_steps) if schedule.window > schedule.chunk else right
+        long, hidden, again = (each.kl_video[-1].item() for each in (right, causal, reused))
+        found[name] = CounterExample(long, hidden, again, reused.inflation)
+    return found

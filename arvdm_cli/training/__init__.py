@@ -1,0 +1,1 @@
+"""Training: codec, network, distillation."""

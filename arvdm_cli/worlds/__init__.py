@@ -1,0 +1,1 @@
+"""Worlds whose truth can be rendered: mazes, walks through them, needles."""
