@@ -1,5 +1,7 @@
 """Processes that work for another one."""
 
+from __future__ import annotations
+
 import atexit
 import multiprocessing
 import os
@@ -97,3 +99,10 @@ def _outlive_nobody() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(PATIENCE)
     os._exit(1)
+
+
+Progress = Callable[[int, int], None]  # (things done, things in all)
+
+
+def unheard(done: int, total: int) -> None:
+    """Progress that nobody follows."""

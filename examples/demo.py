@@ -14,8 +14,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from arvdm_cli.evaluation.rollout import maze_seed
-from arvdm_cli.media import reader
+from arvdm_cli import media
+from arvdm_cli.evaluation.truth import maze_seed
 from arvdm_cli.worlds.maze import ACTIONS, Maze, World
 from arvdm_cli.worlds.renderer import Renderer
 
@@ -38,12 +38,12 @@ def main() -> None:
     with Renderer(MAZE) as renderer:
         clip, truth = renderer.render(shown), renderer.render(follow("demo.jsonl", shown[-1])[:RETURN])
     if "--clip" in sys.argv:
-        with reader.Writer(HERE / "maze.mp4", 64, 64, MAZE.world.fps, scale=2, crf=14) as writer:
+        with media.Writer(HERE / "maze.mp4", 64, 64, MAZE.world.fps, scale=2, crf=14) as writer:
             writer.write(clip)
     with tempfile.TemporaryDirectory() as folder:
         words = f"generate -p maze.mp4 -a demo.jsonl -n {RETURN} --seed 1 -q --format png -o".split()
         subprocess.check_output([sys.executable, "-m", "arvdm_cli", *words, folder], cwd=HERE)
-        made = reader.read(folder).frames
+        made = media.read(folder).frames
     font, pictures = ImageFont.load_default(15), []
     for t, pair in enumerate(zip(truth, made, strict=True)):
         picture = Image.new("RGB", (2 * SIDE + GAP, TOP + SIDE), "#16181d")

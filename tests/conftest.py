@@ -72,7 +72,7 @@ def clips():
     """True clips of two mazes; without a renderer, their tests skip themselves."""
     pytest.importorskip("labmaze")
     pytest.importorskip("vizdoom")
-    from arvdm_cli.evaluation.rollout import render
+    from arvdm_cli.evaluation.truth import render
     from arvdm_cli.worlds.maze import World
 
     return render(World(), 2, 7)

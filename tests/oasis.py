@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from arvdm_cli.hub.registry import FOREIGN, read_config
-from arvdm_cli.sampling.sampler import Noise
+from arvdm_cli.sampling.state import Noise
 
 FOLDER = Path(__file__).parent / "fixtures" / "oasis-tiny"
 GOLDEN = load_file(FOLDER / "golden.safetensors")

@@ -8,7 +8,7 @@ import pytest
 
 from arvdm_cli.actions import phrases
 from arvdm_cli.actions.phrases import MINECRAFT, names_of_rows, parse, stream
-from arvdm_cli.cli.maker import live
+from arvdm_cli.actions.sources import live
 from arvdm_cli.errors import ActionError
 
 MAZE = ("stay", "forward", "backward", "left", "right")

@@ -13,13 +13,10 @@ from typer.testing import CliRunner
 from arvdm_cli.cli import console
 from arvdm_cli.cli.eval import card as eval
 from arvdm_cli.errors import OutputExistsError
-from arvdm_cli.evaluation import rollout
-from arvdm_cli.evaluation.rollout import HISTORY, KINDS, LENGTH, maze_seed
 from arvdm_cli.evaluation.scorecard import (
     BASELINES,
     RANGES,
     beyond_context,
-    interval,
     judge,
     measure,
     measure_card,
@@ -29,10 +26,12 @@ from arvdm_cli.evaluation.scorecard import (
     score_free,
     score_memory,
 )
+from arvdm_cli.evaluation.truth import HISTORY, KINDS, LENGTH, WORLDS, maze_seed
 from arvdm_cli.hub.checkpoint import save
+from arvdm_cli.reports.statistics import interval
 from arvdm_cli.sampling.generation import choose
-from arvdm_cli.sampling.sampler import Sampling
 from arvdm_cli.sampling.schedules import preset
+from arvdm_cli.sampling.state import Sampling
 from arvdm_cli.worlds.maze import WIDE, Maze
 from arvdm_cli.worlds.renderer import Renderer
 from arvdm_cli.worlds.walks import PATHS
@@ -173,7 +172,7 @@ def run():
 
 def test_the_card_of_an_untrained_model_is_whole_and_fails(clips, model, run, tmp_path, monkeypatch):
     save(model, tmp_path / "model")
-    monkeypatch.setattr(rollout, "render", lambda *args: clips.first(1))
+    monkeypatch.setattr("arvdm_cli.evaluation.truth.render", lambda *args: clips.first(1))
     flags = [
         tmp_path / "model",
         "-o",
@@ -206,13 +205,13 @@ def test_the_card_of_an_untrained_model_is_whole_and_fails(clips, model, run, tm
 
 def test_a_card_in_the_wide_world_says_so_and_does_not_look_for_the_plain_sky(clips, model, run, tmp_path, monkeypatch):
     save(model, tmp_path / "model")
-    monkeypatch.setattr(rollout, "render", lambda world, *args: replace(clips.first(1), world=world))
+    monkeypatch.setattr("arvdm_cli.evaluation.truth.render", lambda world, *args: replace(clips.first(1), world=world))
     for name in ("narrow", "wide"):
         few = ["--mazes", 1, "--free-runs", 1, "--free-frames", 12, "-o", tmp_path / name]
         result = run("card", tmp_path / "model", "--world", name, *few)
         assert result.exit_code == 0, result.output
         card = json.loads((tmp_path / name / "card.json").read_text())
-        assert {key: card["world"][key] for key in WIDE} == rollout.WORLDS[name]
+        assert {key: card["world"][key] for key in WIDE} == WORLDS[name]
         assert ("scene" in card["free"]) == ("with sky above" in result.stdout) == (name == "narrow")
 
 

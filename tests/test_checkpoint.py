@@ -9,11 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import model
 
+from arvdm_cli.configs import fill
+from arvdm_cli.device import choose_machine
 from arvdm_cli.errors import CheckpointError, ConfigError, IntegrityError, NumericError, OutputError, UsageError
-from arvdm_cli.hub.checkpoint import choose_machine, digest, fill, load, save
+from arvdm_cli.hub.checkpoint import digest, load, save
 from arvdm_cli.hub.registry import CONFIG, MANIFEST, WEIGHTS
 from arvdm_cli.sampling.diffusion import FlowMatching
-from arvdm_cli.sampling.sampler import Sampling
+from arvdm_cli.sampling.state import Sampling
 
 
 @pytest.fixture(scope="module")

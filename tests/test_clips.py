@@ -21,8 +21,9 @@ from arvdm_cli.data.array_folder import lock
 from arvdm_cli.data.batches import Episodes, read_all
 from arvdm_cli.errors import ConfigError, DataError, OutputBusyError, OutputError, OutputExistsError, UsageError
 from arvdm_cli.hub import checkpoint
-from arvdm_cli.media.reader import Writer
-from arvdm_cli.training.loop import configure, train
+from arvdm_cli.media import Writer
+from arvdm_cli.training.config import configure
+from arvdm_cli.training.loop import train
 
 SIZE, FRAMES = 32, 12
 SHIFTS = {"left": (0, 5), "right": (0, -5), "forward": (5, 0)}  # how each moves the picture, in pixels

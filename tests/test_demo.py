@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from arvdm_cli import media
 from arvdm_cli.evaluation.metrics import psnr, unit
-from arvdm_cli.media import reader
 
 pytest.importorskip("labmaze")
 pytest.importorskip("vizdoom")
@@ -26,7 +26,7 @@ def demo():
 
 
 def test_the_clip_shows_the_maze_it_names_from_the_poses_of_its_actions(demo):
-    clip = reader.read(ROOT / "examples" / "maze.mp4", size=(64, 64)).frames
+    clip = media.read(ROOT / "examples" / "maze.mp4", size=(64, 64)).frames
     poses = demo.follow("maze.jsonl", demo.START)
     assert len(poses) == len(clip)
     with demo.Renderer(demo.MAZE) as renderer:

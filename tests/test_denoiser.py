@@ -8,11 +8,13 @@ import torch
 from tiny import SCHEDULES, WAYS, Film, Recorder, latents, network, play, take, track
 
 from arvdm_cli.errors import ConfigError
-from arvdm_cli.sampling.denoiser import VIEWS, Denoiser
+from arvdm_cli.sampling.denoiser import Denoiser
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.generation import given
-from arvdm_cli.sampling.sampler import Noise, Sampling, start, stream
+from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import fifo
+from arvdm_cli.sampling.state import Noise, Sampling, start
+from arvdm_cli.sampling.views import VIEWS
 
 SAMPLING = Sampling(context=3, slots=2, group=2, init_steps=2)
 every_view = pytest.mark.parametrize("views", VIEWS)

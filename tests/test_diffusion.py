@@ -10,15 +10,13 @@ from arvdm_cli.sampling.diffusion import (
     BETAS,
     DDPM,
     PREDICTIONS,
-    SOLVERS,
     FlowMatching,
     additions,
-    ddim,
-    euler,
     logit_normal,
     per_frame,
     remaining,
 )
+from arvdm_cli.sampling.solvers import SOLVERS, ddim, euler
 
 DIFFUSIONS = {f"flow, {prediction}": FlowMatching(prediction) for prediction in PREDICTIONS if prediction != "epsilon"}
 DIFFUSIONS |= {

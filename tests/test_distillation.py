@@ -11,9 +11,10 @@ from tiny import model, network
 
 from arvdm_cli.errors import ConfigError
 from arvdm_cli.hub import checkpoint
-from arvdm_cli.sampling.diffusion import DDPM, FlowMatching, estimate, euler, follow
-from arvdm_cli.sampling.sampler import Sampling
+from arvdm_cli.sampling.diffusion import DDPM, FlowMatching
 from arvdm_cli.sampling.schedules import PRESETS, preset
+from arvdm_cli.sampling.solvers import estimate, euler, follow
+from arvdm_cli.sampling.state import Sampling
 from arvdm_cli.training.distillation import Teacher
 from arvdm_cli.training.loop import train
 

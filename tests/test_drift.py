@@ -8,7 +8,7 @@ from arvdm_cli.errors import OutputExistsError, UsageError, VideoError
 from arvdm_cli.evaluation import drift
 from arvdm_cli.evaluation import side_by_side as sidebyside
 from arvdm_cli.evaluation.drift import HISTORY, PATHS, Truth, ranges
-from arvdm_cli.media.reader import Writer, read
+from arvdm_cli.media import Writer, read
 from arvdm_cli.reports import results
 from arvdm_cli.sampling.generation import choose
 from arvdm_cli.worlds.maze import LEFT, STAY, World

@@ -12,7 +12,7 @@ from tiny import model
 from arvdm_cli.cli.eval.tables import strip
 from arvdm_cli.evaluation import drift
 from arvdm_cli.hub import checkpoint
-from arvdm_cli.media.reader import Writer
+from arvdm_cli.media import Writer
 
 FEW = ("--mazes", "2", "--length", "18", "--steps", "1", "--device", "cpu", "-o", "out")
 

@@ -8,9 +8,8 @@ import pytest
 from test_prediction import turning
 from tiny import model
 
-from arvdm_cli.evaluation import rollout
 from arvdm_cli.hub import checkpoint
-from arvdm_cli.sampling.sampler import Sampling
+from arvdm_cli.sampling.state import Sampling
 
 FILES = {"predict.json", "predict.csv", "predict.html", "predict.png"}
 THREE = ("-s", "outpainting:chunk=2,steps=2", "-s", "next-frame:steps=1", "-s", "fifo:steps=2")
@@ -30,7 +29,7 @@ def tiny(tmp_path, monkeypatch):
         asked.append((mazes, seed))
         return turning(mazes)
 
-    monkeypatch.setattr(rollout, "take_clips", take)
+    monkeypatch.setattr("arvdm_cli.evaluation.truth.take_clips", take)
     return asked
 
 

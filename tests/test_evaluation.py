@@ -6,14 +6,15 @@ import torch
 
 from arvdm_cli.data.rendered import episode_seed
 from arvdm_cli.errors import CheckpointError, DataError
-from arvdm_cli.evaluation import rollout
-from arvdm_cli.evaluation.rollout import HISTORY, KINDS, LENGTH, Clips, maze_seed
-from arvdm_cli.hub.checkpoint import Model
+from arvdm_cli.evaluation import rollout, truth
+from arvdm_cli.evaluation.truth import HISTORY, KINDS, LENGTH, Clips, maze_seed
 from arvdm_cli.models.codec import Codec, CodecConfig
-from arvdm_cli.models.dit import DiTConfig, VideoDiT
+from arvdm_cli.models.config import DiTConfig
+from arvdm_cli.models.dit import VideoDiT
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.generation import choose
-from arvdm_cli.sampling.sampler import Sampling
+from arvdm_cli.sampling.model import Model
+from arvdm_cli.sampling.state import Sampling
 from arvdm_cli.worlds.maze import ACTIONS, STAY, WIDE, Maze, World
 
 SAMPLING = Sampling(options={"chunk": 16, "steps": 1}, context=8, slots=4, group=4)
@@ -62,9 +63,9 @@ def test_a_maze_hangs_on_its_number_alone_and_on_no_training_seed():
     assert len(ours) == 1000
     assert not ours & {episode_seed(seed, index) for seed in (0, 1_000_000) for index in range(500)}
     trained = [episode_seed(0, index) for index in range(500)]
-    rollout.check_unseen(32, 1_000_000, trained)
+    truth.check_unseen(32, 1_000_000, trained)
     with pytest.raises(DataError, match="1 of 32 mazes were trained on"):
-        rollout.check_unseen(32, 1_000_000, [*trained, maze_seed(1_000_000, 31)])
+        truth.check_unseen(32, 1_000_000, [*trained, maze_seed(1_000_000, 31)])
 
 
 def test_clips_read_back_the_same_and_are_rendered_once(tmp_path, monkeypatch):
@@ -74,29 +75,29 @@ def test_clips_read_back_the_same_and_are_rendered_once(tmp_path, monkeypatch):
         rendered.append((mazes, seed))
         return invented(mazes)
 
-    monkeypatch.setattr(rollout, "render", render)
+    monkeypatch.setattr(truth, "render", render)
     file, world = tmp_path / "new" / "clips.npz", World(size=16)
-    made = rollout.take_clips(file, world, 3, 7)
-    read = rollout.take_clips(file, world, 3, 7)
-    fewer = rollout.take_clips(file, world, 2, 7)
+    made = truth.take_clips(file, world, 3, 7)
+    read = truth.take_clips(file, world, 3, 7)
+    fewer = truth.take_clips(file, world, 2, 7)
     for name in ("frames", "actions", "poses"):
         np.testing.assert_array_equal(getattr(read, name), getattr(made, name))
         np.testing.assert_array_equal(getattr(fewer, name), getattr(made, name)[:, :2])
     assert rendered == [(3, 7)] and len(fewer) == 2
-    rollout.take_clips(file, world, 4, 7)
-    rollout.take_clips(file, world, 4, 8)
-    rollout.take_clips(file, World(size=16, walls=9), 4, 8)
+    truth.take_clips(file, world, 4, 7)
+    truth.take_clips(file, world, 4, 8)
+    truth.take_clips(file, World(size=16, walls=9), 4, 8)
     assert rendered == [(3, 7), (4, 7), (4, 8), (4, 8)]
     file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(DataError, match="holds no clips"):
-        rollout.take_clips(file, world, 1, 7)
+        truth.take_clips(file, world, 1, 7)
 
 
 def test_a_model_is_measured_in_the_world_of_its_moves_unless_its_card_names_another(model):
-    assert rollout.world_of(model) == World()
+    assert truth.world_of(model) == World()
     network = VideoDiT(DiTConfig(dim=64, depth=1, moves=((0, 0), (0.25, 0), (-0.25, 0), (0, 22.5), (0, -22.5))))
     other = Model(network, model.codec, FlowMatching(), SAMPLING, {"world": {"walls": 32}})
-    assert rollout.world_of(other) == World(turn=22.5, step=0.25, walls=32)
+    assert truth.world_of(other) == World(turn=22.5, step=0.25, walls=32)
     with pytest.raises(CheckpointError, match="actions are unknown"):
         rollout.one_hot(other, np.array([0]))
 
@@ -104,27 +105,27 @@ def test_a_model_is_measured_in_the_world_of_its_moves_unless_its_card_names_ano
 def test_a_world_that_is_asked_for_is_the_same_whatever_the_card_names_but_size_and_moves(model):
     card = {"world": {"walls": 32, "skies": 8, "light": 1, "posters": 6, "bare": 0.5, "rooms": 3}}
     other = Model(model.network, model.codec, FlowMatching(), SAMPLING, card)
-    assert rollout.world_of(other) == World(walls=32, skies=8, light=1, posters=6, bare=0.5, rooms=3)
+    assert truth.world_of(other) == World(walls=32, skies=8, light=1, posters=6, bare=0.5, rooms=3)
     for one in (model, other):
-        assert rollout.world_of(one, "narrow") == World()
-        assert rollout.world_of(one, "wide") == World(**WIDE)
+        assert truth.world_of(one, "narrow") == World()
+        assert truth.world_of(one, "wide") == World(**WIDE)
     coarse = Model(
         VideoDiT(DiTConfig(dim=64, depth=1)), model.codec, FlowMatching(), SAMPLING, {"world": {"turn": 22.5}}
     )
-    assert rollout.world_of(coarse, "wide") == World(turn=22.5, **WIDE)
+    assert truth.world_of(coarse, "wide") == World(turn=22.5, **WIDE)
     low = {"view": 90, "eye": 0.3, "height": 0.6, "sky": "102030"}
     other = Model(model.network, model.codec, FlowMatching(), SAMPLING, {"world": low})
-    assert rollout.world_of(other) == World(view=90, eye=0.3, height=0.6, sky="102030")
-    assert rollout.world_of(other, "wide") == World(view=90, eye=0.3, height=0.6, **WIDE)
+    assert truth.world_of(other) == World(view=90, eye=0.3, height=0.6, sky="102030")
+    assert truth.world_of(other, "wide") == World(view=90, eye=0.3, height=0.6, **WIDE)
     names = [rollout.name_of(world) for world in (World(posters=3), World(**WIDE), World(walls=9))]
     assert names == ["narrow", "wide", "other"]
 
 
 def test_a_model_that_walks_freely_is_refused_in_every_world(model):
     free = Model(model.network, model.codec, FlowMatching(), SAMPLING, {"world": {"walk": "free"}})
-    for name in (None, *rollout.WORLDS):
+    for name in (None, *truth.WORLDS):
         with pytest.raises(CheckpointError, match="walks freely"):
-            rollout.world_of(free, name)
+            truth.world_of(free, name)
 
 
 def test_files_of_a_world_keep_the_key_they_had_before_there_were_skies_light_and_another_view():

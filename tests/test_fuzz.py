@@ -28,15 +28,15 @@ from test_checkpoint import vouch
 from test_training import TrainConfig
 from test_video import scene, write
 
+from arvdm_cli import media
 from arvdm_cli.actions import files, phrases
 from arvdm_cli.cli import app, config
 from arvdm_cli.cli.train import overrides
 from arvdm_cli.errors import ArvdmError
 from arvdm_cli.hub import checkpoint, registry
-from arvdm_cli.media import reader
-from arvdm_cli.runs import sidecar
+from arvdm_cli.runs import state_file
 from arvdm_cli.sampling import generation, schedules
-from arvdm_cli.training.loop import configure
+from arvdm_cli.training.config import configure
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("stay", "forward", "backward", "left", "right")
@@ -384,7 +384,7 @@ def test_any_saved_state(folder, data):
     whole = save(tensors, {"run": json.dumps(data.draw(rebuilt(told())))})
     path.write_bytes(data.draw(st.one_of(st.just(whole), changed([whole]))))
     with survived():
-        sidecar.load_state(path)
+        state_file.load_state(path)
 
 
 # Prompts
@@ -406,6 +406,6 @@ def test_any_prompt(folder, prompts, data):
     path = folder / "prompt.mp4"
     path.write_bytes(data.draw(changed(prompts)))
     with survived():
-        frames = reader.read(path, count=4, fps=15, size=(16, 16)).frames
+        frames = media.read(path, count=4, fps=15, size=(16, 16)).frames
         assert frames.shape[1:] == (16, 16, 3) and 1 <= len(frames) <= 4
     assert threading.active_count() < 50

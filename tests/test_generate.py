@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 import torch
 
+from arvdm_cli import media
 from arvdm_cli.actions import files, phrases
 from arvdm_cli.hub import checkpoint
-from arvdm_cli.hub.checkpoint import Model
-from arvdm_cli.media import reader
 from arvdm_cli.media.ffmpeg import executable
 from arvdm_cli.models.codec import Codec, CodecConfig
-from arvdm_cli.models.dit import DiTConfig, VideoDiT
+from arvdm_cli.models.config import DiTConfig
+from arvdm_cli.models.dit import VideoDiT
 from arvdm_cli.sampling.diffusion import FlowMatching
-from arvdm_cli.sampling.sampler import Sampling
+from arvdm_cli.sampling.model import Model
+from arvdm_cli.sampling.state import Sampling
 
 ACTIONS = ["stay", "forward", "backward", "left", "right"]
 
@@ -48,13 +49,13 @@ def clip(tmp_path_factory):
     """A prompt of 8 frames of 20x16 at 15 frames a second."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     frames = np.random.default_rng(0).integers(0, 255, (8, 16, 20, 3), np.uint8)
-    with reader.Writer(path, 16, 20, 15) as writer:
+    with media.Writer(path, 16, 20, 15) as writer:
         writer.write(frames)
     return path
 
 
 def frames_of(path):
-    return reader.read(path).frames
+    return media.read(path).frames
 
 
 def test_a_clip_is_continued_into_a_video_of_the_length_asked_for(arvdm, tiny, clip, tmp_path):

@@ -10,8 +10,9 @@ from tiny import model, track
 
 from arvdm_cli.errors import ScheduleError
 from arvdm_cli.sampling.generation import ahead, begin, choose, generate, given
-from arvdm_cli.sampling.sampler import Noise, Sampling, start, stream
+from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import fifo, next_frame, outpainting, rolling, shift, write
+from arvdm_cli.sampling.state import Noise, Sampling, start
 
 OWN = Sampling("outpainting", {"chunk": 3, "steps": 2}, context=5, slots=3)
 

@@ -10,11 +10,13 @@ from oasis import GOLDEN, deviation, index_to_level, publish
 from test_training import Stopped, configured, quiet, stopped
 from tiny import WAYS, model, render, track
 
+from arvdm_cli.device import compile_network
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.runs import benchmark
 from arvdm_cli.sampling.generation import begin, choose, generate, given
-from arvdm_cli.sampling.sampler import CACHES, Sampling
-from arvdm_cli.training.loop import load_state, train
+from arvdm_cli.sampling.state import CACHES, Sampling
+from arvdm_cli.training.loop import train
+from arvdm_cli.training.state import load_state
 
 pytestmark = pytest.mark.gpu
 DEVICE = "cuda"
@@ -50,7 +52,7 @@ def video(folder, device, dtype=torch.float32, length=12, compile=False, **chose
     """Frames (1, f, 3, h, w) that continue a prompt of seven, on the CPU."""
     made = checkpoint.load(folder, device, dtype)
     if compile:
-        checkpoint.compile_network(made, torch.device(device))
+        compile_network(made, torch.device(device))
     schedule, sampling = choose(made.sampling, **chosen)
     prompt = torch.rand(1, 7, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     state = begin(made, sampling, prompt, track(7))

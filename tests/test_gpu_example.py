@@ -11,7 +11,7 @@ import pytest
 from tiny import model
 
 from arvdm_cli.hub import checkpoint
-from arvdm_cli.training.loop import configure
+from arvdm_cli.training.config import configure
 
 FOLDER = Path(__file__).parents[1] / "examples" / "gpu"
 

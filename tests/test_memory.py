@@ -7,7 +7,7 @@ import torch
 from tiny import restore, store
 
 from arvdm_cli.sampling.memory import EVICTIONS, Memory, stride
-from arvdm_cli.sampling.sampler import State
+from arvdm_cli.sampling.state import State
 
 SLOTS = (2, 3, 4, 5, 8, 16)
 

@@ -8,7 +8,7 @@ from tiny import model
 
 from arvdm_cli.errors import CheckpointError
 from arvdm_cli.evaluation import metrics
-from arvdm_cli.evaluation.rollout import KINDS
+from arvdm_cli.evaluation.truth import KINDS
 from arvdm_cli.worlds.maze import LEFT, RIGHT
 
 # Figures, one for every clip and frame

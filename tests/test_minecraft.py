@@ -10,7 +10,7 @@ import pytest
 from loopback_hub import LoopbackHub
 from oasis import publish
 
-from arvdm_cli.media import reader
+from arvdm_cli import media
 
 FIXTURES = Path(__file__).parent / "fixtures"
 REPO = "Etched/oasis-500m"
@@ -43,7 +43,7 @@ def test_minecraft_is_downloaded_driven_by_recorded_actions_and_played_back(shel
     made = shell(*command, "-n", 32, "--seed", 5, "-o", tmp_path / "out.mp4", env=env)
     assert made.returncode == 0, made.stderr
     assert "crop" in made.stderr  # 640x360 into 80x60
-    played = reader.read(str(tmp_path / "out.mp4"), count=100)
+    played = media.read(str(tmp_path / "out.mp4"), count=100)
     assert played.frames.shape == (32, 60, 80, 3) and played.frames.std() > 1
     beside = json.loads((tmp_path / "out.json").read_text())
     assert beside["frames"] == 32 and beside["sampling"]["cache"] == "exact" and len(beside["sha256"]) == 64

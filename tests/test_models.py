@@ -10,7 +10,7 @@ from tiny import MOVES, WAYS, latents, model, network, remember, track, whole
 from arvdm_cli.errors import ConfigError
 from arvdm_cli.models import MODELS
 from arvdm_cli.models.codec import Codec
-from arvdm_cli.models.dit import DiTConfig
+from arvdm_cli.models.config import DiTConfig
 from arvdm_cli.models.layers import AXES, HEAD, PERIODS, Attention, Row, attend, delay, rms_norm, rotary_angles, rotate
 from arvdm_cli.sampling.memory import stride
 

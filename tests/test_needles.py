@@ -8,7 +8,7 @@ import pytest
 
 from arvdm_cli.data import rendered
 from arvdm_cli.errors import DataError, UsageError
-from arvdm_cli.evaluation import rollout
+from arvdm_cli.evaluation import truth
 from arvdm_cli.worlds import needles
 from arvdm_cli.worlds.maze import FLOORS, LEFT, RIGHT, STAY, WALLS, WIDE, Maze, World
 from arvdm_cli.worlds.needles import CANDIDATES, GAPS, KINDS, STAND, Copies, Needle, View, draw, take
@@ -184,7 +184,7 @@ def test_fewer_frames_after_the_gap_are_the_first_of_more(drawn):
 
 
 def test_mazes_come_from_another_stream_than_those_of_training_and_of_the_card():
-    streams = (needles.maze_seed, rendered.episode_seed, rollout.maze_seed)
+    streams = (needles.maze_seed, rendered.episode_seed, truth.maze_seed)
     drawn = [stream(seed, index) for stream in streams for seed in range(4) for index in range(16)]
     assert len(set(drawn)) == len(drawn)
 

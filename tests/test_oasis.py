@@ -13,13 +13,15 @@ from safetensors.torch import load_file
 
 from arvdm_cli.actions.phrases import MINECRAFT
 from arvdm_cli.errors import ArvdmError, CheckpointError, ConfigError, IntegrityError, NumericError
-from arvdm_cli.hub.checkpoint import convert, load
+from arvdm_cli.hub.checkpoint import load
+from arvdm_cli.hub.convert import convert
 from arvdm_cli.hub.registry import read_config
 from arvdm_cli.models.oasis import OasisCodec, OasisCodecConfig, OasisConfig, OasisDiT, own_name
 from arvdm_cli.sampling.diffusion import additions, remaining
 from arvdm_cli.sampling.generation import begin, choose, given
-from arvdm_cli.sampling.sampler import CACHES, Noise, start, stream
+from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import PRESETS, next_frame
+from arvdm_cli.sampling.state import CACHES, Noise, start
 
 every_clip = pytest.mark.parametrize("clip", CLIPS)
 

@@ -12,12 +12,12 @@ from torch.testing import assert_close
 
 from arvdm_cli.errors import DataError, UsageError
 from arvdm_cli.evaluation import prediction
-from arvdm_cli.evaluation.rollout import HISTORY, KINDS, LENGTH, Clips
+from arvdm_cli.evaluation.truth import HISTORY, KINDS, LENGTH, Clips
 from arvdm_cli.sampling.denoiser import Denoiser
 from arvdm_cli.sampling.diffusion import DDPM, FlowMatching
 from arvdm_cli.sampling.generation import choose
-from arvdm_cli.sampling.sampler import Sampling
 from arvdm_cli.sampling.schedules import fifo, outpainting, preset, pyramid, rolling
+from arvdm_cli.sampling.state import Sampling
 from arvdm_cli.worlds.maze import LEFT, STAY, World
 
 SAMPLING = Sampling(context=3, slots=0, group=2)

@@ -6,7 +6,9 @@ import sys
 import pytest
 
 from arvdm_cli.errors import UsageError
+from arvdm_cli.evaluation import plots
 from arvdm_cli.reports import results
+from arvdm_cli.reports.page import write_page
 from arvdm_cli.sampling.schedules import PRESETS
 
 ROW = {"low": 0.1, "high": 0.9, "chance": 0.25, "top1": 0.5}
@@ -27,10 +29,8 @@ def test_rows_are_written_under_their_keys(tmp_path):
 
 
 def test_a_page_holds_its_pictures_and_shows_text_as_it_is(tmp_path):
-    results.plot_retrieval(tmp_path / "plot.png", ROWS)
-    results.write_page(
-        tmp_path / "page.html", "<title>", "a & b", [("c < d", [["x"], ["<script>"]])], [tmp_path / "plot.png"]
-    )
+    plots.plot_retrieval(tmp_path / "plot.png", ROWS)
+    write_page(tmp_path / "page.html", "<title>", "a & b", [("c < d", [["x"], ["<script>"]])], [tmp_path / "plot.png"])
     page = (tmp_path / "page.html").read_text()
     assert "<script>" not in page and "&lt;script&gt;" in page and "a &amp; b" in page and "c &lt; d" in page
     assert page.count("data:image/png;base64,") == 1 and "http" not in page
@@ -39,7 +39,7 @@ def test_a_page_holds_its_pictures_and_shows_text_as_it_is(tmp_path):
 def test_without_matplotlib_one_is_told_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UsageError, match="matplotlib") as caught:
-        results.plot_retrieval(tmp_path / "plot.png", ROWS)
+        plots.plot_retrieval(tmp_path / "plot.png", ROWS)
     assert "pip install" in caught.value.hint
 
 

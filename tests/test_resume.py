@@ -15,7 +15,7 @@ from test_generate import frames_of
 from test_splice import children
 
 from arvdm_cli.errors import NumericError
-from arvdm_cli.runs import sidecar
+from arvdm_cli.runs import sidecar, state_file
 
 tiny, clip = test_generate.tiny, test_generate.clip  # fixtures
 
@@ -75,7 +75,7 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_frames_of_an_unbroken_one(
     draw = random.Random(f"{kind}{group}")
     for _ in range(2):
         process = begin(*args)
-        wait_for(sidecar.state_file(str(target)), process)
+        wait_for(state_file.state_file(str(target)), process)
         time.sleep(draw.uniform(0, 0.8))
         for pid in children(process.pid) if group else ():
             os.kill(pid, signal.SIGKILL)

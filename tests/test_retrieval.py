@@ -8,8 +8,9 @@ import torch
 from tiny import model
 from torch.nn import functional
 
-from arvdm_cli.evaluation.retrieval import CONTROLS, at_chance, measure, probe, score, task, wilson
+from arvdm_cli.evaluation.retrieval import CONTROLS, at_chance, measure, probe, score, task
 from arvdm_cli.evaluation.rollout import make
+from arvdm_cli.reports.statistics import wilson
 from arvdm_cli.sampling.generation import choose
 from arvdm_cli.worlds.needles import Needle
 

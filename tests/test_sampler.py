@@ -25,8 +25,9 @@ from arvdm_cli.errors import ConfigError, NumericError
 from arvdm_cli.sampling.diffusion import DDPM, FlowMatching
 from arvdm_cli.sampling.generation import given
 from arvdm_cli.sampling.memory import EVICTIONS, Memory
-from arvdm_cli.sampling.sampler import Noise, Sampling, append, start, stream
+from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import fifo, next_frame, outpainting, pyramid, rolling
+from arvdm_cli.sampling.state import Noise, Sampling, append, start
 
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 SHORT = Sampling(context=3, slots=3, group=2, init_steps=3)

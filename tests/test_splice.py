@@ -10,8 +10,7 @@ import pytest
 from test_video import scene
 
 from arvdm_cli.errors import OutputError, UsageError
-from arvdm_cli.media import concat
-from arvdm_cli.media.reader import Writer, read
+from arvdm_cli.media import Writer, concat, read
 
 FRAMES = scene(40)
 LOSSLESS = {"mkv": {"codec": "ffv1"}, "y4m": {}, "png": {}}

@@ -14,8 +14,8 @@ from tiny import WAYS, network
 from arvdm_cli.errors import CheckpointError
 from arvdm_cli.models.oasis import Past
 from arvdm_cli.runs.state_file import KINDS, freeze, thaw
-from arvdm_cli.sampling.sampler import State
 from arvdm_cli.sampling.schedules import rolling
+from arvdm_cli.sampling.state import State
 
 
 def through_bytes(state):

@@ -11,11 +11,15 @@ from arvdm_cli.errors import TheoryError
 from arvdm_cli.reports.statistics import spearman
 from arvdm_cli.sampling.diffusion import DDPM, FlowMatching
 from arvdm_cli.sampling.memory import Memory
-from arvdm_cli.sampling.sampler import Sampling, start, stream
+from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import PRESETS, Schedule, fifo, next_frame, outpainting, pyramid, rolling
-from arvdm_cli.theory.analysis import MEMORIES, VARIETY, Setting, analyse, counter_examples, memory, predict
+from arvdm_cli.sampling.state import Sampling, start
+from arvdm_cli.theory.analysis import analyse
 from arvdm_cli.theory.gaussian import Law, Process, rotation
 from arvdm_cli.theory.kernels import KERNELS, Sight, make_network
+from arvdm_cli.theory.memories import MEMORIES, memory
+from arvdm_cli.theory.ranking import VARIETY, counter_examples, predict
+from arvdm_cli.theory.setting import Setting
 
 PROCESS = rotation(order=4, dim=3)
 SCHEDULES = {

@@ -16,27 +16,19 @@ from arvdm_cli.data.batches import Episodes, Joined, read_all
 from arvdm_cli.errors import CheckpointError, ConfigError, DataError, NumericError
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.hub.registry import WEIGHTS
-from arvdm_cli.media.reader import to_bytes, to_tensor
+from arvdm_cli.media import to_bytes, to_tensor
 from arvdm_cli.models.codec import Codec, CodecConfig
-from arvdm_cli.models.dit import DiTConfig, VideoDiT
+from arvdm_cli.models.config import DiTConfig
+from arvdm_cli.models.dit import VideoDiT
 from arvdm_cli.sampling.diffusion import FlowMatching
-from arvdm_cli.sampling.sampler import Sampling, start
-from arvdm_cli.training import loop
-from arvdm_cli.training.loop import (
-    Cut,
-    TrainConfig,
-    adopt,
-    configure,
-    draw_levels,
-    encode_all,
-    load_state,
-    optimizers,
-    speed,
-    step_loss,
-    train,
-    translated,
-)
-from arvdm_cli.training.muon import Muon, orthogonal
+from arvdm_cli.sampling.state import Sampling, start
+from arvdm_cli.training import example, loop
+from arvdm_cli.training.codec import encode_all, translated
+from arvdm_cli.training.config import TrainConfig, configure
+from arvdm_cli.training.example import Cut, draw_levels, step_loss
+from arvdm_cli.training.loop import adopt, train
+from arvdm_cli.training.optimizers import Muon, optimizers, orthogonal, speed
+from arvdm_cli.training.state import load_state
 
 EPISODES, HELD_OUT, FRAMES = 4, 1, 128
 
@@ -222,7 +214,7 @@ def test_the_learning_rate_falls_to_0_as_the_time_ends_and_memory_is_learnt_from
     data, tmp_path, monkeypatch
 ):
     rates, early = [], []
-    kept_speed, kept_loss = loop.speed, loop.step_loss
+    kept_speed, kept_loss = loop.speed, example.step_loss
 
     def speed(config, step, place):
         rates.append(kept_speed(config, step, place))

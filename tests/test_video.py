@@ -21,8 +21,20 @@ import numpy as np
 import pytest
 
 from arvdm_cli.errors import OutputError, UsageError, VideoError
-from arvdm_cli.media import decoder, ffmpeg, reader
-from arvdm_cli.media.reader import Clip, Writer, contact_sheet, crop, fit, occupied, read, to_bytes, to_tensor
+from arvdm_cli.media import (
+    Clip,
+    Writer,
+    contact_sheet,
+    crop,
+    decoder,
+    ffmpeg,
+    fit,
+    occupied,
+    read,
+    reader,
+    to_bytes,
+    to_tensor,
+)
 
 
 def scene(count=30, height=48, width=64):
@@ -62,7 +74,7 @@ def clip(frames, tmp_path_factory):
 
 def script(text, *args, **options):
     """Run Python in a process of its own, in a session of its own; `scene` and `write` are there."""
-    begin = "import os, sys, time\nimport numpy as np\nfrom arvdm_cli.errors import *\nfrom arvdm_cli.media.reader import *\n"
+    begin = "import os, sys, time\nimport numpy as np\nfrom arvdm_cli.errors import *\nfrom arvdm_cli.media import *\n"
     helpers = "\n".join(map(inspect.getsource, (scene, write)))
     command = [sys.executable, "-c", begin + helpers + text, *map(str, args)]
     return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, **options)

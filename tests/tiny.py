@@ -9,16 +9,18 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from arvdm_cli.hub.checkpoint import Model
 from arvdm_cli.models.codec import Codec, CodecConfig
 from arvdm_cli.models.compress import COMPRESSIONS
-from arvdm_cli.models.dit import DiTConfig, VideoDiT
+from arvdm_cli.models.config import DiTConfig
+from arvdm_cli.models.dit import VideoDiT
 from arvdm_cli.models.fusion import FUSIONS
 from arvdm_cli.runs.state_file import freeze, thaw
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.memory import Memory
-from arvdm_cli.sampling.sampler import Noise, Sampling, start, stream
+from arvdm_cli.sampling.model import Model
+from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import fifo, next_frame, outpainting, pyramid, rolling, shift
+from arvdm_cli.sampling.state import Noise, Sampling, start
 from arvdm_cli.worlds.maze import World
 
 SCHEDULES = {

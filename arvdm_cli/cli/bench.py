@@ -60,6 +60,7 @@ def bench(
             train_steps,
             device,
         )
+    from ..device import choose_machine
     from ..hub import checkpoint, registry
     from ..runs import benchmark
 
@@ -68,7 +69,7 @@ def bench(
     rows: list[dict[str, Any]] = []
     with TemporaryDirectory(prefix="arvdm-bench-") as folder, progress("setting", len(chosen)) as report:
         if random_weights:
-            drawn = checkpoint.choose_machine(device, dtype[0] if dtype else "auto", None)[1]
+            drawn = choose_machine(device, dtype[0] if dtype else "auto", None)[1]
             checkpoint.invent(registry.describe(model), Path(folder), drawn)
         else:
             folder = str(registry.resolve(model))

@@ -129,12 +129,12 @@ def convert(
 
     Pickled files are read without running any code in them. Known so far: Oasis-500M.
     """
-    from ..hub import checkpoint
+    from ..hub import convert
     from ..hub.registry import CONFIG, MANIFEST, WEIGHTS
 
     if any((target / name).exists() for name in (CONFIG, WEIGHTS, MANIFEST)):
         confirm_replacing(str(target), yes, no_overwrite)
-    model = checkpoint.convert(source, target)
+    model = convert.convert(source, target)
     if settings.json:
         return write_json({"source": source, "target": target, **model.card})
     print(target)

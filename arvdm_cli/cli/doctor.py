@@ -75,7 +75,7 @@ def devices(facts: dict[str, Any]):
     try:
         import torch
 
-        from ..hub.checkpoint import choose_machine
+        from ..device import choose_machine
     except (ImportError, OSError) as error:  # OSError: a library that it was built with is missing
         raise UsageError(f"torch cannot be loaded: {error}.", hint="pip install --force-reinstall torch") from error
 
@@ -96,8 +96,9 @@ def encoder(facts: dict[str, Any]):
     """Write a little video with every codec and read it back."""
     import numpy as np
 
-    from ..media import ffmpeg, reader
-    from ..media.writer import CODECS
+    from .. import media
+    from ..media import ffmpeg
+    from ..media.formats import CODECS
 
     facts["ffmpeg"] = ffmpeg.executable()
     facts["ffmpeg_version"] = ffmpeg.version()
@@ -108,9 +109,9 @@ def encoder(facts: dict[str, Any]):
         for codec, kind in codecs.items():
             target = Path(folder, f"{codec}.{kind}")
             try:
-                with reader.Writer(target, SIDE, SIDE, 15, codec=codec) as writer:
+                with media.Writer(target, SIDE, SIDE, 15, codec=codec) as writer:
                     writer.write(frames)
-                if len(reader.read(target).frames) != FRAMES:
+                if len(media.read(target).frames) != FRAMES:
                     raise OutputError(f"A video of {FRAMES} frames in {codec} does not read back as {FRAMES}.")
                 facts[codec] = "works"
             except ArvdmError as error:

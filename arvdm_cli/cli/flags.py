@@ -1,8 +1,9 @@
 """Flags that several commands have, each with one meaning."""
 
+from pathlib import Path
 from typing import Annotated
 
-from typer import Option
+from typer import Argument, Option
 
 # How a model is sampled; None leaves the checkpoint's own
 Schedule = Annotated[str | None, Option("--schedule", "-s", help="Preset or file; see `arvdm schedule`.")]
@@ -29,3 +30,26 @@ Shift = Annotated[float | None, Option(help="Time shift: above 1 frames stay noi
 Device = Annotated[str, Option(help="auto, cpu, cuda[:i] or mps.")]
 Dtype = Annotated[str, Option(help="auto, float32, bfloat16 or float16.")]
 Threads = Annotated[int | None, Option(min=1, help="Threads of the CPU.")]
+
+
+Models = Annotated[list[str], Argument(metavar="MODEL...", help="Folders, short names, or owner/name on the Hub.")]
+
+
+Out = Annotated[Path, Option("--out", "-o", help="Folder of the measurement; one that was stopped goes on.")]
+
+
+Schedules = Annotated[
+    list[str] | None,
+    Option(
+        "--schedule",
+        "-s",
+        help="Preset or file, with options as in outpainting:chunk=2,steps=8; repeat for more. "
+        "[default: the checkpoint's presets]",
+    ),
+]
+
+
+Seed = Annotated[int, Option(help="Same seed, same mazes; more of them extend fewer.")]
+
+
+Yes = Annotated[bool, Option("--yes", "-y", help="Replace an existing measurement.")]

@@ -19,8 +19,8 @@ from .maker import Clip, Maker, following
 if TYPE_CHECKING:
     import torch
 
-    from ..hub.checkpoint import Model
-    from ..runs.sidecar import Saved
+    from ..runs.state_file import Saved
+    from ..sampling.model import Model
 
 
 def generate(
@@ -117,10 +117,11 @@ def generate(
     seed = drawn
     folder = find(model, sources)
 
+    from ..device import choose_machine
     from ..hub import checkpoint
     from ..sampling import generation  # these bring in torch: what can be told without has been told
 
-    chosen = checkpoint.choose_machine(device, dtype, threads, deterministic)
+    chosen = choose_machine(device, dtype, threads, deterministic)
     loaded = checkpoint.load(folder, *chosen)
     if compile:
         start_compiling(loaded, chosen[0])
@@ -164,9 +165,9 @@ def generate(
 
 def start_compiling(model: Model, device: torch.device):
     """Compile a network as it first runs, and say that this takes a while."""
-    from ..hub import checkpoint
+    from ..device import compile_network
 
-    kept = checkpoint.compile_network(model, device)
+    kept = compile_network(model, device)
     say(f"the first frames wait until the network is compiled; {printable(str(kept))} keeps it for later")
 
 
@@ -183,15 +184,15 @@ def find(model: str, sources: list[str | None]) -> Path:
 
 def begun(target: str, resume: str | None, streamed: bool) -> list[Saved]:
     """The states that a run may go on from, newest first; none where it begins anew."""
-    from ..runs import sidecar
+    from ..runs import state_file
 
     if resume in (None, "never"):
         return []
-    if sidecar.state_file(target) is None:
+    if state_file.state_file(target) is None:
         raise UsageError(f"A run into {target!r} cannot be gone on with.", hint="Write an mp4.")
     if streamed:
         raise UsageError("A run that reads stdin cannot be gone on with.")
-    return sidecar.saved_states(target) if resume == "auto" else [sidecar.load_state(Path(resume))]
+    return state_file.saved_states(target) if resume == "auto" else [state_file.load_state(Path(resume))]
 
 
 def lengthen(
@@ -205,16 +206,18 @@ def lengthen(
     compile: bool,
 ):
     """Go on after the end of a video, under all its own settings."""
+    from .. import configs
+    from ..device import choose_machine
     from ..hub import checkpoint, registry
-    from ..runs import sidecar
+    from ..runs import state_file
     from ..sampling import schedules
-    from ..sampling.sampler import Sampling
+    from ..sampling.state import Sampling
 
     if not length:
         raise UsageError("--extend needs --length, the frames to add.")
     if actions == "-":
         raise UsageError("A run that reads stdin cannot be gone on with.")
-    states = sidecar.saved_states(target)
+    states = state_file.saved_states(target)
     if not states or not (states[0].frames or states[0].complete):  # none, or of a run that wrote nothing
         raise InputError(f"{target!r} has no state beside it to go on from.", hint="Was it made by arvdm generate?")
     asked = states[0].settings
@@ -222,11 +225,11 @@ def lengthen(
         raise UsageError(f"{target!r} was made without --compile, so it goes on without.", hint="Leave out --compile.")
     if deterministic and asked.get("compiled"):
         raise UsageError(f"{target!r} was made with --compile, so it cannot go on with --deterministic.")
-    chosen = checkpoint.choose_machine(device, dtype, threads, deterministic or asked.get("deterministic", False))
+    chosen = choose_machine(device, dtype, threads, deterministic or asked.get("deterministic", False))
     loaded = checkpoint.load(registry.resolve(asked["model"]), *chosen)
     if asked.get("compiled"):
         start_compiling(loaded, chosen[0])
-    sampling = checkpoint.fill(Sampling, asked["sampling"], f"{target}'s sampling")
+    sampling = configs.fill(Sampling, asked["sampling"], f"{target}'s sampling")
     levels = tuple(tuple(row) for row in asked["levels"])
     plan = schedules.Schedule(levels, asked["chunk"], asked["sampling"]["schedule"])
     made = Maker(asked["model"], loaded, plan, sampling, chosen)
@@ -251,12 +254,12 @@ def name_outputs(output: str, count: int) -> list[str]:
 
 def allow(target: str, format: str | None, yes: bool, never: bool):
     """Ask before an output is replaced, where there is somebody to ask."""
-    from ..media.reader import occupied
-    from ..runs import sidecar
+    from ..media import occupied
+    from ..runs import state_file
 
-    state = sidecar.state_file(target)
+    state = state_file.state_file(target)
     if state and state.exists() and not yes:
-        saved = sidecar.saved_states(target)[0]
+        saved = state_file.saved_states(target)[0]
         if saved.frames and not saved.complete:
             raise OutputExistsError(
                 f"{target!r} was broken off after {saved.frames} frames.",

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ActionError, OutputError
@@ -18,17 +15,14 @@ from .console import printable, progress, say, settings, warn, write_json
 if TYPE_CHECKING:
     import torch
 
-    from ..hub.checkpoint import Model
-    from ..media.reader import Writer
-    from ..runs.sidecar import Saved
-    from ..sampling.sampler import Actions, Sampling
+    from ..media import Writer
+    from ..runs.state_file import Saved
+    from ..sampling.model import Model
     from ..sampling.schedules import Schedule
+    from ..sampling.state import Actions, Sampling
+from ..actions.sources import EndOfActions, beside, endless, live
 
 DEFAULT_LENGTH = 120  # new frames, where neither --length nor the actions say how many
-
-
-class EndOfActions(Exception):
-    """Live actions have ended, and with them a video without a length."""
 
 
 class Clip:
@@ -64,8 +58,8 @@ class Maker:
         import numpy as np
         import torch
 
+        from .. import media
         from ..actions import files
-        from ..media import reader
 
         config, names = self.model.codec.config, self.model.actions
         height, width = config.height, config.width
@@ -74,7 +68,7 @@ class Maker:
             frames = np.empty((0, height, width, 3), np.uint8)
         else:
             most = count or max(1, reach)
-            read = reader.read(source, start=first, count=most, fps=self.model.fps, crop=crop, size=(height, width))
+            read = media.read(source, start=first, count=most, fps=self.model.fps, crop=crop, size=(height, width))
             for note in read.notes:
                 (warn if note.startswith("damaged") else say)(f"prompt: {note}")
             frames = read.frames
@@ -130,7 +124,7 @@ class Maker:
 
     def open(self, target: str, asked: dict[str, Any], states: list[Saved]) -> tuple[Writer, Saved | None]:
         """A writer, and the newest state from which the frames that are there can be gone on with."""
-        from ..media import reader
+        from .. import media
 
         config, encoding = self.model.codec.config, asked["encoding"]
         comment = f"arvdm {self.name} {self.model.sha256[:12]} {self.schedule.name} seed {asked['seed']}"
@@ -139,32 +133,32 @@ class Maker:
         for saved in states:
             try:
                 keep = shown + saved.frames - len(saved.tail)
-                writer = reader.Writer(target, config.height, config.width, comment=comment, keep=keep, **encoding)
+                writer = media.Writer(target, config.height, config.width, comment=comment, keep=keep, **encoding)
                 return writer, saved
             except OutputError as error:
                 lacking = error
         if lacking:
             raise lacking
-        return reader.Writer(target, config.height, config.width, comment=comment, **encoding), None
+        return media.Writer(target, config.height, config.width, comment=comment, **encoding), None
 
     def write(self, clip: Clip, target: str, asked: dict[str, Any], states: list[Saved]):
         """Make one clip, or the rest of it, and encode it, telling the sidecar whatever happens."""
         from dataclasses import replace
 
-        from ..media import reader
-        from ..runs import sidecar
+        from .. import media
+        from ..runs import saver, sidecar, state_file
         from ..sampling.generation import begin, generate_states
 
         for saved in states[:1]:
-            sidecar.check_unchanged(saved.settings, asked)
+            state_file.check_unchanged(saved.settings, asked)
             if saved.complete and saved.settings["length"] == asked["length"]:
                 say(f"{target}: all {asked['length']} frames are there")
                 return None
         with sidecar.hold(target):
             writer, saved_ = self.open(target, asked, states)
             run = sidecar.Run(asked, saved_.frames if saved_ else 0)
-            keeper = sidecar.Keeper(
-                None if clip.live else sidecar.state_file(target),
+            keeper = saver.Keeper(
+                None if clip.live else state_file.state_file(target),
                 asked,
                 run.before,
                 saved_.tail if saved_ else None,
@@ -180,7 +174,7 @@ class Maker:
                         writer.write(saved_.tail)
                         state = saved_.state
                     else:
-                        state = begin(self.model, self.sampling, reader.to_tensor(clip.prompt).unsqueeze(0), clip.past)
+                        state = begin(self.model, self.sampling, media.to_tensor(clip.prompt).unsqueeze(0), clip.past)
                         shown = clip.prompt if asked["include_prompt"] else clip.prompt[:0]
                     beginning = replace(state)  # the other one goes on
                     left = (clip.length or 0) - run.before
@@ -189,9 +183,9 @@ class Maker:
                     )
                     try:
                         for part, reached in made if left or not clip.length else ():
-                            frames = reader.to_bytes(part[0])
+                            frames = media.to_bytes(part[0])
                             if not saved_ and not run.frames:  # until here an earlier video can be gone on with
-                                sidecar.forget_states(target)
+                                state_file.forget_states(target)
                                 keeper.begin(shown, beginning)
                                 writer.write(shown)
                             writer.write(frames)
@@ -223,10 +217,10 @@ class Maker:
         """New frames per second, and the most memory used so far in MB, over a second AR step of a clip."""
         import resource
 
-        from ..media import reader
+        from .. import media
         from ..sampling.generation import begin, generate
 
-        state = begin(self.model, self.sampling, reader.to_tensor(clip.prompt).unsqueeze(0), clip.past)
+        state = begin(self.model, self.sampling, media.to_tensor(clip.prompt).unsqueeze(0), clip.past)
         made = generate(self.model, self.schedule, self.sampling, state, clip.actions, clip.seed)
         next(made)
         started = time.perf_counter()
@@ -256,59 +250,9 @@ class Maker:
         }
 
 
-def beside(source: str | None) -> str | None:
-    """The file of actions that stands beside a prompt under the same stem, if there is one."""
-    if source in (None, "-") or not os.path.isfile(source):
-        return None
-    files = (Path(source).with_suffix(suffix) for suffix in (".jsonl", ".csv", ".npz"))
-    return next((str(file) for file in files if os.path.isfile(file)), None)  # also of a name that is too long
-
-
 def digest(data: bytes) -> str:
     """A name for some bytes that no others have."""
     return hashlib.sha256(data).hexdigest()
-
-
-def endless(draw: Callable[[int], Any]) -> Actions:
-    """Actions that go on for ever, from a function whose longer tracks begin with its shorter ones."""
-    import torch
-
-    track = torch.from_numpy(draw(256))
-
-    def rows(first: int, count: int) -> torch.Tensor:
-        nonlocal track
-        if first + count > len(track):
-            track = torch.from_numpy(draw(2 * (first + count)))
-        return track[first : first + count].unsqueeze(0)
-
-    return rows
-
-
-def live(stream: Any, width: int, keep_on: bool) -> Actions:
-    """Actions read from a stream as they are asked for; rows that were used are forgotten.
-
-    keep_on: after the stream's end actions are unknown, else the video ends there
-    """
-    import torch
-
-    kept: list[torch.Tensor] = []
-    start, ended = 0, False
-
-    def rows(first: int, count: int) -> torch.Tensor:
-        nonlocal start, ended
-        del kept[: first - start]
-        start = first
-        while len(kept) < count and not ended:
-            row = next(stream, None)
-            ended = row is None
-            if row is not None:
-                kept.append(torch.from_numpy(row))
-        if ended and not kept and not keep_on:
-            raise EndOfActions
-        missing = [torch.zeros(width)] * (count - len(kept))
-        return torch.stack(kept[:count] + missing).unsqueeze(0)
-
-    return rows
 
 
 def following(saved: Saved, length: int, actions: Actions) -> Actions:

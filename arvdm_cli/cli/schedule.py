@@ -80,10 +80,10 @@ def plot(
     """Draw how schedules denoise a video over some AR steps, side by side, as a picture."""
     confirm_replacing_file(output, yes)
 
-    from ..reports import results
+    from ..reports import figure
 
     plans = [choose(name, **options_for(name, steps=steps, chunk=chunk), shift=shift) for name in names]
-    results.plot_schedules(output, list(zip(names, plans, strict=True)), ar_steps)
+    figure.plot_schedules(output, list(zip(names, plans, strict=True)), ar_steps)
     if settings.json:
         return write_json({"output": str(output), "schedules": [facts_of(plan) for plan in plans]})
     out.print(printable(str(output)), soft_wrap=True)

@@ -15,7 +15,9 @@ from .console import out, printable, say, settings, write_json
 from .schedule import confirm_replacing_file
 
 if TYPE_CHECKING:
-    from ..theory.analysis import Analysis, CounterExample, Prediction, Setting
+    from ..theory.analysis import Analysis
+    from ..theory.ranking import CounterExample, Prediction
+    from ..theory.setting import Setting
 
 app = Typer(help="Show what is lost in long videos, and why, on processes where all is known.", no_args_is_help=True)
 
@@ -89,8 +91,8 @@ def bound(
     check_picture(plot, yes)
 
     from ..theory.analysis import analyse
-    from ..theory.analysis import memory as remember
     from ..theory.gaussian import rotation
+    from ..theory.memories import memory as remember
 
     setting = make_setting(
         context=context,
@@ -152,9 +154,10 @@ def memory_(
     plan = choose(schedule, steps=steps, chunk=chunk, blocks=blocks, total=total, lag=lag, shift=shift)
     check_picture(plot, yes)
 
-    from ..theory.analysis import MEMORIES, analyse, options_of
-    from ..theory.analysis import memory as remember
+    from ..theory.analysis import analyse
     from ..theory.gaussian import rotation
+    from ..theory.memories import MEMORIES, options_of
+    from ..theory.memories import memory as remember
 
     process = rotation(order, dim, echo)
     rows: list[dict[str, Any]] = []
@@ -230,13 +233,14 @@ def drift(
     check_picture(plot, yes)
 
     from ..theory import analysis as library
+    from ..theory import memories, ranking
     from ..theory.gaussian import rotation
 
     process = rotation(order, dim, echo)
     setting = make_setting(
         context=context,
         prompt=prompt,
-        memory=library.memory(memory, frames=frames, every=every, rank=rank),
+        memory=memories.memory(memory, frames=frames, every=every, rank=rank),
         kernel=kernel,
         substeps=substeps,
         init_steps=init_steps,
@@ -248,7 +252,7 @@ def drift(
     broken: dict[str, CounterExample] = {}
     if counter_examples:
         right = make_setting(context=order, prompt=max(prompt, order), kernel="heun", substeps=8, diffusion=diffusion)
-        broken = library.counter_examples(process, {name: preset(name) for name in PRESETS}, right)
+        broken = ranking.counter_examples(process, {name: preset(name) for name in PRESETS}, right)
     draw("clips", plot, found, broken)
     if settings.json:
         examples = {name: asdict(each) for name, each in broken.items()}
@@ -289,7 +293,7 @@ def predict(
     check_picture(plot, yes)
 
     from ..reports.statistics import spearman
-    from ..theory import analysis as library
+    from ..theory import ranking
     from ..theory.gaussian import rotation
 
     setting = make_setting(
@@ -302,7 +306,7 @@ def predict(
         seed=seed,
         diffusion=diffusion,
     )
-    found = library.predict(rotation(order, dim, echo), plans or library.VARIETY, setting, length, last, networks)
+    found = ranking.predict(rotation(order, dim, echo), plans or ranking.VARIETY, setting, length, last, networks)
     ranks = {
         of: {
             name: spearman(*([getattr(each, by) for each in found.values()] for by in (of, target)))
@@ -335,7 +339,7 @@ def show_predictions(found: "dict[str, Prediction]", ranks: dict[str, dict[str, 
 def make_setting(diffusion: str, score_error: float | None = 0.0, **chosen: Any) -> "Setting":
     """Put the flags together; a score error that is not given is 0.05 where there is a network."""
     from ..sampling.diffusion import DIFFUSIONS
-    from ..theory.analysis import Setting
+    from ..theory.setting import Setting
 
     if diffusion not in DIFFUSIONS:
         raise TheoryError(f"No diffusion is called {diffusion!r}.", hint=f"Choose from: {', '.join(DIFFUSIONS)}.")
@@ -350,7 +354,7 @@ PICTURES = ".png", ".svg", ".pdf"
 def check_picture(plot: Path | None, yes: bool):
     """Stop before the work where the picture could not be drawn."""
     if plot:
-        from ..reports.results import figure
+        from ..reports.figure import figure
 
         if plot.suffix.lower() not in PICTURES:
             raise UsageError(f"{plot} is no picture.", hint=f"Choose a name that ends in {', '.join(PICTURES)}.")

@@ -21,7 +21,8 @@ def train(
     yes: Annotated[bool, Option("--yes", "-y", help="Start anew over an existing run.")] = False,
 ):
     """Train models in turn; `--key value` puts any key of their files to another value."""
-    from ..training.loop import configure, steps_of
+    from ..training.config import configure
+    from ..training.loop import steps_of
     from ..training.loop import train as run
 
     flags = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))

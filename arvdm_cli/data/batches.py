@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
-from ..media.reader import to_tensor
+from ..media import to_tensor
 from . import imported, rendered
 
 

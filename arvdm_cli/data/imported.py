@@ -21,8 +21,9 @@ import numpy as np
 
 from ..actions import files as action_files
 from ..errors import DataError, InputError, OutputError, OutputExistsError, UsageError, VideoError
-from ..media import decoder
-from ..media.reader import CLIP_BYTES, SAME_RATE, Clip, fit
+from ..media import Clip, decoder
+from ..media.fit import SAME_RATE, fit
+from ..media.reader import CLIP_BYTES
 from .array_folder import extend, lock, put
 
 VERSION = 1  # of the folder

@@ -16,13 +16,14 @@ from torch import Tensor
 
 from ..data.batches import Episodes, read_all
 from ..errors import CheckpointError, DataError, UsageError
-from ..hub.checkpoint import Model
-from ..sampling.sampler import Sampling
+from ..sampling.model import Model
 from ..sampling.schedules import Schedule
+from ..sampling.state import Sampling
+from ..workers import Progress, unheard
 from ..worlds import maze
 from . import drift, rollout
 from .drift import COMPARED, Figures, Row
-from .rollout import Progress, Task, unheard
+from .rollout import Task
 
 
 @dataclass(frozen=True)

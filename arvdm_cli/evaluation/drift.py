@@ -19,16 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from ..hub.checkpoint import Model
-from ..sampling.sampler import Sampling
+from ..sampling.model import Model
 from ..sampling.schedules import Schedule
-from ..workers import render_all
+from ..sampling.state import Sampling
+from ..workers import Progress, render_all, unheard
 from ..worlds.maze import LEFT, RIGHT, STAY, Maze, World
 from ..worlds.renderer import film
 from ..worlds.walks import explore
 from . import metrics, rollout
 from .metrics import STRETCH, TURNS, Compare, Features, unit
-from .rollout import HISTORY, TRACKS, Progress, Task, maze_seed, unheard
+from .rollout import Task
+from .truth import HISTORY, TRACKS, maze_seed, recall, retain
 
 PATHS = ("explore", "spin")
 GROUNDS = ("returns", "new")
@@ -84,11 +85,11 @@ def render(world: World, mazes: int, length: int, seed: int, progress: Progress 
 def take(file: Path, world: World, mazes: int, length: int, seed: int, progress: Progress = unheard) -> Truth:
     """Read true frames from a file, or render them into it where it holds others, too few or too short ones."""
     key = json.dumps({"format": FORMAT, "world": world.key(), "seed": seed, "history": HISTORY, "paths": PATHS})
-    kept = rollout.recall(file, key, "--truth")
+    kept = recall(file, key, "--truth")
     if kept and kept["actions"].shape[1] >= mazes and kept["actions"].shape[2] >= HISTORY + length:
         return Truth(world, seed, *(kept[name][:, :mazes, : HISTORY + length] for name in TRACKS))
     truth = render(world, mazes, length, seed, progress)
-    rollout.retain(file, key, {name: getattr(truth, name) for name in TRACKS})
+    retain(file, key, {name: getattr(truth, name) for name in TRACKS})
     return truth
 
 

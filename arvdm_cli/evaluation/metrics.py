@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import CheckpointError, UsageError
-from ..hub.checkpoint import Model
-from ..media.reader import Clip, fit
+from ..media import Clip, fit
+from ..sampling.model import Model
 from ..worlds.wad import SKY
 from .rollout import encode_all
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..hub.checkpoint import Model
 from ..reports.statistics import frontier, shuffled, spearman
-from ..sampling.sampler import Sampling
+from ..sampling.model import Model
 from ..sampling.schedules import Schedule
+from ..sampling.state import Sampling
+from ..workers import Progress, unheard
 from ..worlds.needles import Needle
 from . import drift, retrieval
 from .drift import Truth
-from .rollout import Progress, unheard
 
 FORGETTING = {"found": "share of needles not found", "margin": "dB by which impostors are nearer"}
 DEGRADATION = {

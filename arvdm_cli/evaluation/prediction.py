@@ -23,15 +23,18 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, UsageError
-from ..hub.checkpoint import Model
 from ..reports.statistics import shuffled, spearman
 from ..sampling.denoiser import Denoiser, Levels
-from ..sampling.diffusion import Diffusion, taken_up
+from ..sampling.diffusion import Diffusion
 from ..sampling.generation import begin_latents
-from ..sampling.sampler import Noise, Sampling, State
+from ..sampling.model import Model
 from ..sampling.schedules import Schedule
+from ..sampling.solvers import taken_up
+from ..sampling.state import Noise, Sampling, State
+from ..workers import Progress, unheard
 from . import drift
-from .rollout import BATCH, HISTORY, KINDS, LENGTH, Clips, Progress, cores, encode_all, one_hot, unheard
+from .rollout import BATCH, cores, encode_all, one_hot
+from .truth import HISTORY, KINDS, LENGTH, Clips
 
 RETURNS = ("back", "spin")  # kinds of clips all of whose new frames were seen before
 TERMS = {  # that every AR step adds

@@ -6,7 +6,6 @@ makes from there on is compared with every candidate. See `needles` for the worl
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,12 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..hub.checkpoint import Model
+from ..reports.statistics import wilson
 from ..sampling.generation import encode
-from ..sampling.sampler import Sampling
+from ..sampling.model import Model
 from ..sampling.schedules import Schedule
+from ..sampling.state import Sampling
+from ..workers import Progress, unheard
 from ..worlds.needles import Needle
-from .rollout import Progress, Task, encode_all, make, one_hot, prompt, unheard
+from .rollout import Task, encode_all, make, one_hot, prompt
 
 CONTROLS = {
     "memory": "the model as it is",
@@ -148,18 +149,6 @@ def summary(scores: Sequence[Score], needles: Sequence[Needle]) -> dict[str, Any
         "psnr": round(float(np.mean([each.psnr for each in scores])), 2),
         "bound": round(float(np.mean([each.bound for each in scores])), 2),
     }
-
-
-def wilson(found: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share.
-
-    Source: Wilson, Probable inference, the law of succession, and statistical inference, 1927.
-    """
-    z = 1.959964
-    share, spread = found / total, z * z / total
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def at_chance(row: dict[str, Any]) -> bool:

@@ -14,12 +14,15 @@ import numpy as np
 import torch
 
 from ..actions import phrases as tracks
-from ..hub.checkpoint import Model
-from ..sampling.sampler import Sampling
+from ..reports.statistics import interval
+from ..sampling.model import Model
 from ..sampling.schedules import Schedule
+from ..sampling.state import Sampling
+from ..workers import Progress, unheard
 from ..worlds.maze import World
 from .metrics import TURNS, colour_error, colour_spread, contrast, gradient, psnr, right_turns, scene, ssim, unit
-from .rollout import HISTORY, KINDS, LENGTH, Clips, Progress, Task, make, tasks_of, unheard
+from .rollout import Task, make, tasks_of
+from .truth import HISTORY, KINDS, LENGTH, Clips
 
 RANGES = ("1", "2-4", "5-8", "9-16", "17-32", "33-64")  # of new frames, counted from 1
 BASELINES = ("repeat_last", "mean_context")  # what must be beaten; mean_history is reported beside them
@@ -115,13 +118,6 @@ def gain(gains: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:
     low, high = interval(each)
     facts = {"gain": round(float(each.mean()), 4), "low": round(low, 4), "high": round(high, 4)}
     return facts | {"frames": round(float(chosen.sum(1).mean()), 2), "mazes": int(counted.sum())}
-
-
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean, by bootstrap: 10,000 times as many values drawn again, percentiles 2.5 and 97.5."""
-    drawn = np.random.default_rng(0).integers(0, len(values), (10_000, len(values)))
-    low, high = np.percentile(values[drawn].mean(1), (2.5, 97.5))
-    return float(low), float(high)
 
 
 # Long runs

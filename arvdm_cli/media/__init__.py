@@ -1,1 +1,12 @@
-"""Video files <-> frames: the one place that knows that files hold uint8 (f, h, w, c)."""
+"""Video files <-> frames: the one place that knows that files hold uint8 (f, h, w, c).
+
+`read` gives the frames of anything that has some, `fit` brings them to a model's size, `Writer` writes them.
+"""
+
+from .fit import crop, fit
+from .formats import FORMATS
+from .frames import Clip, contact_sheet, to_bytes, to_tensor
+from .reader import read
+from .writer import Writer, occupied
+
+__all__ = ["FORMATS", "Clip", "Writer", "contact_sheet", "crop", "fit", "occupied", "read", "to_bytes", "to_tensor"]

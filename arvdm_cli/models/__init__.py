@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .codec import Codec, CodecConfig
-from .dit import DiTConfig, VideoDiT
+from .config import DiTConfig
+from .dit import VideoDiT
 from .oasis import OasisCodec, OasisCodecConfig, OasisConfig, OasisDiT, may_lack, own_name
 
 

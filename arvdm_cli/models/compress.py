@@ -11,7 +11,7 @@ from ..sampling.memory import melt
 from .layers import Block, rotary_angles
 
 if TYPE_CHECKING:
-    from .dit import DiTConfig
+    from .config import DiTConfig
 
 
 class Uncompressed(nn.Module):

@@ -18,7 +18,8 @@ from .layers import HEAD, attend, delay, rotary_angles, rotate
 
 if TYPE_CHECKING:
     from ..sampling.memory import Memory
-    from .dit import DiTConfig, VideoDiT
+    from .config import DiTConfig
+    from .dit import VideoDiT
 
 Keys = list[tuple[Tensor, Tensor]]  # per block: keys and values (b, heads, n, HEAD)
 Angles = tuple[Tensor, Tensor]

@@ -27,15 +27,18 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_count
 
+from .. import media
 from ..data.batches import Episodes
+from ..device import choose_machine, compile_network
 from ..errors import MemoryLimitError, UsageError
 from ..hub import checkpoint
-from ..media import reader
 from ..media.ffmpeg import executable
 from ..models.dit import VideoDiT
 from ..sampling.generation import check, choose, given
-from ..sampling.sampler import Noise, start, stream
-from ..training import loop
+from ..sampling.sampler import stream
+from ..sampling.state import Noise, start
+from ..training import loop, optimizers
+from ..training.config import TrainConfig
 from ..workers import answer, serving
 
 SAMPLING = {"context": "look_back", "denoise": "__call__", "remember": "remember", "compress": "compress"}
@@ -174,11 +177,11 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
     chosen: what is set above the checkpoint's own, as in `generation.choose`
     frames: how many are timed at the least, after AR steps that are not
     """
-    device, dtype = checkpoint.choose_machine(machine.device, machine.dtype, machine.threads)
+    device, dtype = choose_machine(machine.device, machine.dtype, machine.threads)
     begun = time.perf_counter()
     model = checkpoint.load(Path(folder), device, dtype)
     if machine.compile:
-        checkpoint.compile_network(model, device)
+        compile_network(model, device)
     loaded = time.perf_counter() - begun
     schedule, sampling = choose(model.sampling, **chosen)
     check(model.network, sampling)
@@ -190,7 +193,7 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
 
     clock = Clock(device)
     network, decode = Watched(model.network, clock), clock.watch("decode", model.codec.decode)
-    convert = clock.watch("convert", reader.to_bytes)
+    convert = clock.watch("convert", media.to_bytes)
     prompt = torch.rand(1, 2, 3, size.height, size.width, generator=generator).to(device)
     model.codec.encode(prompt)
     with clock.stage("encode"):
@@ -205,7 +208,7 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
     laps: list[dict[str, float]] = []
     with TemporaryDirectory(prefix="arvdm-bench-") as scratch:
         container = writable()
-        writer = reader.Writer(Path(scratch, f"out.{container}"), size.height, size.width, model.fps)
+        writer = media.Writer(Path(scratch, f"out.{container}"), size.height, size.width, model.fps)
         write = clock.watch("write", writer.write)
         with writer:
             clock.lap()
@@ -294,12 +297,12 @@ def measure_training(
     frames: of context and window in a step; groups: the most in memory
     Operations are counted in the same steps: forward, backward and optimiser.
     """
-    chosen, _ = checkpoint.choose_machine(device, "float32", threads)
+    chosen, _ = choose_machine(device, "float32", threads)
     model = checkpoint.load(Path(folder), chosen, torch.float32)
     shape = model.network.config
     if not isinstance(model.network, VideoDiT):
         raise UsageError(f"{folder} is a {type(model.network).__name__}, which arvdm does not train.")
-    config = loop.TrainConfig(
+    config = TrainConfig(
         steps=10**6,
         early=0.0,
         frames=frames,
@@ -335,11 +338,11 @@ def measure_training(
     with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
         for step in numbers:
             trainer.step(step)
-    rate = matrix_rate(chosen, torch.bfloat16 if loop.halved(config, chosen) else torch.float32)
+    rate = matrix_rate(chosen, torch.bfloat16 if optimizers.halved(config, chosen) else torch.float32)
     operations, seconds = counter.get_total_flops(), sum(times)
     return {
         "device": str(chosen),
-        "dtype": "bfloat16" if loop.halved(config, chosen) else "float32",
+        "dtype": "bfloat16" if optimizers.halved(config, chosen) else "float32",
         "threads": torch.get_num_threads(),
         "compile": compile,
         "frames_per_step": frames,

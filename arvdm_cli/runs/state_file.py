@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
-from typing import Any
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError, OutputError
 from ..models import dit, oasis
 from ..sampling.memory import Memory
-from ..sampling.sampler import State
+from ..sampling.state import State
+
+if TYPE_CHECKING:
+    from ..sampling.state import State
+from .sidecar import sidecar
 
 KINDS: dict[str, type[Any]] = {  # what a state is made of
     "state": State,
@@ -65,3 +74,128 @@ def thaw(tensors: dict[str, Tensor], tree: Any) -> Any:
         return whole(tree)
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"A saved state does not fit together: {error!r}.") from error
+
+
+FORMAT = 1  # of the file of a state
+
+
+FREE = ("output", "model", "prompt", "length")  # settings that may be others when a run goes on
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where a run stood after an AR step."""
+
+    settings: dict[str, Any]
+    frames: int  # new frames made so far
+    complete: bool  # whether that was all that was asked for
+    tail: np.ndarray  # uint8 (f, h, w, 3), the last of them: the encoder may have lost them
+    ahead: np.ndarray  # float32 (f, a), actions that lead into the frames after them, a chunk or more
+    state: State
+
+
+def state_file(target: str) -> Path | None:
+    """Where the state of a video's run goes: out.mp4 -> out.state; stdout and gif have none."""
+    beside = sidecar(target)
+    return None if beside is None or Path(target).suffix.lower() == ".gif" else beside.with_suffix(".state")
+
+
+def older(path: Path) -> Path:
+    """Where the state before the last one stays."""
+    return path.with_name(path.name + ".old")
+
+
+def save_state(path: Path, saved: Saved) -> None:
+    """Write a state whole, and keep the one before it."""
+    import torch
+    from safetensors.torch import save
+
+    from .state_file import freeze
+
+    tensors, tree = freeze(saved.state)
+    arrays = {"tail": saved.tail, "ahead": saved.ahead}
+    told = {"format": FORMAT, "settings": saved.settings, "frames": saved.frames, "complete": saved.complete}
+    data = save(
+        {name: tensor.cpu() for name, tensor in tensors.items()}
+        | {name: torch.from_numpy(array).contiguous() for name, array in arrays.items()},
+        {"run": json.dumps(told | {"tree": tree}, default=str)},
+    )
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            os.replace(path, older(path))
+        os.replace(part, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def load_state(path: Path) -> Saved:
+    """Read a state.
+
+    Raises: CheckpointError where the file is none
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from .state_file import thaw
+
+    try:
+        with safe_open(path, "pt") as file:
+            told = json.loads((file.metadata() or {})["run"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if told["format"] != FORMAT:
+            raise CheckpointError(f"{path} is a state of format {told['format']}, not {FORMAT}.")
+        tail, ahead = (tensors.pop(name).numpy() for name in ("tail", "ahead"))
+        state = thaw(tensors, told["tree"])
+        return Saved(told["settings"], int(told["frames"]), bool(told["complete"]), tail, ahead, state)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is no saved state: {error}.", hint="-y makes the video anew.") from error
+
+
+def saved_states(target: str) -> list[Saved]:
+    """The states saved beside a video, the newest first; one that cannot be read is left out if another can."""
+    path = state_file(target)
+    if path is None:
+        return []
+    found, broken = [], None
+    for file in (path, older(path)):
+        if file.exists():
+            try:
+                found.append(load_state(file))
+            except CheckpointError as error:
+                broken = broken or error
+    if broken and not found:
+        raise broken
+    return found
+
+
+def check_unchanged(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to go on under other settings, naming those that have changed."""
+    now = json.loads(json.dumps(now, default=str))
+    changed = [
+        f"{name} was {brief(before.get(name))} and is {brief(now.get(name))}"
+        for name in sorted((before.keys() | now.keys()) - set(FREE))
+        if before.get(name) != now.get(name)
+    ]
+    if changed:
+        raise ConfigError(
+            f"The run cannot go on under other settings: {'; '.join(changed)}.",
+            hint="Give the settings it was begun with, or -y to make the video anew.",
+        )
+
+
+def brief(value: Any) -> str:
+    """A value as short text."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def forget_states(target: str) -> None:
+    """Remove the states of an earlier run."""
+    path = state_file(target)
+    if path is not None:
+        for file in (path, older(path)):
+            file.unlink(missing_ok=True)

@@ -9,48 +9,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .diffusion import SOLVERS, Diffusion
+from .diffusion import Diffusion
 from .memory import Memory
+from .solvers import SOLVERS
 
 if TYPE_CHECKING:
-    from .sampler import Network, Sampling, State
+    from .network import Network
+    from .state import Sampling, State
+from .views import VIEWS
 
 Levels = tuple[float, ...]
-View = tuple[slice, slice]  # frames of the window that a network call reads, and those of them that it writes
 
 
 # Views: (window, frames of a view) -> what the calls of one denoising step read and write
-
-
-def whole(window: int, size: int) -> list[View]:
-    """One call that reads and writes the whole window."""
-    return [(slice(0, window), slice(0, window))]
-
-
-def partition(window: int, size: int) -> list[View]:
-    """Calls on parts of `size` frames, each of which reads and writes itself alone: a long window, a short network.
-
-    Source: FIFO-Diffusion, arXiv 2405.11473, latent partitioning.
-    """
-    parts = [slice(begin, min(begin + size, window)) for begin in range(0, window, size)]
-    return [(part, part) for part in parts]
-
-
-def lookahead(window: int, size: int) -> list[View]:
-    """Calls on parts of `size` frames, each of which writes its later half alone, after cleaner frames; twice as many.
-
-    Source: FIFO-Diffusion, arXiv 2405.11473, lookahead denoising.
-    """
-    half = max(1, size // 2)
-    writes = [slice(begin, min(begin + half, window)) for begin in range(0, window, half)]
-    return [(slice(max(0, write.start - half), write.stop), write) for write in writes]
-
-
-VIEWS: dict[str, Callable[[int, int], list[View]]] = {
-    "whole": whole,
-    "partition": partition,
-    "lookahead": lookahead,
-}
 
 
 class Denoiser:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..hub.checkpoint import Model
 from . import schedules
-from .sampler import Actions, Noise, Sampling, State, start, stream
+from .model import Model
+from .sampler import stream
 from .schedules import Schedule
+from .state import Actions, Noise, Sampling, State, start
 
 
 def choose(sampling: Sampling, **chosen: Any) -> tuple[Schedule, Sampling]:

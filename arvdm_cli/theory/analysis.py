@@ -13,138 +13,27 @@ Source: Meta-ARVDM, arXiv 2503.10704v2, the bounds for long videos and for short
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..errors import TheoryError
-from ..sampling.diffusion import Diffusion, FlowMatching
-from ..sampling.schedules import Schedule, fifo, next_frame, outpainting, pyramid, rolling
+from ..sampling.schedules import Schedule
 from .gaussian import Kernel, Law, Levels, Process, State, eye, independent, kernel_kl, kl, log_det, regress, spanned
-from .kernels import KERNELS, ODE, Sight, Turn, denoising_loss, generate, make_network, refine, step_errors
+from .kernels import Sight, Turn, denoising_loss, generate, make_network, refine
+from .memories import Past
+from .setting import Setting
 
 LARGEST = 3000  # numbers in all states of a video: their covariance is dense
 
 # Memory: what it was, and the frames that leave the context -> what it is. Rows are functions of the clean frames.
 
 
-@dataclass(frozen=True)
-class Past:
-    """What a memory is made from, when an AR step begins."""
-
-    held: Tensor  # (r, f * d), the memory of the AR step before
-    leaving: range  # frames that have left the context since
-    rows: Callable[[Sequence[int]], Tensor]  # clean frames as functions of all of them, (n * d, f * d)
-    tell_most: Callable[[int], Tensor]  # so many functions of what lies before the context, the best for this AR step
-
-
-def none(past: Past) -> Tensor:
-    """Nothing."""
-    return past.held
-
-
-def last(past: Past, frames: int = 4) -> Tensor:
-    """The last so many frames before the context."""
-    rows = torch.cat((past.held, past.rows(past.leaving)))
-    return rows[max(0, len(rows) - frames * len(past.rows([0]))) :]
-
-
-def stride(past: Past, every: int = 2) -> Tensor:
-    """One frame of every so many, on a fixed grid, from all of the past."""
-    return torch.cat((past.held, past.rows([frame for frame in past.leaving if frame % every == 0])))
-
-
-def average(past: Past, rank: int = 3) -> Tensor:
-    """So many leaky averages of the past: one of each component, then one of each that leaks half as much, ..."""
-    held = past.held
-    for frame in past.leaving:
-        new = past.rows([frame])  # (d, f * d)
-        leak = torch.tensor([[0.5 ** (1 + i // len(new))] for i in range(rank)], dtype=torch.float64)
-        new = leak * new[[i % len(new) for i in range(rank)]]
-        held = (1 - leak) * held + new if len(held) else new
-    return held
-
-
-def best(past: Past, rank: int = 3) -> Tensor:
-    """The so many numbers that tell most about the next output: no memory of that size has a smaller bottleneck.
-
-    Chosen anew from all of the past in every AR step, so it is no function of what it was.
-    """
-    return past.tell_most(rank)
-
-
-MEMORIES: dict[str, Callable[..., Tensor]] = {
-    "none": none,
-    "last": last,
-    "stride": stride,
-    "average": average,
-    "best": best,
-}
-
-
-def memory(name: str, **chosen: int | None) -> Callable[[Past], Tensor]:
-    """Choose a memory by name; an option left at None keeps that memory's own default."""
-    known = options_of(name)
-    given = {option: value for option, value in chosen.items() if value is not None}
-    for option, value in given.items():
-        if option not in known:
-            hint = f"It has: {', '.join(known)}." if known else "It has none."
-            raise TheoryError(f"The memory {name} has no option {option!r} ({value}).", hint=hint)
-        if value < 1:
-            raise TheoryError(f"`{option}` of the memory {name} must be at least 1, not {value}.")
-    return partial(MEMORIES[name], **given)
-
-
-def options_of(name: str) -> dict[str, int]:
-    """The options of a memory, with their defaults."""
-    if name not in MEMORIES:
-        raise TheoryError(f"No memory is called {name!r}.", hint=f"Choose from: {', '.join(MEMORIES)}.")
-    about = inspect.signature(MEMORIES[name]).parameters
-    return {option: each.default for option, each in about.items() if option != "past"}
-
-
 # The whole video
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How videos are generated, beside the schedule."""
-
-    prompt: int = 4  # true frames that every video begins with
-    context: int = 1  # clean frames before the window
-    memory: Callable[[Past], Tensor] = none
-    kernel: str = "exact"  # exact, ancestral, analytic, euler, heun
-    substeps: int = 1  # denoising steps from one row of the schedule to the next
-    init_steps: int = 8  # denoising steps of the initialization stage
-    score_error: float = 0.0  # how far every weight of the network is off, relatively
-    seed: int = 0  # of what is off
-    mask: str = "window"  # window: its frames see each other; causal: each sees only the ones before it
-    renoise: str = "fresh"  # after the initialization stage; same: with the noise that made the frame
-    diffusion: Diffusion = field(default_factory=FlowMatching)
-
-    def __post_init__(self) -> None:
-        for name, known in (("kernel", KERNELS), ("mask", ("window", "causal")), ("renoise", ("fresh", "same"))):
-            if getattr(self, name) not in known:
-                raise TheoryError(f"No {name} is called {getattr(self, name)!r}.", f"Choose from: {', '.join(known)}.")
-        if min(self.prompt, self.context, self.score_error) < 0 or min(self.substeps, self.init_steps) < 1:
-            raise TheoryError("prompt, context and score_error are at least 0, substeps and init_steps at least 1.")
-        if not math.isfinite(self.score_error):
-            raise TheoryError(f"The score error is a number, not {self.score_error:g}.")
-        if self.kernel == "exact" and (self.mask, self.renoise, self.score_error) != ("window", "fresh", 0):
-            raise TheoryError(
-                "The exact kernel has no network to be masked or off, and no noise to use again.",
-                hint=f"Choose from: {', '.join(KERNELS[1:])}.",
-            )
-
-    @property
-    def ideal(self) -> Setting:
-        """The same, with an exact network."""
-        return replace(self, mask="window", score_error=0.0)
 
 
 def plan(schedule: Schedule, setting: Setting, ar_steps: int) -> list[Turn]:
@@ -376,118 +265,5 @@ class Video:
 
 # Which schedule drifts
 
-VARIETY = {
-    "outpainting, chunk 2, 4 steps": outpainting(2, 4),
-    "outpainting, chunk 4, 4 steps": outpainting(4, 4),
-    "outpainting, chunk 4, 8 steps": outpainting(4, 8),
-    "next-frame, 4 steps": next_frame(4),
-    "next-frame, 8 steps": next_frame(8),
-    "fifo, 4 steps": fifo(4),
-    "fifo, 8 steps": fifo(8),
-    "rolling, 4 blocks of 2, 2 steps": rolling(4, 2, 2),
-    "rolling, 3 blocks of 2, 4 steps": rolling(3, 2, 4),
-    "pyramid, chunk 4, 4 steps, lag 2": pyramid(4, 4, 2),
-}
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What single denoising steps from true noisy frames say of a video that was never generated; and what is true.
-
-    The first three are squared distances, summed over all denoising steps of the video (`kernels.step_errors`).
-    """
-
-    start: float  # of the noise that frames begin as, and of the initialization stage
-    score: float  # of the network: the denoising error that an exact one does not have
-    solver: float  # of the solver: an exact network's denoising step against very small ones
-    raw: float  # denoising loss, mean over the frames and denoising steps of an AR step
-    excess: float  # the part of it that an exact network does not have
-    kl: float  # of the video, in nats
-    kl_last: float  # of its last frames
-
-    @property
-    def total(self) -> float:
-        return self.start + self.score + self.solver
-
-
-def predict(
-    process: Process,
-    schedules: Mapping[str, Schedule],
-    setting: Setting,
-    frames: int = 24,
-    last: int = 4,
-    networks: int = 4,
-) -> dict[str, Prediction]:
-    """Set what single steps say about videos of so many frames beside their KL, and that of their `last` frames.
-
-    networks: that are off in ways of their own; each number is a mean over them
-
-    Source: Meta-ARVDM, arXiv 2503.10704v2: temporal degradation is the sum of per-step errors.
-    """
-    if setting.kernel not in ODE:
-        raise TheoryError(f"Steps of {setting.kernel} renew noise.", hint=f"Choose from: {', '.join(ODE)}.")
-    if not 1 <= last <= frames or networks < 1:
-        raise TheoryError(f"The last {last} of {frames} frames with {networks} networks are nothing to look at.")
-    found = {}
-    for name, schedule in schedules.items():
-        ar_steps = math.ceil(frames / schedule.chunk)
-        rows = []
-        for seed in range(setting.seed, setting.seed + networks if setting.score_error else setting.seed + 1):
-            video = Video(process, schedule, replace(setting, seed=seed), ar_steps)
-            steps, analysis = single_steps(video), video.analyse()
-            size, most = (setting.prompt + frames) * process.dim, last * process.dim
-            true, made = (law[:size, :size] for law in analysis.video)
-            long, short = kl(true, made)[-1], kl(true[-most:, -most:], made[-most:, -most:])[-1]
-            rows.append(torch.tensor([*steps, analysis.loss[-1], analysis.excess[-1], long, short]))
-        found[name] = Prediction(*torch.stack(rows).mean(0).tolist())
-    return found
-
-
-def single_steps(video: Video) -> tuple[float, float, float]:
-    """Squared distances of single steps from true ones, over a video: of its start, its score and its solver."""
-    known: dict[tuple[Levels, bytes], tuple[float, float]] = {}
-    start = score = solver = 0.0
-    alpha, sigma = (each.item() for each in video.law.scales((1.0,)))
-    for k, (turn, seen) in enumerate(video.look()):
-        if not turn.frames:
-            continue  # nothing to initialise
-        variance = video.law.clean[: video.dim, : video.dim].diagonal().sum().item()
-        start += len(turn.entering) * (alpha**2 * variance + (1 - sigma) ** 2 * video.dim)  # what is no noise yet
-        key = video.key(turn, seen)
-        if key not in known:
-            sight = Sight(video.law, turn.frames, seen)
-            networks = make_network(sight, video.setting), make_network(sight, video.setting.ideal)
-            known[key] = step_errors(sight, *networks, turn, video.setting.kernel)
-        if k:
-            score, solver = score + known[key][0], solver + known[key][1]
-        else:
-            start += sum(known[key])
-    return start, score, solver
-
 
 # What must not be done
-
-
-@dataclass(frozen=True)
-class CounterExample:
-    """What becomes of a schedule when it is broken in either of two ways: KL of the video in nats."""
-
-    kl: float  # done right
-    causal: float  # with an exact network in which each frame of the window sees only the ones before it
-    reused: float  # frames of the initialization stage noised again with the noise that made them
-    inflation: float  # of the variance of a frame by that; 1 where there is nothing to initialise
-
-
-def counter_examples(
-    process: Process, schedules: Mapping[str, Schedule], setting: Setting, ar_steps: int = 4
-) -> dict[str, CounterExample]:
-    """Break schedules, all else being right."""
-    found = {}
-    for name, schedule in schedules.items():
-        right = analyse(process, schedule, setting, ar_steps)
-        causal = analyse(process, schedule, replace(setting, mask="causal"), ar_steps)
-        same = replace(setting, renoise="same")
-        reused = analyse(process, schedule, same, ar_steps) if schedule.window > schedule.chunk else right
-        long, hidden, again = (each.kl_video[-1].item() for each in (right, causal, reused))
-        found[name] = CounterExample(long, hidden, again, reused.inflation)
-    return found

@@ -18,7 +18,7 @@ from torch import Tensor
 from .gaussian import Kernel, Law, Levels, State, eye, log_det, regress
 
 if TYPE_CHECKING:
-    from .analysis import Setting
+    from .setting import Setting
 
 
 @dataclass(frozen=True)

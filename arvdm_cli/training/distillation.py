@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..hub.checkpoint import Model
 from ..models.codec import Codec
-from ..models.dit import DiTConfig, VideoDiT
-from ..sampling.diffusion import Diffusion, Predict, estimate, follow, per_frame
+from ..models.config import DiTConfig
+from ..models.dit import VideoDiT
+from ..sampling.diffusion import Diffusion, per_frame
+from ..sampling.model import Model
 from ..sampling.schedules import Schedule
+from ..sampling.solvers import Predict, estimate, follow
 
 # What a teacher's network has as its student's
 SHARED = ("channels", "height", "width", "actions", "moves", "fusion", "group")

@@ -9,10 +9,12 @@ from join import PART, PARTS
 
 from arvdm_cli.errors import ArvdmError, CheckpointError
 from arvdm_cli.hub import registry
-from arvdm_cli.hub.checkpoint import Model, load, save
+from arvdm_cli.hub.checkpoint import load, save
 from arvdm_cli.models.codec import Codec
 from arvdm_cli.models.dit import VideoDiT
-from arvdm_cli.training.loop import configure, load_state
+from arvdm_cli.sampling.model import Model
+from arvdm_cli.training.config import configure
+from arvdm_cli.training.state import load_state
 
 
 def start(settings: Path, given: Path, out: Path) -> dict[str, object]:

@@ -13,8 +13,9 @@ from ...errors import OutputExistsError
 from .. import flags
 from ..console import out as stdout
 from ..console import printable, progress, say, settings, write_json
+from ..flags import Seed
 from . import drift, memory, pareto, predict
-from .tables import CLIP_SEED, Seed, WorldName, told, writing
+from .tables import CLIP_SEED, WorldName, told, writing
 
 app = Typer(help="Measure checkpoints.", no_args_is_help=True)
 app.command()(memory.memory)
@@ -56,21 +57,22 @@ def card(
         raise OutputExistsError(f"{out} holds a card.", hint="-y replaces it; -o chooses another folder.")
 
     from ...data import rendered
-    from ...evaluation import rollout
+    from ...device import choose_machine
     from ...evaluation.scorecard import measure_card, plan_card, sheets
+    from ...evaluation.truth import check_unseen, take_clips, world_of
     from ...hub import checkpoint, registry
-    from ...media.reader import contact_sheet
+    from ...media import contact_sheet
     from ...sampling import generation
 
-    loaded = checkpoint.load(registry.resolve(model), *checkpoint.choose_machine(device, dtype, threads))
+    loaded = checkpoint.load(registry.resolve(model), *choose_machine(device, dtype, threads))
     plan, sampling = generation.choose(
         loaded.sampling, schedule=schedule, steps=steps, chunk=chunk, context=context, slots=memory_slots
     )
     if data:
-        rollout.check_unseen(mazes, seed, rendered.read(data).seeds)
+        check_unseen(mazes, seed, rendered.read(data).seeds)
     with progress("maze", mazes) as report:
         kept = clips or out / "clips.npz"
-        truth = rollout.take_clips(kept, rollout.world_of(loaded, world), mazes, seed, told(report))
+        truth = take_clips(kept, world_of(loaded, world), mazes, seed, told(report))
     tasks = plan_card(loaded, truth, plan, sampling, free_runs, free_frames)
     with progress("frame", sum(task.frames for task in tasks.values()), "fps") as report:
         measured = measure_card(loaded, truth, tasks, told(report))

@@ -9,7 +9,8 @@ from typer import Argument, Option
 from ...errors import DataError, UsageError
 from .. import flags
 from ..console import printable, progress, say, settings, write_json
-from .tables import DRIFT_SEED, Cells, Out, Rows, Seed, WorldName, Yes, cell, show, strip, take_truth, told, writing
+from ..flags import Out, Seed, Yes
+from .tables import DRIFT_SEED, Cells, Rows, WorldName, cell, show, strip, take_truth, told, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,10 +76,13 @@ def drift(
     --clips scores clips that show truth and model side by side, and --videos tells how videos without a truth change;
     both work without a MODEL. --episodes lets models continue recorded episodes with their own actions.
     """
+    from ...device import choose_machine
     from ...evaluation import drift as runs
-    from ...evaluation import metrics, rollout
+    from ...evaluation import metrics
+    from ...evaluation.truth import HISTORY, world_of
     from ...hub import checkpoint, registry
     from ...reports import results
+    from ...reports.figure import figure
     from ...sampling import generation
 
     models = models or []
@@ -89,8 +93,8 @@ def drift(
     if (models and not episodes) or clips:
         metrics.need_ms_ssim()
     if models and not episodes:
-        results.figure()  # fails now rather than at the end, where it cannot draw
-    machine = checkpoint.choose_machine(device, dtype, threads)
+        figure()  # fails now rather than at the end, where it cannot draw
+    machine = choose_machine(device, dtype, threads)
     perceived = metrics.lpips(metrics.load_script(lpips, machine[0]), machine[0]) if lpips else None
     i3d = metrics.i3d_features(metrics.load_script(fvd, machine[0]), machine[0]) if fvd else None
     chosen = {
@@ -128,14 +132,14 @@ def drift(
             continue  # measured before this run was stopped
         loaded = checkpoint.load(registry.resolve(model), *machine)
         plan, sampling = generation.choose(loaded.sampling, **chosen)
-        true = take_truth(truth or out / "truth", rollout.world_of(loaded, world), mazes, length, seed)
+        true = take_truth(truth or out / "truth", world_of(loaded, world), mazes, length, seed)
         total = len(runs.PATHS) * mazes
         with progress("frame", total * length, "fps") as shown:
             made, facts = runs.roll_out(loaded, true, plan, sampling, told(shown))
         with progress("clip", total) as shown:
             by_range, by_frame = runs.measure(made, true, sampling.context, perceived, told(shown))
         facts |= {"ranges": by_range, "frechet": None, "fvd": None}
-        right = true.frames[:, :, rollout.HISTORY :]
+        right = true.frames[:, :, HISTORY:]
         ours, theirs = (part.reshape(-1, *part.shape[2:]) for part in (made, right))
         if latents:
             facts["frechet"] = encoder | {"rows": runs.distances(ours, theirs, latents)}
@@ -186,14 +190,14 @@ def listed(source: Path) -> list[Path]:
 
 def score_clips(out: Path, files: Sequence[Path], context: int | None) -> Rows:
     """Score clips that show truth and model side by side; those by frame go to clips.csv."""
+    from ... import media
     from ...evaluation import side_by_side
-    from ...media import reader
     from ...reports import results
 
     pairs, figures = [], []
     with progress("clip", len(files)) as shown:
         for index, file in enumerate(files):
-            pairs.append(side_by_side.split(file.stem, reader.read(file).frames, context))
+            pairs.append(side_by_side.split(file.stem, media.read(file).frames, context))
             figures.append(side_by_side.figures_of(pairs[-1]))
             shown(index)
     with writing(out):
@@ -203,14 +207,14 @@ def score_clips(out: Path, files: Sequence[Path], context: int | None) -> Rows:
 
 def watch(out: Path, files: Sequence[Path], latents: "Features | None", encoder: dict[str, Any]) -> dict[str, Any]:
     """Follow the looks of videos without a truth; those by frame go to videos.csv."""
+    from ... import media
     from ...evaluation import drift
-    from ...media import reader
     from ...reports import results
 
     films, looks = [], []
     with progress("video", len(files)) as shown:
         for index, file in enumerate(files):
-            clip = reader.read(file)
+            clip = media.read(file)
             looks.append(drift.looks_of(clip.frames, clip.fps))
             films.append(drift.features_of(clip.frames, latents) if latents else None)
             shown(index)
@@ -229,7 +233,7 @@ def draw(file: Path, made: "np.ndarray", truth: "np.ndarray") -> None:
     import numpy as np
 
     from ...evaluation.drift import ranges
-    from ...media.reader import contact_sheet
+    from ...media import contact_sheet
 
     at = [last - 1 for _, last in ranges(made.shape[1])]
     pairs = np.stack((truth[:SHOWN, at], made[:SHOWN, at]), 1)  # (mazes, 2, ranges, h, w, 3)
@@ -244,13 +248,13 @@ def kept(report: dict[str, Any]) -> list[str]:
 
 def finish(out: Path, report: dict[str, Any], frames: Rows) -> None:
     """Write what is made of all figures together."""
-    from ...evaluation import drift
-    from ...evaluation.rollout import HISTORY
-    from ...reports import results
+    from ...evaluation import drift, plots
+    from ...evaluation.truth import HISTORY
+    from ...reports import page, results
 
     pictures = []
     if frames:
-        pictures = results.plot_drift(out, frames, TITLES)
+        pictures = plots.plot_drift(out, frames, TITLES)
         pictures += [out / strip(model, path) for model in report["models"] for path in drift.PATHS]
     asked = report["asked"]
     words = (
@@ -261,7 +265,7 @@ def finish(out: Path, report: dict[str, Any], frames: Rows) -> None:
         "above what was made, at the last frame of each range. "
     ) * bool(asked["models"])
     notes = words + " ".join(report["notes"])
-    results.write_page(out / "drift.html", "How fast it drifts", notes, tables(report), pictures)
+    page.write_page(out / "drift.html", "How fast it drifts", notes, tables(report), pictures)
     report["complete"] = True
     results.save(out / "drift.json", report)
 

@@ -9,23 +9,8 @@ from ...errors import UsageError
 from .. import flags
 from ..console import out as stdout
 from ..console import printable, progress, say, settings, write_json
-from .tables import (
-    NEEDLE_SEED,
-    Cells,
-    Models,
-    Out,
-    Rows,
-    Seed,
-    WorldName,
-    Yes,
-    begun,
-    missing,
-    strip,
-    table,
-    take_needles,
-    told,
-    writing,
-)
+from ..flags import Models, Out, Seed, Yes
+from .tables import NEEDLE_SEED, Cells, Rows, WorldName, begun, missing, strip, table, take_needles, told, writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +62,9 @@ def memory(
     is the nearest stands beside chance, and beside controls that must be at chance (none, other, unseen) or at 100 %
     (truth). OUT gets memory.json, memory.csv, retrieval.png, strips of truth, made and difference, and memory.html.
     """
-    from ...evaluation import retrieval, rollout
+    from ...device import choose_machine
+    from ...evaluation import retrieval
+    from ...evaluation.truth import world_of
     from ...hub import checkpoint, registry
     from ...reports import results
     from ...sampling import generation
@@ -102,11 +89,11 @@ def memory(
     asked = {"kinds": kinds, "gaps": gaps, "controls": controls, "worlds": worlds, "frames": frames, "seed": seed}
     asked |= {"world": world} if world else {}
     report = begun(out / "memory.json", asked | {"models": models, "chosen": chosen}, yes)
-    machine = checkpoint.choose_machine(device, dtype, threads)
+    machine = choose_machine(device, dtype, threads)
     for model in models:
         loaded = checkpoint.load(registry.resolve(model), *machine)
         plan, sampling = generation.choose(loaded.sampling, **chosen)
-        mazes = rollout.world_of(loaded, world)
+        mazes = world_of(loaded, world)
         used = {"sha256": loaded.sha256, "schedule": plan.name, "steps": plan.steps, "slots": sampling.slots}
         for k, g in ((k, g) for k in kinds for g in gaps):
             if not missing(report, model=model, kind=k, gap=g):
@@ -135,7 +122,7 @@ def draw(path: Path, tests: "Sequence[Needle]", made: "np.ndarray") -> None:
     """Draw some worlds: what was true, what was made, and by how much they differ."""
     import numpy as np
 
-    from ...media.reader import contact_sheet
+    from ...media import contact_sheet
 
     pictures = []
     for test, shown in zip(tests[:SHOWN], made, strict=False):
@@ -146,13 +133,13 @@ def draw(path: Path, tests: "Sequence[Needle]", made: "np.ndarray") -> None:
 
 def finish(out: Path, report: dict[str, Any]) -> None:
     """Write what is made of all rows together."""
-    from ...evaluation import retrieval
-    from ...reports import results
+    from ...evaluation import plots, retrieval
+    from ...reports import page, results
 
     rows, asked = report["rows"], report["asked"]
     with writing(out):
         results.write_csv(out / "memory.csv", rows)
-        results.plot_retrieval(out / "retrieval.png", rows)
+        plots.plot_retrieval(out / "retrieval.png", rows)
         words = (
             f"{asked['worlds']} mazes for each kind and gap, {asked['frames']} frames made after the return. "
             "Strips show truth, what was made, and their difference. "
@@ -166,7 +153,7 @@ def finish(out: Path, report: dict[str, Any]) -> None:
             for name in asked["controls"]
             if name != "truth"
         ]
-        results.write_page(out / "memory.html", "What is remembered", words, titled, [out / "retrieval.png", *strips])
+        page.write_page(out / "memory.html", "What is remembered", words, titled, [out / "retrieval.png", *strips])
         report["complete"] = True
         results.save(out / "memory.json", report)
 

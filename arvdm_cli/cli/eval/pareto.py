@@ -8,14 +8,11 @@ from typer import Option
 from .. import flags
 from ..console import out as stdout
 from ..console import printable, progress, say, settings, write_json
+from ..flags import Models, Out, Schedules, Yes
 from .tables import (
     DRIFT_SEED,
     NEEDLE_SEED,
     Cells,
-    Models,
-    Out,
-    Schedules,
-    Yes,
     begun,
     cell,
     check_schedules,
@@ -70,18 +67,20 @@ def pareto(
     """
     check_schedules(schedule)  # before anything is measured
 
+    from ...device import choose_machine
     from ...evaluation import drift as runs
-    from ...evaluation import metrics, rollout
+    from ...evaluation import metrics
     from ...evaluation import pareto as points
+    from ...evaluation.truth import world_of
     from ...hub import checkpoint, registry
-    from ...reports import results
+    from ...reports import figure, results
 
     metrics.need_ms_ssim()
-    results.figure()  # fails now rather than at the end, where it cannot draw
+    figure.figure()  # fails now rather than at the end, where it cannot draw
     asked = {"models": models, "schedules": schedule, "slots": memory_slots, "kind": kind, "gap": gap}
     asked |= {"worlds": worlds, "frames": frames, "mazes": mazes, "length": length}
     report = begun(out / "pareto.json", asked, yes, again=bool(forgetting or degradation))
-    machine = checkpoint.choose_machine(device, dtype, threads)
+    machine = choose_machine(device, dtype, threads)
     for model in models:
         loaded = checkpoint.load(registry.resolve(model), *machine)
         forgetful = loaded.network.compression is None  # so that there is no budget to choose
@@ -90,7 +89,7 @@ def pareto(
         left = [point for point in named if missing(report, model=model, spelled=point[0], slots=point[1])]
         if not left:
             continue  # measured before this run was stopped
-        world = rollout.world_of(loaded)
+        world = world_of(loaded)
         true = take_truth(truth or out / "truth", world, mazes, length, DRIFT_SEED)
         tests = take_needles(needles or out / "needles", world, kind, gap, worlds, NEEDLE_SEED)
         for text, slots in left:
@@ -138,8 +137,9 @@ def verdict(report: dict[str, Any]) -> str:
 
 def finish(out: Path, report: dict[str, Any]) -> None:
     """Write what is made of all rows together."""
+    from ...evaluation import plots
     from ...evaluation.pareto import DEGRADATION, FORGETTING
-    from ...reports import results
+    from ...reports import page, results
 
     asked, rows, axes = report["asked"], report["rows"], report["axes"]
     plain = ("sampling", "world")  # tables within a row
@@ -148,8 +148,8 @@ def finish(out: Path, report: dict[str, Any]) -> None:
     )
     named = [row | {"name": f"{row['spelled']}, {row['slots']}"} for row in rows]
     labels = f"{FORGETTING[axes['forgetting']]}, {asked['gap']} frames out of view", DEGRADATION[axes["degradation"]]
-    panel = results.Panel("forgetting", "degradation", "schedule, memory slots", *labels, best="frontier")
-    results.plot_points(out / "pareto.png", named, [panel], "name")
+    panel = plots.Panel("forgetting", "degradation", "schedule, memory slots", *labels, best="frontier")
+    plots.plot_points(out / "pareto.png", named, [panel], "name")
     text = (
         f"{asked['worlds']} needle tests ({asked['kind']}, {asked['gap']} frames out of view), {asked['frames']} "
         f"frames made in each; roll-outs of {asked['length']} frames on two paths in each of {asked['mazes']} mazes. "
@@ -159,6 +159,6 @@ def finish(out: Path, report: dict[str, Any]) -> None:
         f"{DEGRADATION[axes['degradation']]}. No point has less of both than one on the frontier. {verdict(report)}"
     )
     tables = [("Points", cells(report))]
-    results.write_page(out / "pareto.html", "Forgetting against degradation", text, tables, [out / "pareto.png"])
+    page.write_page(out / "pareto.html", "Forgetting against degradation", text, tables, [out / "pareto.png"])
     report["complete"] = True
     results.save(out / "pareto.json", report)

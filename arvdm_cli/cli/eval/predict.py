@@ -9,15 +9,11 @@ from typer import Option
 from .. import flags
 from ..console import out as stdout
 from ..console import printable, progress, say, settings, write_json
+from ..flags import Models, Out, Schedules, Seed, Yes
 from .tables import (
     CLIP_SEED,
     Cells,
-    Models,
-    Out,
     Rows,
-    Schedules,
-    Seed,
-    Yes,
     begun,
     cell,
     check_schedules,
@@ -61,25 +57,27 @@ def predict(
     """
     check_schedules(schedule)  # before anything is measured
 
-    from ...evaluation import prediction, rollout
+    from ...device import choose_machine
+    from ...evaluation import prediction, truth
     from ...hub import checkpoint, registry
     from ...reports import results
+    from ...reports.figure import figure
 
     found = [row for folder in measured or [] for row in prediction.measured(folder)]
-    results.figure()  # fails now rather than at the end, where it cannot draw
+    figure()  # fails now rather than at the end, where it cannot draw
     asked = {"models": models, "schedules": schedule, "length": length, "mazes": mazes, "often": often, "parts": parts}
     report = begun(out / "predict.json", asked | {"seed": seed, "slots": memory_slots}, yes, again=bool(measured))
-    machine = checkpoint.choose_machine(device, dtype, threads)
+    machine = choose_machine(device, dtype, threads)
     for model in models:
         loaded = checkpoint.load(registry.resolve(model), *machine)
         left = [text for text in schedules_of(loaded, schedule) if missing(report, model=model, spelled=text)]
         if not left:
             continue  # measured before this run was stopped
-        world = rollout.world_of(loaded)
+        world = truth.world_of(loaded)
         with progress("maze", mazes) as shown:
             file = clips or out / "clips" / f"{world.size}-{world.turn:g}-{seed}.npz"
-            true = rollout.take_clips(file, world, mazes, seed, told(shown))
-        with progress("clip", mazes * len(rollout.KINDS)) as shown:
+            true = truth.take_clips(file, world, mazes, seed, told(shown))
+        with progress("clip", mazes * len(truth.KINDS)) as shown:
             stretches = prediction.encode(loaded, true, told(shown))
         for text in left:
             plan, sampling = plan_of(loaded, text, memory_slots)
@@ -170,8 +168,8 @@ def verdict(report: dict[str, Any]) -> str:
 
 def finish(out: Path, report: dict[str, Any]) -> None:
     """Write what is made of all rows together."""
-    from ...evaluation import prediction
-    from ...reports import results
+    from ...evaluation import plots, prediction
+    from ...reports import page, results
 
     rows: Rows = report["rows"]
     flat = [{key: value for key, value in row.items() if key not in ("sampling", "by_step")} for row in rows]
@@ -179,8 +177,8 @@ def finish(out: Path, report: dict[str, Any]) -> None:
     words = {"predicted": "all terms, summed", "stepped": "whole AR steps, summed", "raw": prediction.ORDERS["raw"]}
     wanted = [(order, "psnr_lost") for order in words]
     known = [pair for pair in wanted if any(row[pair[1]] is not None for row in rows)] or [("raw", "predicted")]
-    panels = [results.Panel(x, y, "", words[x], ROLLED.get(y) or words[y]) for x, y in known]
-    results.plot_points(out / "predict.png", rows, panels, "spelled")
+    panels = [plots.Panel(x, y, "", words[x], ROLLED.get(y) or words[y]) for x, y in known]
+    plots.plot_points(out / "predict.png", rows, panels, "spelled")
     asked = report["asked"]
     text = (
         f"{asked['mazes']} mazes that training never saw; {asked['often']} AR steps in each clip, from true frames, "
@@ -189,6 +187,6 @@ def finish(out: Path, report: dict[str, Any]) -> None:
         + " By chance: how often points that have nothing to do with each other would agree or disagree as much. "
         + verdict(report)
     )
-    results.write_page(out / "predict.html", "What schedules will lose", text, tables(report), [out / "predict.png"])
+    page.write_page(out / "predict.html", "What schedules will lose", text, tables(report), [out / "predict.png"])
     report["complete"] = True
     results.save(out / "predict.json", report)

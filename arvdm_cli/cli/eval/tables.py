@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rich.table import Table
-from typer import Argument, Option
+from typer import Option
 
 from ...errors import OutputError
 from ...sampling import schedules
@@ -16,9 +16,9 @@ from ..console import printable, progress, say
 
 if TYPE_CHECKING:
     from ...evaluation.drift import Truth
-    from ...hub.checkpoint import Model
-    from ...sampling.sampler import Sampling
+    from ...sampling.model import Model
     from ...sampling.schedules import Schedule
+    from ...sampling.state import Sampling
     from ...worlds.maze import World
     from ...worlds.needles import Needle
 
@@ -27,18 +27,6 @@ CLIP_SEED, NEEDLE_SEED, DRIFT_SEED = 1_000_000, 2_000_000, 3_000_000  # of mazes
 Rows = list[dict[str, Any]]
 Cells = list[list[str]]
 
-Models = Annotated[list[str], Argument(metavar="MODEL...", help="Folders, short names, or owner/name on the Hub.")]
-Out = Annotated[Path, Option("--out", "-o", help="Folder of the measurement; one that was stopped goes on.")]
-Schedules = Annotated[
-    list[str] | None,
-    Option(
-        "--schedule",
-        "-s",
-        help="Preset or file, with options as in outpainting:chunk=2,steps=8; repeat for more. "
-        "[default: the checkpoint's presets]",
-    ),
-]
-Seed = Annotated[int, Option(help="Same seed, same mazes; more of them extend fewer.")]
 WorldName = Annotated[
     Literal["narrow", "wide"] | None,
     Option(
@@ -47,7 +35,6 @@ WorldName = Annotated[
         "[default: the checkpoint's own, else narrow]",
     ),
 ]
-Yes = Annotated[bool, Option("--yes", "-y", help="Replace an existing measurement.")]
 
 
 def begun(file: Path, asked: dict[str, Any], yes: bool, again: bool = False) -> dict[str, Any]:

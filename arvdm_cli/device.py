@@ -1,0 +1,70 @@
+"""The device and the number format that a model runs on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from .errors import OutputError, UsageError
+from .sampling.model import Model
+
+
+def fast_half(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 faster than float32."""
+    if device.type == "cuda":
+        return True
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_machine(
+    device: str, dtype: str, threads: int | None, deterministic: bool = False
+) -> tuple[torch.device, torch.dtype]:
+    """Where to run and in which numbers; `auto` takes the fastest there is.
+
+    deterministic: sums are always taken in one order, which on a CPU is that of one thread
+    """
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.set_num_threads(1)
+    elif threads:
+        torch.set_num_threads(threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"The device {device!r} cannot be used here.", hint="--device cpu always can.") from error
+    if dtype == "auto":
+        return chosen, torch.bfloat16 if fast_half(chosen) else torch.float32
+    if dtype not in DTYPES:
+        raise UsageError(f"No dtype is called {dtype!r}.", hint=f"Choose from: auto, {', '.join(DTYPES)}.")
+    return chosen, DTYPES[dtype]
+
+
+def compile_network(model: Model, device: torch.device) -> Path:
+    """Let what runs at every denoising step be compiled as it first runs; returns the folder that keeps it for later.
+
+    Raises: UsageError where a CPU's code cannot be compiled, OutputError where it cannot be kept
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if device.type == "cpu" and not shutil.which(compiler):
+        raise UsageError(
+            f"There is no compiler {compiler!r} here to compile with.", hint="Install g++, or leave out --compile."
+        )
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    kept = Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(base, "arvdm", "compiled")))
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "TORCHINDUCTOR_CACHE_DIR names another folder."
+        raise OutputError(f"{kept} cannot be created: {error.strerror}.", hint=hint) from error
+    model.network.compile()
+    return kept

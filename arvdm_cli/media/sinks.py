@@ -1,0 +1,289 @@
+"""Where encoded frames go: a growing file, an encoder, a pipe, single images."""
+
+import errno
+import io
+import os
+import re
+import shutil
+import sys
+import zlib
+from fractions import Fraction
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
+from typing import NoReturn, Protocol
+
+import numpy as np
+
+from ..errors import OutputError
+from ..files import _written
+from . import concat
+from .ffmpeg import Process
+from .formats import _numbers, _pattern
+from .frames import _save
+
+
+class _Sink(Protocol):
+    @property
+    def path(self) -> Path | None: ...
+    def write(self, frame: np.ndarray) -> None: ...
+    def close(self) -> None: ...
+    def abandon(self) -> None: ...
+
+
+class _Growing:
+    """A file that grows beside its name and takes it in the end.
+
+    Frames that come before, of a run that was broken off, stand in a file of their own until then.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        self.target = Path(os.path.realpath(name))  # through a link, not in its place
+        self.path = self.beside("part")
+        self.base = self.beside("base")  # frames that come before
+        with _written(name):
+            if self.target.exists() and not self.target.is_file():
+                raise OutputError(f"{name!r} is there and is no ordinary file.", hint="Choose another name.")
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            self.path.open("ab").close()  # whether it may be written shows here, before any frame is made
+
+    def beside(self, word: str) -> Path:
+        """A file beside the target: out.mp4 -> out.part.mp4."""
+        name = f"{self.target.stem}.{word}{self.target.suffix}"
+        if len(os.fsencode(name)) > 255:
+            name = f"arvdm-{zlib.crc32(os.fsencode(self.target.name)):08x}.{word}{self.target.suffix}"
+        return self.target.with_name(name)
+
+    def left(self) -> list[Path]:
+        """Files that hold what earlier runs wrote, in order."""
+        parts = [path for path in (self.base, self.path) if path.exists() and path.stat().st_size]
+        return parts or [path for path in (self.target,) if path.exists()]
+
+    def lacks(self, frames: int) -> NoReturn:
+        """Refuse to go on after frames that are not all there."""
+        if not self.path.stat().st_size:
+            self.path.unlink()
+        raise OutputError(
+            f"{self.name!r} does not hold the {frames} frames that are to be kept.", hint="Make it anew, with -y."
+        )
+
+    def settle(self, frames: int) -> None:
+        with _written(self.name):
+            if frames:
+                os.replace(self.path, self.target)
+                self.path = self.target
+            else:
+                self.path.unlink(missing_ok=True)
+            self.base.unlink(missing_ok=True)
+
+    def rest(self, frames: int) -> str | None:
+        """Say where the frames are that were written before an error."""
+        if not frames:
+            self.path.unlink(missing_ok=True)
+            return None
+        return f"What was written before is in {str(self.path)!r}."
+
+
+class _Encoder:
+    """A video file made by ffmpeg, or an mp4 on stdout."""
+
+    def __init__(
+        self,
+        name: str,
+        size: tuple[int, int],
+        rate: Fraction,
+        options: list[str],
+        container: list[str],
+        keep: int | None,
+    ):
+        height, width = size
+        self.frames = 0
+        self.container = container
+        self.file = None if name == "-" else _Growing(name)
+        if self.file:
+            self._keep(self.file, keep or 0)
+        self.process = Process(
+            "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", str(rate),
+            "-probesize", "32", "-analyzeduration", "0", "-i", "pipe:0",  # nothing to find out: begin at once
+            *options, *container, "-flush_packets", "1",
+            "-y", f"file:{self.file.path}" if self.file else "pipe:1",
+            stdin=PIPE, stdout=DEVNULL if self.file else _stdout(),
+        )  # fmt: skip
+
+    @property
+    def path(self) -> Path | None:
+        return self.file.path if self.file else None
+
+    def write(self, frame: np.ndarray) -> None:
+        try:
+            _put(self.process.stdin.fileno(), frame.tobytes())
+        except BrokenPipeError:
+            self._fail()
+        self.frames += 1
+
+    def _keep(self, file: _Growing, frames: int) -> None:
+        """Put the first frames that earlier runs wrote into the file of those that come before."""
+        parts = file.left() if frames else []
+        counts = [concat.count(part) for part in parts]
+        if sum(counts) < frames:
+            file.lacks(frames)
+        with _written(file.name):
+            if not frames:
+                file.base.unlink(missing_ok=True)
+            elif counts[0] >= frames:
+                concat.cut(parts[0], frames, file.base, self.container)
+            else:
+                rest = file.beside("rest")
+                concat.cut(parts[1], frames - counts[0], rest, self.container)
+                concat.join((file.base, rest), file.base, self.container)
+                rest.unlink()
+
+    def close(self) -> None:
+        if not self.frames:
+            self.abandon()
+        else:
+            self.process.stdin.close()
+            if self.process.wait():
+                self._fail()
+            self.process.kill()
+            if self.file:
+                if self.file.base.exists():
+                    concat.join((self.file.base, self.file.path), self.file.path, self.container)
+                self.file.settle(self.frames)
+
+    def abandon(self) -> None:
+        self.process.kill()
+        if self.file and not self.frames:
+            if self.file.base.exists():
+                os.replace(self.file.base, self.file.path)
+                self.file.settle(1)
+            else:
+                self.file.settle(0)
+
+    def _fail(self) -> None:
+        end = self.process.last_words()
+        log = "\n".join(self.process.log)
+        if self.file is None and "Broken pipe" in log:
+            raise BrokenPipeError(errno.EPIPE, "stdout was closed by its reader")
+        if full := re.search("No space left on device|File too large|Disk quota exceeded", log):
+            end = full[0]
+        hint = self.file.rest(self.frames) if self.file else None
+        raise OutputError(f"The video encoder stopped after about {self.frames} frames: {end}.", hint)
+
+
+class _Y4m:
+    """Frames as YCbCr 4:4:4 of 8 bits (BT.601, limited range), which is within 2 of 255 of what was given."""
+
+    COLOURS = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112], [112, -93.786, -18.214]], np.float32) / 255
+
+    def __init__(self, name: str, size: tuple[int, int], rate: Fraction, keep: int | None):
+        height, width = size
+        self.frames = keep or 0
+        self.begin = f"YUV4MPEG2 W{width} H{height} F{rate.numerator}:{rate.denominator} Ip A1:1 C444\n".encode()
+        self.name = "stdout" if name == "-" else name
+        self.file = None if name == "-" else _Growing(name)
+        # bytes up to the last whole frame
+        self.whole = len(self.begin) + self.frames * (len(b"FRAME\n") + 3 * height * width) if self.frames else 0
+        self.stream = None
+        if self.file:
+            with _written(self.name):
+                self.stream = self._open(self.file)
+
+    @property
+    def path(self) -> Path | None:
+        return self.file.path if self.file else None
+
+    def _open(self, file: _Growing) -> io.FileIO:
+        """The file that grows, with the frames that are kept."""
+        if self.frames:
+            source = file.left()[0] if file.left() else None
+            if source is None or source.stat().st_size < self.whole:
+                file.lacks(self.frames)
+            assert source is not None
+            if source != file.path:
+                shutil.copyfile(source, file.path)
+        stream = io.FileIO(file.path, "r+" if self.frames else "w")
+        stream.truncate(self.whole)
+        stream.seek(self.whole)
+        return stream
+
+    def write(self, frame: np.ndarray) -> None:
+        colours = frame.astype(np.float32) @ self.COLOURS.T + np.array([16, 128, 128], np.float32)  # (h, w, 3)
+        planes = np.rint(colours).clip(0, 255).astype(np.uint8).transpose(2, 0, 1)  # (3, h, w)
+        data = (b"" if self.frames else self.begin) + b"FRAME\n" + planes.tobytes()
+        try:
+            with _written(self.name):
+                if self.stream:
+                    _put(self.stream.fileno(), data)
+                else:
+                    _emit(data)
+        except OutputError as error:
+            self.abandon()
+            error.hint = self.file.rest(self.frames) if self.file else None
+            raise
+        self.frames += 1
+        self.whole += len(data)
+
+    def close(self) -> None:
+        self.abandon()
+        if self.file:
+            self.file.settle(self.frames)
+
+    def abandon(self) -> None:
+        if self.stream and not self.stream.closed:
+            self.stream.truncate(self.whole)
+            self.stream.close()
+
+
+class _Images:
+    """A folder of PNG files, each there only once it is whole."""
+
+    def __init__(self, name: str, notes: list[str], keep: int | None):
+        self.frames = keep or 0
+        self.name = name
+        self.path, self.pattern = _pattern(name)
+        self.notes = notes
+        missing = set(range(self.frames)) - set(_numbers(self.path, self.pattern))
+        if missing:
+            raise OutputError(
+                f"{name!r} lacks {len(missing)} of the {self.frames} images that are to be kept.",
+                hint="Make them anew, with -y.",
+            )
+        with _written(name):
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".arvdm.part"
+            probe.touch()
+            probe.unlink()
+
+    def write(self, frame: np.ndarray) -> None:
+        with _written(self.name):
+            _save(frame, self.path / (self.pattern % self.frames))
+        self.frames += 1
+
+    def close(self) -> None:
+        if older := sum(number >= self.frames for number in _numbers(self.path, self.pattern)):
+            after = self.pattern % self.frames
+            self.notes.append(f"{older} older images from {after} on are still in {str(self.path)!r}")
+
+    def abandon(self) -> None:
+        pass
+
+
+def _put(file: int, data: bytes) -> None:
+    """Write all of it at once, past Python's own buffers: a reader sees it now."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _emit(data: bytes) -> None:
+    try:
+        _put(_stdout(), data)
+    except io.UnsupportedOperation:  # a stdout that is no file of the system, as in a notebook
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def _stdout() -> int:
+    sys.stdout.flush()
+    return sys.stdout.fileno()

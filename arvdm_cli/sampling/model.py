@@ -1,0 +1,31 @@
+"""A model: a network, its codec, its diffusion and how it is sampled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .diffusion import Diffusion
+from .state import Sampling
+
+
+@dataclass
+class Model:
+    """A checkpoint in memory: networks, how to sample them, and what the card says."""
+
+    network: Any  # a module that is a `sampler.Network`
+    codec: Any  # a module with `encode` and `decode`; see models.codec.Codec
+    diffusion: Diffusion
+    sampling: Sampling
+    card: dict[str, Any] = field(default_factory=dict)  # name, actions, fps, licence, data, training, ...
+    sha256: str = ""
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """Names of the actions, in the order of their numbers."""
+        return tuple(self.card.get("actions", ()))
+
+    @property
+    def fps(self) -> float:
+        """Frames per second the model was trained at."""
+        return float(self.card.get("fps", 15))

@@ -1,0 +1,92 @@
+"""Solvers: from one noise level to a lower one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .diffusion import Diffusion, per_frame
+
+Predict = Callable[[Tensor, Tensor], Tensor]  # (noisy latents, their levels) -> the network's output
+
+
+def euler(diffusion: Diffusion, predict: Predict, noisy: Tensor, before: Tensor, after: Tensor, *_: Any) -> Tensor:
+    """Step every frame from level `before` to level `after` on the probability-flow ODE, which renews no noise.
+
+    The step follows the line through the clean estimate, which is Euler's in (noisy / sigma, alpha / sigma).
+    """
+    clean = diffusion.to_clean(predict(noisy, before), noisy, before)
+    return follow(diffusion, clean, noisy, before, after)
+
+
+def heun(diffusion: Diffusion, predict: Predict, noisy: Tensor, before: Tensor, after: Tensor, *_: Any) -> Tensor:
+    """Step on the probability-flow ODE along the mean of the clean estimates at both ends: second order, two calls.
+
+    Heun's method in (noisy / sigma, alpha / sigma), where the slope is the clean estimate; a step that ends at level 0
+    is Euler's, as there alpha / sigma has no end.
+
+    Source: Karras et al., arXiv 2206.00364, algorithm 1, in other variables.
+    """
+    clean = diffusion.to_clean(predict(noisy, before), noisy, before)
+    there = follow(diffusion, clean, noisy, before, after)
+    if not after.any():
+        return there
+    later = diffusion.to_clean(predict(there, after), there, after)
+    clean = torch.where(per_frame(after, clean) > 0, (clean + later) / 2, clean)
+    return follow(diffusion, clean, noisy, before, after)
+
+
+def ddim(
+    diffusion: Diffusion,
+    predict: Predict,
+    noisy: Tensor,
+    before: Tensor,
+    after: Tensor,
+    eta: float = 0.0,
+    draw: Callable[[], Tensor] | None = None,
+) -> Tensor:
+    """Step every frame from level `before` to level `after`, renewing a share `eta` of the noise that can be.
+
+    eta: 0 follows the ODE, 1 samples the chain's own posterior
+    draw: called for noise (b, f, c, h, w) where eta is above 0
+
+    Source: Song et al., arXiv 2010.02502, eq. 12 and 16, here for any alpha and sigma.
+    """
+    clean = diffusion.to_clean(predict(noisy, before), noisy, before)
+    if not eta or draw is None:
+        return follow(diffusion, clean, noisy, before, after)
+    (alpha, sigma), (alpha_then, sigma_then) = diffusion.spread(before, noisy), diffusion.spread(after, noisy)
+    kept = (sigma_then / sigma).nan_to_num(1.0)
+    grown = (sigma.square() - (alpha / alpha_then * sigma_then).square()).nan_to_num(0.0).clamp_min(0)
+    share = (eta * grown.sqrt() / sigma).nan_to_num(0.0)  # of the noise that stays, what is drawn anew
+    kept = kept * (1 - share.square()).clamp_min(0).sqrt()
+    return alpha_then * clean + kept * (noisy - alpha * clean) + share * sigma_then * draw()
+
+
+def follow(diffusion: Diffusion, clean: Tensor, noisy: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Latents at level `after` on the line from the noisy ones at `before` to the clean ones."""
+    (alpha, sigma), (alpha_then, sigma_then) = diffusion.spread(before, noisy), diffusion.spread(after, noisy)
+    kept = (sigma_then / sigma).nan_to_num(1.0)  # a clean frame stays as it is: 0 / 0 counts as 1
+    return alpha_then * clean + kept * (noisy - alpha * clean)
+
+
+def estimate(diffusion: Diffusion, there: Tensor, noisy: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """The clean frames with which `follow` leads from the noisy ones `there`; no numbers where the levels are alike."""
+    sigma, sigma_then = (diffusion.spread(levels, noisy)[1] for levels in (before, after))
+    taken = per_frame(taken_up(diffusion, before, after), noisy)
+    return (there - (sigma_then / sigma).nan_to_num(1.0) * noisy) / taken
+
+
+def taken_up(diffusion: Diffusion, before: Tensor, after: Tensor) -> Tensor:
+    """How much of an error of the clean estimate `follow` takes up from level `before` to level `after`.
+
+    On straight paths that is 1 - after / before.
+    """
+    (alpha, sigma), (alpha_then, sigma_then) = diffusion.scales(before), diffusion.scales(after)
+    return alpha_then - (sigma_then / sigma).nan_to_num(1.0) * alpha
+
+
+SOLVERS: dict[str, Callable[..., Tensor]] = {"euler": euler, "heun": heun, "ddim": ddim}

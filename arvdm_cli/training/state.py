@@ -1,0 +1,34 @@
+"""The saved state of a training run."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import CheckpointError, ConfigError, OutputError
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a run's state, replacing the old one whole."""
+    part = path.with_suffix(".part")
+    try:
+        torch.save(state, part)
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # the latter where the disk is full
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        said = str(error).splitlines()[0].rstrip(".")
+        raise OutputError(f"{path} cannot be written: {said}.", hint="The state before it is kept.") from error
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a run's state without running any code in it."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no run to resume: {path} is missing.", hint="Leave out --resume.") from error
+    except Exception as error:  # torch.load raises many kinds
+        raise CheckpointError(f"{path} is no saved run: {error}.") from error

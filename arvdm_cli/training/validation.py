@@ -1,0 +1,49 @@
+"""Held-out episodes, continued and compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.batches import Episodes
+from ..media import contact_sheet, to_bytes
+from ..sampling.generation import begin, choose, generate, given
+from ..sampling.model import Model
+
+SPANS = ((0, 1), (1, 4), (4, 8), (8, 16), (16, 32))  # new frames whose PSNR is told together
+
+
+def decibels(made: Tensor, truth: Tensor) -> Tensor:
+    """PSNR of each frame, (b, f), for frames (b, f, 3, h, w) in [-1, 1]."""
+    return -10 * (made - truth).div(2).square().mean((2, 3, 4)).clamp_min(1e-10).log10()
+
+
+@torch.no_grad()
+def held_out(model: Model, episodes: Episodes, sheet: Path, prompt: int = 64, length: int = 32) -> dict[str, Any]:
+    """Continue held-out episodes with their true actions: PSNR by frame, and a sheet of truth above made."""
+    model.network.eval()
+    device = next(model.network.parameters()).device
+    rows = episodes.held_out
+    frames = episodes.pictures.shape[1]
+    middle = frames // 2
+    prompt, length = min(prompt, middle), min(length, frames - middle)
+    clip = episodes.frames(rows, slice(middle - prompt, middle + length))
+    actions = episodes.one_hot(rows)[:, middle - prompt : middle + length].to(device)
+    schedule, sampling = choose(model.sampling)
+    state = begin(model, sampling, clip[:, :prompt], actions[:, :prompt])
+    made = torch.cat(
+        list(generate(model, schedule, sampling, state, given(actions[:, prompt:]), seed=0, length=length)), 1
+    ).cpu()
+    truth = clip[:, prompt:]
+
+    def psnr(frames: Tensor) -> list[float]:
+        scores = decibels(frames, truth).mean(0)
+        return [round(scores[a:b].mean().item(), 2) for a, b in SPANS if a < length]
+
+    pairs = torch.stack((truth[:, ::2], made[:, ::2]), 1).flatten(0, 1)  # (2 b, f, 3, h, w)
+    contact_sheet(to_bytes(pairs.flatten(0, 1)), pairs.shape[1], sheet)
+    model.network.train()
+    return {"psnr": psnr(made), "repeat": psnr(clip[:, prompt - 1 : prompt].expand_as(truth))}
