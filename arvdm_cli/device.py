@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
 from .errors import OutputError, UsageError
-from .sampling.model import Model
 
 
 def fast_half(device: torch.device) -> bool:
@@ -49,7 +49,13 @@ def choose_machine(
     return chosen, DTYPES[dtype]
 
 
-def compile_network(model: Model, device: torch.device) -> Path:
+class Compiled(Protocol):
+    """A network that compiles what runs at every denoising step."""
+
+    def compile(self) -> None: ...
+
+
+def compile_network(network: Compiled, device: torch.device) -> Path:
     """Let what runs at every denoising step be compiled as it first runs; returns the folder that keeps it for later.
 
     Raises: UsageError where a CPU's code cannot be compiled, OutputError where it cannot be kept
@@ -66,5 +72,5 @@ def compile_network(model: Model, device: torch.device) -> Path:
     except OSError as error:
         hint = "TORCHINDUCTOR_CACHE_DIR names another folder."
         raise OutputError(f"{kept} cannot be created: {error.strerror}.", hint=hint) from error
-    model.network.compile()
+    network.compile()
     return kept

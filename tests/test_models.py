@@ -10,6 +10,7 @@ from tiny import MOVES, WAYS, latents, model, network, remember, track, whole
 from arvdm_cli.errors import ConfigError
 from arvdm_cli.models import MODELS
 from arvdm_cli.models.codec import Codec
+from arvdm_cli.models.compress import memory_shape
 from arvdm_cli.models.config import DiTConfig
 from arvdm_cli.models.layers import AXES, HEAD, PERIODS, Attention, Row, attend, delay, rms_norm, rotary_angles, rotate
 from arvdm_cli.sampling.memory import stride
@@ -261,7 +262,7 @@ def test_a_group_shrinks_to_the_same_tokens_wherever_it_was_seen(scene):
     places = scene.net.locate(actions, torch.zeros(1, 3))
     with torch.no_grad():
         here, there = (scene.net.compress(frames, actions, places + torch.tensor((dx, dx, 0.0))) for dx in (0.0, 9.5))
-    assert here.shape == (1, *scene.net.config.memory_shape[1:])
+    assert here.shape == (1, *memory_shape(scene.net.config)[1:])
     close(here, there, atol=1e-4)
 
 

@@ -326,7 +326,7 @@ class LinearNetwork:
         if (window.shape[1], n) not in self.sights:
             frames = range(n // self.law.dim, n // self.law.dim + window.shape[1])
             rows = torch.eye(len(self.law.clean), dtype=torch.float64)[:n].flip(0)
-            self.sights[window.shape[1], n] = make_network(Sight(self.law, frames, rows), Setting())
+            self.sights[window.shape[1], n] = make_network(Sight(self.law, frames, rows))
         estimate = self.sights[window.shape[1], n](tuple(levels[0].tolist()))
         return (torch.cat((window.flatten(1), past), 1) @ estimate.mT).reshape(window.shape)
 

@@ -167,7 +167,7 @@ def start_compiling(model: Model, device: torch.device):
     """Compile a network as it first runs, and say that this takes a while."""
     from ..device import compile_network
 
-    kept = compile_network(model, device)
+    kept = compile_network(model.network, device)
     say(f"the first frames wait until the network is compiled; {printable(str(kept))} keeps it for later")
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..sampling.memory import melt
+from .config import DiTConfig
 from .layers import Block, rotary_angles
-
-if TYPE_CHECKING:
-    from .config import DiTConfig
 
 
 class Uncompressed(nn.Module):
@@ -134,3 +131,20 @@ COMPRESSIONS: dict[str, type[Uncompressed | Compression]] = {
     "joint": Joint,
     "modulated": Modulated,
 }
+
+
+def compression_of(config: DiTConfig) -> type[Uncompressed | Compression]:
+    """The class of the compression that a config names.
+
+    Raises: ConfigError where there is none of that name
+    """
+    if config.compression not in COMPRESSIONS:
+        raise ConfigError(
+            f"No compression is called {config.compression!r}.", hint=f"Choose from: {', '.join(COMPRESSIONS)}."
+        )
+    return COMPRESSIONS[config.compression]
+
+
+def memory_shape(config: DiTConfig) -> tuple[int, int, int]:
+    """Instants, tokens and features per token of a group in memory."""
+    return compression_of(config).shape(config)

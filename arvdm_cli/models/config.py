@@ -10,8 +10,6 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..sampling.memory import Memory
-from .compress import COMPRESSIONS
-from .fusion import FUSIONS
 from .layers import HEAD
 
 
@@ -41,11 +39,6 @@ class DiTConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "moves", tuple(tuple(move) for move in self.moves))
-        for choice, table in (("fusion", FUSIONS), ("compression", COMPRESSIONS)):
-            if getattr(self, choice) not in table:
-                raise ConfigError(
-                    f"No {choice} is called {getattr(self, choice)!r}.", hint=f"Choose from: {', '.join(table)}."
-                )
         if self.cross_width % HEAD:
             raise ConfigError(f"cross_width is {self.cross_width}.", hint=f"Choose a multiple of {HEAD}.")
         if self.dim % HEAD or self.height % self.patch or self.width % self.patch:
@@ -69,11 +62,6 @@ class DiTConfig:
     def memory_side(self) -> int:
         """Rows and columns of a compressed group's tokens."""
         return math.isqrt(self.memory_tokens)
-
-    @property
-    def memory_shape(self) -> tuple[int, int, int]:
-        """Instants, tokens and features per token of a group in memory."""
-        return COMPRESSIONS[self.compression].shape(self)
 
     @property
     def token_features(self) -> int:

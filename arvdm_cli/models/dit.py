@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..sampling.memory import Memory
-from .compress import COMPRESSIONS
+from .compress import compression_of, memory_shape
 from .config import DiTConfig
-from .fusion import FUSIONS, Keys
+from .fusion import Group, Keys, fusion_of
 from .layers import Block, Row, delay, normalise, rotary_angles, sinusoids
 
 
@@ -68,8 +69,8 @@ class VideoDiT(nn.Module):
         self.head = nn.Linear(config.dim, config.token_features)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.fusion = FUSIONS[config.fusion](config)
-        self.compression = COMPRESSIONS[config.compression](config) if config.fusion != "none" else None
+        self.fusion = fusion_of(config)(config)
+        self.compression = compression_of(config)(config) if config.fusion != "none" else None
 
     def locate(self, actions: Tensor, origin: Tensor) -> Tensor:
         """Places (b, f, 3), x and y in cells and heading in degrees, that actions (b, f, a) lead to from one (b, 3)."""
@@ -94,7 +95,7 @@ class VideoDiT(nn.Module):
 
     def forget(self, batch: int, device: torch.device | str) -> Memory:
         """Memory before anything was seen."""
-        instants, tokens, features = self.config.memory_shape
+        instants, tokens, features = memory_shape(self.config)
         return Memory.empty(batch, tokens, features, self.config.actions, device, instants)
 
     def remember(self, memory: Memory, known: Any = None) -> Any:
@@ -102,7 +103,25 @@ class VideoDiT(nn.Module):
 
         known: what it needed before; groups that are still there are not encoded again
         """
-        return self.fusion.remember(self, memory, known)
+        return self.fusion.remember(self.encode_groups, memory, known)
+
+    def encode_groups(self, memory: Memory) -> list[Group]:
+        """Encode the groups of memory as if each began at time 0."""
+        b, s, k, _ = memory.tokens.shape
+        m = memory.instants
+        tokens = memory.tokens.reshape(b * s, m, k // m, -1)
+        if self.config.compression == "none":  # frames enter as others do, each beside the one before it
+            tokens = self.embed(torch.cat((tokens, F.pad(tokens, (0, 0, 0, 0, 1, 0))[:, :-1]), -1))
+        levels = torch.zeros(b, s * m, device=tokens.device)
+        condition = self.condition(levels, memory.actions).reshape(b * s, m, -1)
+        positions = self.config.memory_positions(memory, levels.new_zeros(b, s))
+        angles = rotary_angles(positions.reshape(b * s, k, -1))
+        x, keys = tokens.to(condition), []
+        for i, block in enumerate(self.blocks):
+            x, own = block(x, condition, angles, last=i + 1 == len(self.blocks))
+            keys.append(own)
+        of_all = (torch.stack(each).unflatten(1, (b, s)).unbind(2) for each in zip(*keys, strict=True))
+        return [Group(*own) for own in zip(*of_all, strict=True)]
 
     def look_back(
         self,

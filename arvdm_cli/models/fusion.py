@@ -7,22 +7,35 @@ hangs on memory alone is computed by `remember`, once per change of memory. With
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import ConfigError
+from ..sampling.memory import Memory
+from .compress import memory_shape
+from .config import DiTConfig
 from .layers import HEAD, attend, delay, rotary_angles, rotate
-
-if TYPE_CHECKING:
-    from ..sampling.memory import Memory
-    from .config import DiTConfig
-    from .dit import VideoDiT
 
 Keys = list[tuple[Tensor, Tensor]]  # per block: keys and values (b, heads, n, HEAD)
 Angles = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of memory as it was encoded; its keys turn as it gets older."""
+
+    own: Tensor  # keys (depth, b, heads, k, HEAD) of each block, as if it began at time 0
+    values: Tensor  # (depth, b, heads, k, HEAD)
+    age: Tensor | None = None  # () or (b,), at which its keys were turned
+    keys: Keys = field(default_factory=list)  # per block, where it stands; with its values
+
+
+EncodeGroups = Callable[[Memory], list[Group]]  # a network's own: the groups of memory as if each began at time 0
 
 
 class Fusion(nn.Module):
@@ -32,8 +45,12 @@ class Fusion(nn.Module):
         super().__init__()
         self.config = config
 
-    def remember(self, network: VideoDiT, memory: Memory, known: Any = None) -> Any:
-        """What the openings below need of memory, or None if there is nothing; `known` is what they needed before."""
+    def remember(self, encode_groups: EncodeGroups, memory: Memory, known: Any = None) -> Any:
+        """What the openings below need of memory, or None if there is nothing.
+
+        encode_groups: the network's own, through its blocks
+        known: what the openings needed before
+        """
         return None
 
     def keys(self, remembered: Any) -> list[Keys]:
@@ -47,16 +64,6 @@ class Fusion(nn.Module):
     def after(self, number: int, x: Tensor, angles: Angles, remembered: Any) -> Tensor:
         """Tokens (b, f, n, d) of the window after one block."""
         return x
-
-
-@dataclass(frozen=True)
-class Group:
-    """A group of memory as it was encoded; its keys turn as it gets older."""
-
-    own: Tensor  # keys (depth, b, heads, k, HEAD) of each block, as if it began at time 0
-    values: Tensor  # (depth, b, heads, k, HEAD)
-    age: Tensor | None = None  # () or (b,), at which its keys were turned
-    keys: Keys = field(default_factory=list)  # per block, where it stands; with its values
 
 
 @dataclass(frozen=True)
@@ -75,14 +82,14 @@ class Prepend(Fusion):
     Source: Meta-ARVDM, arXiv 2503.10704v2, prepending.
     """
 
-    def remember(self, network: VideoDiT, memory: Memory, known: Prepended | None = None) -> Prepended | None:
+    def remember(self, encode_groups: EncodeGroups, memory: Memory, known: Prepended | None = None) -> Prepended | None:
         if len(memory) == 0:
             return None
         groups = [known.groups[slot] for slot in known.memory.found(memory)] if known else []
         # where nothing is learnt, one by one: a group's keys are the same to the last bit whenever it is encoded
         at_once = len(memory) if torch.is_grad_enabled() else 1
         for first in range(len(groups), len(memory), at_once):
-            groups += self.encode(network, memory.take(range(first, min(first + at_once, len(memory)))))
+            groups += encode_groups(memory.take(range(first, min(first + at_once, len(memory)))))
         ages = memory.ages.clamp(max=self.config.reach)
         turning = [i for i, group in enumerate(groups) if group.age is None or not torch.equal(group.age, ages[..., i])]
         if turning:
@@ -92,24 +99,6 @@ class Prepend(Fusion):
                 parts = list(zip(keys.contiguous(), groups[i].values, strict=True))
                 groups[i] = replace(groups[i], age=ages[..., i], keys=parts)
         return Prepended(memory, groups)
-
-    def encode(self, network: VideoDiT, memory: Memory) -> list[Group]:
-        """Encode the groups of memory as if each began at time 0."""
-        b, s, k, _ = memory.tokens.shape
-        m = memory.instants
-        tokens = memory.tokens.reshape(b * s, m, k // m, -1)
-        if self.config.compression == "none":  # frames enter as others do, each beside the one before it
-            tokens = network.embed(torch.cat((tokens, F.pad(tokens, (0, 0, 0, 0, 1, 0))[:, :-1]), -1))
-        levels = torch.zeros(b, s * m, device=tokens.device)
-        condition = network.condition(levels, memory.actions).reshape(b * s, m, -1)
-        positions = self.config.memory_positions(memory, levels.new_zeros(b, s))
-        angles = rotary_angles(positions.reshape(b * s, k, -1))
-        x, keys = tokens.to(condition), []
-        for i, block in enumerate(network.blocks):
-            x, own = block(x, condition, angles, last=i + 1 == len(network.blocks))
-            keys.append(own)
-        of_all = (torch.stack(each).unflatten(1, (b, s)).unbind(2) for each in zip(*keys, strict=True))
-        return [Group(*own) for own in zip(*of_all, strict=True)]
 
     def keys(self, remembered: Prepended | None) -> list[Keys]:
         return [group.keys for group in remembered.groups] if remembered else []
@@ -127,7 +116,7 @@ class ChannelConcat(Fusion):
 
     def __init__(self, config: DiTConfig):
         super().__init__(config)
-        instants, _, features = config.memory_shape
+        instants, _, features = memory_shape(config)
         channels = 32  # of an instant
         self.content = nn.Linear(features, 2 * channels)
         self.action = nn.Linear(config.actions, 2 * channels, bias=False)
@@ -136,7 +125,9 @@ class ChannelConcat(Fusion):
         self.out = nn.Linear(config.slots * instants * channels, config.dim, bias=False)
         nn.init.zeros_(self.out.weight)
 
-    def remember(self, network: VideoDiT, memory: Memory, known: Any = None) -> tuple[Tensor, Tensor, Tensor] | None:
+    def remember(
+        self, encode_groups: EncodeGroups, memory: Memory, known: Any = None
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
         """Channels (b, s * m, n, channels) of every instant at every token of a frame; its time and its place."""
         b, s, k, features = memory.tokens.shape
         if s == 0:
@@ -209,12 +200,12 @@ class CrossAttention(Fusion):
 
     def __init__(self, config: DiTConfig):
         super().__init__(config)
-        self.content = nn.Sequential(nn.Linear(config.memory_shape[2], config.dim), nn.GELU("tanh"))
+        self.content = nn.Sequential(nn.Linear(memory_shape(config)[2], config.dim), nn.GELU("tanh"))
         self.action = nn.Linear(config.actions, config.dim, bias=False)
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
         self.blocks = nn.ModuleList(CrossBlock(config.dim, config.cross_width) for _ in range(config.depth))
 
-    def remember(self, network: VideoDiT, memory: Memory, known: Any = None) -> Keys | None:
+    def remember(self, encode_groups: EncodeGroups, memory: Memory, known: Any = None) -> Keys | None:
         _, s, k, _ = memory.tokens.shape
         if s == 0:
             return None
@@ -234,3 +225,13 @@ FUSIONS: dict[str, type[Fusion]] = {
     "channel-concat": ChannelConcat,
     "cross-attention": CrossAttention,
 }
+
+
+def fusion_of(config: DiTConfig) -> type[Fusion]:
+    """The class of the fusion that a config names.
+
+    Raises: ConfigError where there is none of that name
+    """
+    if config.fusion not in FUSIONS:
+        raise ConfigError(f"No fusion is called {config.fusion!r}.", hint=f"Choose from: {', '.join(FUSIONS)}.")
+    return FUSIONS[config.fusion]

@@ -181,7 +181,7 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
     begun = time.perf_counter()
     model = checkpoint.load(Path(folder), device, dtype)
     if machine.compile:
-        compile_network(model, device)
+        compile_network(model.network, device)
     loaded = time.perf_counter() - begun
     schedule, sampling = choose(model.sampling, **chosen)
     check(model.network, sampling)

@@ -24,7 +24,7 @@ from torch import Tensor
 from ..errors import TheoryError
 from ..sampling.schedules import Schedule
 from .gaussian import Kernel, Law, Levels, Process, State, eye, independent, kernel_kl, kl, log_det, regress, spanned
-from .kernels import Sight, Turn, denoising_loss, generate, make_network, refine
+from .kernels import Sight, Turn, denoising_loss, generate, refine
 from .memories import Past
 from .setting import Setting
 
@@ -213,9 +213,12 @@ class Video:
         if key not in self.known:
             sight = Sight(self.law, turn.frames, seen)
             true, given = sight.kernel(turn.rows[0], turn.output), sight.inputs(turn.rows[0])
-            network, ideal = make_network(sight, self.setting), self.setting.ideal
-            made, path_de, path_see = generate(sight, network, turn, self.setting)
-            exact = made if ideal == self.setting else generate(sight, make_network(sight, ideal), turn, ideal)[0]
+            setting, ideal = self.setting, self.setting.ideal
+            network = setting.network(sight)
+            made, path_de, path_see = generate(sight, network, turn, setting.kernel, setting.renoise)
+            exact = made
+            if ideal != setting:
+                exact = generate(sight, ideal.network(sight), turn, ideal.kernel, ideal.renoise)[0]
             de = kernel_kl(true, exact, given)
             see = kernel_kl(true, made, given) - de if math.isfinite(de) else math.inf
             loss, excess = denoising_loss(sight, network, turn)

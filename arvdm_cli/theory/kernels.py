@@ -10,15 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .gaussian import Kernel, Law, Levels, State, eye, log_det, regress
-
-if TYPE_CHECKING:
-    from .setting import Setting
 
 
 @dataclass(frozen=True)
@@ -91,18 +87,20 @@ class Sight:
 Network = Callable[[Levels], Tensor]  # levels of the window -> weight (w * d, w * d + r) of its clean estimate
 
 
-def make_network(sight: Sight, setting: Setting) -> Network:
-    """The network that a setting asks for: exact, or with a mask that hides later frames, or off.
+def make_network(sight: Sight, mask: str = "window", score_error: float = 0.0, seed: int = 0) -> Network:
+    """A network: exact, or with a mask that hides later frames, or off.
+
+    mask: window, or causal; score_error: how far every weight is off, relatively; seed: of what is off
 
     Every weight of the velocity, noise - clean, is off by a factor of its own, the same at all levels.
     """
-    generator = torch.Generator().manual_seed(setting.seed)
+    generator = torch.Generator().manual_seed(seed)
     size = len(sight.cross), len(sight.cross) + len(sight.past)
     # drawn input by input, the oldest last, so that a past that is shorter leaves the others as they are
-    off = setting.score_error * torch.randn(size[::-1], generator=generator, dtype=torch.float64).mT
+    off = score_error * torch.randn(size[::-1], generator=generator, dtype=torch.float64).mT
 
     def estimate(levels: Levels) -> Tensor:
-        exact = sight.causal(levels) if setting.mask == "causal" else sight.denoiser(levels).weight
+        exact = sight.causal(levels) if mask == "causal" else sight.denoiser(levels).weight
         alpha, sigma = sight.scales(levels)
         return exact + off * (exact - eye(*size) / (alpha + sigma)[:, None])
 
@@ -201,25 +199,29 @@ def refine(rows: tuple[Levels, ...], substeps: int) -> tuple[Levels, ...]:
     return (*(row for part in parts for row in part), rows[-1])
 
 
-def generate(sight: Sight, network: Network, turn: Turn, setting: Setting) -> tuple[Kernel, float, float]:
+def generate(
+    sight: Sight, network: Network, turn: Turn, kernel: str, renoise: str = "fresh"
+) -> tuple[Kernel, float, float]:
     """Q(Output | Input) of an AR step, and what its denoising steps would add, each counted by itself.
+
+    kernel: a name in KERNELS; renoise: fresh, or same, for the noise that made the frame
 
     Returns: kernel, DE and SEE along the path, which bound those of the kernel
     """
-    if setting.kernel == "exact":
+    if kernel == "exact":
         return sight.kernel(turn.rows[0], turn.output), 0.0, 0.0
     n = len(sight.cross)
     weight, noise = eye(n, n + len(sight.past)), torch.zeros(n, n, dtype=torch.float64)
     de = see = 0.0
     for before, after in pairwise(turn.rows):
-        step, variance = DENOISING_STEPS[setting.kernel](sight, network, before, after)
+        step, variance = DENOISING_STEPS[kernel](sight, network, before, after)
         weight, noise = chain(step, weight), step[:, :n] @ noise @ step[:, :n].mT + torch.diag(variance)
         added = path_errors(sight, before, after, step, variance)
         de, see = de + added[0], see + added[1]
     if turn.output != turn.rows[-1]:
         alpha, sigma = sight.scales(turn.output)
         weight, noise = alpha[:, None] * weight, alpha[:, None] * noise * alpha
-        if setting.renoise == "fresh":
+        if renoise == "fresh":
             noise = noise + torch.diag(sigma.square())
         else:
             weight = weight + sigma[:, None] * eye(*weight.shape)

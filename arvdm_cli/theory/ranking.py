@@ -12,7 +12,7 @@ from ..errors import TheoryError
 from ..sampling.schedules import Schedule, fifo, next_frame, outpainting, pyramid, rolling
 from .analysis import Video, analyse
 from .gaussian import Levels, Process, kl
-from .kernels import ODE, Sight, make_network, step_errors
+from .kernels import ODE, Sight, step_errors
 from .setting import Setting
 
 VARIETY = {
@@ -95,7 +95,7 @@ def single_steps(video: Video) -> tuple[float, float, float]:
         key = video.key(turn, seen)
         if key not in known:
             sight = Sight(video.law, turn.frames, seen)
-            networks = make_network(sight, video.setting), make_network(sight, video.setting.ideal)
+            networks = video.setting.network(sight), video.setting.ideal.network(sight)
             known[key] = step_errors(sight, *networks, turn, video.setting.kernel)
         if k:
             score, solver = score + known[key][0], solver + known[key][1]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import TheoryError
 from ..sampling.diffusion import Diffusion, FlowMatching
-from .kernels import KERNELS
+from .kernels import KERNELS, Network, Sight, make_network
 from .memories import Past, none
 
 
@@ -43,6 +43,10 @@ class Setting:
                 "The exact kernel has no network to be masked or off, and no noise to use again.",
                 hint=f"Choose from: {', '.join(KERNELS[1:])}.",
             )
+
+    def network(self, sight: Sight) -> Network:
+        """The network that it asks for."""
+        return make_network(sight, self.mask, self.score_error, self.seed)
 
     @property
     def ideal(self) -> Setting:

@@ -13,10 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import Any, Generic, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from .maze import Maze, Pose
+from .wad import Grid, Pose
 
 ACTIONS = ("left", "right", "forward")  # as TECO's DMLab counts them: see `clips.FORMATS`
 LEFT, RIGHT, FORWARD, UNKNOWN = range(4)  # UNKNOWN leads into the first frame, as in imported clips
@@ -62,10 +61,22 @@ def directions(headings: int) -> list[tuple[float, float]]:
     return ahead + [(-down, -right) for down, right in ahead]
 
 
-class Walker:
+class Ground(Protocol):
+    """What a walker needs of a maze: which cells are open, and the world's step and headings."""
+
+    world: Any  # a `maze.World`
+
+    @property
+    def grid(self) -> Grid: ...
+
+
+G = TypeVar("G", bound=Ground)
+
+
+class Walker(Generic[G]):
     """Someone who walks through a maze, at rest at first."""
 
-    def __init__(self, maze: Maze, pose: Pose):
+    def __init__(self, maze: G, pose: Pose):
         self.maze, self.pose = maze, pose
         self.speed = (0.0, 0.0)  # places a tick down and right
         self.touched = False  # whether a wall was
@@ -112,7 +123,7 @@ def cell(place: float) -> int:
     return math.floor(place / GRID + 0.5)
 
 
-def follow(maze: Maze, pose: Pose, actions: Iterable[int]) -> list[Pose]:
+def follow(maze: Ground, pose: Pose, actions: Iterable[int]) -> list[Pose]:
     """Give the pose after each action of someone who rests at a pose at first."""
     walker = Walker(maze, pose)
     return [walker.act(action) for action in actions]

@@ -25,9 +25,8 @@ from ..errors import UsageError
 from . import glide, posters, skies, wad
 from .posters import ALPHABETS, Poster
 from .skies import SKIES, Light
-from .wad import Cell, Grid, Wall
+from .wad import Cell, Grid, Pose, Wall
 
-Pose = tuple[int, int, int]  # row, column, heading
 Look = tuple[dict[Cell, str], dict[Cell, str], dict[Wall, Poster]]  # wall and floor texture of a cell; posters
 
 ACTIONS = ("stay", "forward", "backward", "left", "right")

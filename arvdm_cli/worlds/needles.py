@@ -21,10 +21,10 @@ import numpy as np
 
 from ..errors import DataError, OutputError, UsageError
 from ..workers import render_all
-from .maze import AHEAD, FLOORS, LEFT, RIGHT, STAY, WALLS, Look, Maze, Pose, World, level
+from .maze import AHEAD, FLOORS, LEFT, RIGHT, STAY, WALLS, Look, Maze, World, level
 from .posters import ALPHABETS, Poster
 from .renderer import Renderer
-from .wad import CELL, Cell, Wall
+from .wad import CELL, Cell, Pose, Wall
 from .walks import Actions, along, explore, inverse, last
 
 CANDIDATES = {"theme": 16, "colour": 8, "blocks2": 16, "blocks4": 16}  # kind -> how many looks a needle may have

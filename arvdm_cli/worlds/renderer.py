@@ -12,7 +12,8 @@ from PIL import Image
 
 from ..errors import ArvdmError
 from . import wad
-from .maze import Pose, World, import_extra
+from .maze import World, import_extra
+from .wad import Pose
 
 
 class Level(Protocol):

@@ -9,8 +9,8 @@ import random
 from collections.abc import Callable, Iterator
 
 from .glide import FORWARD, GRID, INVERSE, LEFT, RIGHT, Walker, cell, follow
-from .maze import Maze, Pose
-from .wad import Cell
+from .maze import Maze
+from .wad import Cell, Pose
 
 Actions = list[int]
 Path = Callable[[Maze, Pose, random.Random, int], Actions]
@@ -80,7 +80,7 @@ PATHS: dict[str, Path] = {
 }  # fmt: skip
 
 
-def tour(walker: Walker, length: int, rng: random.Random) -> Actions:
+def tour(walker: Walker[Maze], length: int, rng: random.Random) -> Actions:
     """Walk about `length` actions out from rest, turn around, undo them one by one, and turn around again.
 
     That leads exactly to where it began; where a wall was touched on the way it would not, so another way is tried.
@@ -104,21 +104,21 @@ def settled(actions: Actions) -> bool:
     return len(actions) >= REST and FORWARD not in actions[-REST:]
 
 
-def settle(walker: Walker, actions: Actions) -> Actions:
+def settle(walker: Walker[Maze], actions: Actions) -> Actions:
     """Add turns to and fro until one is at rest."""
     while not settled(actions):
         actions += take(walker, [LEFT, RIGHT])
     return actions
 
 
-def take(walker: Walker, actions: Actions) -> Actions:
+def take(walker: Walker[Maze], actions: Actions) -> Actions:
     """Take actions, and give them."""
     for action in actions:
         walker.act(action)
     return actions
 
 
-def walk(walker: Walker, goal: Cell, rng: random.Random, settled: bool = False) -> Actions:
+def walk(walker: Walker[Maze], goal: Cell, rng: random.Random, settled: bool = False) -> Actions:
     """Go to a cell by a shortest way, or at least turn.
 
     settled: come to rest between a turn and the next step, so that the way can be undone
@@ -140,7 +140,7 @@ def walk(walker: Walker, goal: Cell, rng: random.Random, settled: bool = False) 
     return actions or take(walker, [rng.choice((LEFT, RIGHT))] * rng.randint(1, 10))
 
 
-def _rest(walker: Walker, actions: Actions) -> Actions:
+def _rest(walker: Walker[Maze], actions: Actions) -> Actions:
     """Give turns to and fro that end a glide, if a turn has begun since the last step."""
     turns = next((n for n, action in enumerate(reversed(actions)) if action == FORWARD), REST)
     if not 0 < turns < REST:
@@ -148,7 +148,7 @@ def _rest(walker: Walker, actions: Actions) -> Actions:
     return take(walker, [actions[-1], INVERSE[actions[-1]]])
 
 
-def _head_for(walker: Walker, target: list[float]) -> Iterator[int]:
+def _head_for(walker: Walker[Maze], target: list[float]) -> Iterator[int]:
     """Yield actions that lead to a place, as the walker takes them."""
     world = walker.maze.world
     while True:

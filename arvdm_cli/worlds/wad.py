@@ -20,6 +20,7 @@ TEXTURE = 128  # pixels a texture is wide and high
 
 Grid = Sequence[Sequence[bool]]  # True where a cell is open
 Cell = tuple[int, int]  # row from the north, column from the west
+Pose = tuple[int, int, int]  # row, column, heading
 Wall = tuple[Cell, Cell]  # the open cell it is seen from, and the closed one behind it
 Images = Mapping[str, np.ndarray]  # texture name (at most 4 letters) -> uint8 (h, w, 3)
 

@@ -6,8 +6,8 @@ Every path takes (maze, pose, rng, frames) and gives exactly `frames` legal acti
 import random
 from collections.abc import Callable, Sequence
 
-from .maze import AHEAD, FORWARD, INVERSE, LEFT, RIGHT, STAY, Maze, Pose
-from .wad import Cell
+from .maze import AHEAD, FORWARD, INVERSE, LEFT, RIGHT, STAY, Maze
+from .wad import Cell, Pose
 
 Actions = list[int]
 Path = Callable[[Maze, Pose, random.Random, int], Actions]

@@ -10,16 +10,13 @@ from ...errors import DataError, UsageError
 from .. import flags
 from ..console import printable, progress, say, settings, write_json
 from ..flags import Out, Seed, Yes
-from .tables import DRIFT_SEED, Cells, Rows, WorldName, cell, show, strip, take_truth, told, writing
+from .tables import DRIFT_SEED, Cells, Rows, WorldName, across, cell, draw, show, strip, take_truth, told, writing
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ...evaluation.metrics import Features
 
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif", ".y4m")
 TITLES = {"returns": "Returns", "new": "New ground"}
-SHOWN = 3  # mazes in a strip
 
 
 def drift(
@@ -228,18 +225,6 @@ def watch(out: Path, files: Sequence[Path], latents: "Features | None", encoder:
     return found
 
 
-def draw(file: Path, made: "np.ndarray", truth: "np.ndarray") -> None:
-    """Draw some mazes at the end of every range of frames: what was true above what was made."""
-    import numpy as np
-
-    from ...evaluation.drift import ranges
-    from ...media import contact_sheet
-
-    at = [last - 1 for _, last in ranges(made.shape[1])]
-    pairs = np.stack((truth[:SHOWN, at], made[:SHOWN, at]), 1)  # (mazes, 2, ranges, h, w, 3)
-    contact_sheet(pairs.reshape(-1, *pairs.shape[3:]), len(at), file)
-
-
 def kept(report: dict[str, Any]) -> list[str]:
     """Name the files of figures by frame."""
     parts = {"drift.csv": report["models"], "clips.csv": report["clips"], "videos.csv": report["videos"]}
@@ -270,23 +255,6 @@ def finish(out: Path, report: dict[str, Any], frames: Rows) -> None:
     results.save(out / "drift.json", report)
 
 
-COLUMNS = (  # of a model's table: what, figure, digits
-    ("PSNR, dB", "psnr", 2),
-    ("... repeat-last", "psnr_repeat_last", 2),
-    ("... mean of context", "psnr_mean_context", 2),
-    ("SSIM", "ssim", 3),
-    ("... repeat-last", "ssim_repeat_last", 3),
-    ("... mean of context", "ssim_mean_context", 3),
-    ("MS-SSIM", "ms_ssim", 3),
-    ("LPIPS", "lpips", 3),
-    ("colour error", "colour_error", 3),
-    ("contrast / truth's", "contrast", 2),
-    ("sharpness / truth's", "sharpness", 2),
-    ("turns the right way", "motion", 2),
-    ("... of the truth", "motion_truth", 2),
-)
-
-
 def tables(report: dict[str, Any]) -> Iterator[tuple[str, Cells]]:
     """Yield every table with its title; the first row is its header."""
     for model, facts in report["models"].items():
@@ -306,16 +274,6 @@ def tables(report: dict[str, Any]) -> Iterator[tuple[str, Cells]]:
         yield "Videos, beside their first second", [header, *body]
         if videos["frechet"] and videos["frechet"]["rows"]:
             yield f"Videos: {videos['frechet']['name']} from frames 1-64", distances(videos["frechet"]["rows"])
-
-
-def across(rows: Rows, scales: int) -> Cells:
-    """A table of ranges from left to right."""
-    told = [["frames", *(row["frames"] for row in rows)], ["frames measured", *(str(row["count"]) for row in rows)]]
-    for title, name, digits in COLUMNS:
-        if name in rows[0]:
-            title = f"{title}, {scales} scales" if name == "ms_ssim" else title
-            told.append([title, *(cell(row[name], digits) for row in rows)])
-    return told
 
 
 def distances(rows: Rows) -> Cells:

@@ -6,8 +6,7 @@ from typing import Any
 
 from ...errors import OutputExistsError, UsageError
 from ..console import printable, progress, say, settings, write_json
-from .drift import across, draw
-from .tables import show, strip, told, writing
+from .tables import across, draw, show, strip, told, writing
 
 
 def continue_episodes(

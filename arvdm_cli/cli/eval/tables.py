@@ -15,6 +15,8 @@ from ..console import out as stdout
 from ..console import printable, progress, say
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ...evaluation.drift import Truth
     from ...sampling.model import Model
     from ...sampling.schedules import Schedule
@@ -150,3 +152,43 @@ def show(tables: Iterable[tuple[str, Cells]], left: Sequence[str] = ()) -> None:
         stdout.print(printable(title), soft_wrap=True)
         stdout.print(table(rows, left=left))
         stdout.print()
+
+
+SHOWN = 3  # mazes in a strip
+COLUMNS = (  # of a model's table: what, figure, digits
+    ("PSNR, dB", "psnr", 2),
+    ("... repeat-last", "psnr_repeat_last", 2),
+    ("... mean of context", "psnr_mean_context", 2),
+    ("SSIM", "ssim", 3),
+    ("... repeat-last", "ssim_repeat_last", 3),
+    ("... mean of context", "ssim_mean_context", 3),
+    ("MS-SSIM", "ms_ssim", 3),
+    ("LPIPS", "lpips", 3),
+    ("colour error", "colour_error", 3),
+    ("contrast / truth's", "contrast", 2),
+    ("sharpness / truth's", "sharpness", 2),
+    ("turns the right way", "motion", 2),
+    ("... of the truth", "motion_truth", 2),
+)
+
+
+def across(rows: Rows, scales: int) -> Cells:
+    """A table of ranges from left to right."""
+    told = [["frames", *(row["frames"] for row in rows)], ["frames measured", *(str(row["count"]) for row in rows)]]
+    for title, name, digits in COLUMNS:
+        if name in rows[0]:
+            title = f"{title}, {scales} scales" if name == "ms_ssim" else title
+            told.append([title, *(cell(row[name], digits) for row in rows)])
+    return told
+
+
+def draw(file: Path, made: "np.ndarray", truth: "np.ndarray") -> None:
+    """Draw some mazes at the end of every range of frames: what was true above what was made."""
+    import numpy as np
+
+    from ...evaluation.drift import ranges
+    from ...media import contact_sheet
+
+    at = [last - 1 for _, last in ranges(made.shape[1])]
+    pairs = np.stack((truth[:SHOWN, at], made[:SHOWN, at]), 1)  # (mazes, 2, ranges, h, w, 3)
+    contact_sheet(pairs.reshape(-1, *pairs.shape[3:]), len(at), file)

@@ -1,0 +1,74 @@
+"""Imports run one way: every package may use those before it, and none of its own kin in a circle."""
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import arvdm_cli
+
+ROOT = Path(arvdm_cli.__file__).parent
+
+# What each part may import, beside itself. `sampling` knows tensors and numbers only; no library file knows the shell.
+FOUNDATION = {"", "errors", "files", "configs", "device", "workers"}
+LIBRARY = FOUNDATION | {"sampling", "models", "media", "actions", "worlds", "reports"}
+STORES = LIBRARY | {"hub", "data"}
+MAY_IMPORT = {
+    "": FOUNDATION,
+    "errors": set(),
+    "files": {"errors"},
+    "configs": {"errors"},
+    "device": {"errors"},
+    "workers": {"errors"},
+    "sampling": {"errors"},
+    "models": FOUNDATION | {"sampling"},
+    "media": FOUNDATION | {"sampling"},
+    "actions": FOUNDATION | {"sampling"},
+    "worlds": FOUNDATION | {"sampling"},
+    "reports": FOUNDATION | {"sampling"},
+    "hub": LIBRARY,
+    "data": LIBRARY,
+    "theory": STORES,
+    "training": STORES,
+    "evaluation": STORES,
+    "runs": STORES | {"training"},  # the benchmark times training too
+    "cli": STORES | {"theory", "training", "evaluation", "runs", "cli"},
+    "__main__": {"cli"},
+}
+
+
+def imports():
+    """Every module of the package, with the modules of the package it imports, wherever in its code."""
+    modules = {}
+    for file in sorted(ROOT.rglob("*.py")):
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    graph = {}
+    for name, file in modules.items():
+        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        found = set()
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = package.split(".")[: len(package.split(".")) - (node.level - 1)] if package else []
+                target = ".".join([*base, *([node.module] if node.module else [])])
+                found |= {f"{target}.{alias.name}".strip(".") for alias in node.names} & modules.keys() or {target}
+        graph[name] = found - {name}
+    return graph
+
+
+def part(module):
+    return module.partition(".")[0]
+
+
+@pytest.mark.parametrize(("module", "imported"), sorted(imports().items()))
+def test_a_module_imports_only_what_its_part_may(module, imported):
+    allowed = MAY_IMPORT[part(module)] | {part(module)}
+    assert {other for other in imported if part(other) not in allowed} == set()
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    try:
+        tuple(TopologicalSorter(imports()).static_order())
+    except CycleError as error:
+        raise AssertionError(f"a circle: {' -> '.join(error.args[1])}") from error
