@@ -465,7 +465,7 @@ def test_attention_is_a_mean_of_the_values_a_query_may_look_at(masked):
 )
 def test_a_shape_that_does_not_fit_is_refused_with_the_value_seen(broken):
     with pytest.raises(ConfigError) as caught:
-        DiTConfig(**broken)
+        VideoDiT(DiTConfig(**broken))
     value = next(iter(broken.values()))
     assert str(len(value) if isinstance(value, tuple) else value) in str(caught.value)
 
