@@ -104,5 +104,5 @@ def _outlive_nobody() -> None:
 Progress = Callable[[int, int], None]  # (things done, things in all)
 
 
-def unheard(done: int, total: int) -> None:
+def no_progress(done: int, total: int) -> None:
     """Progress that nobody follows."""

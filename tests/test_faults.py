@@ -324,7 +324,7 @@ def test_7_frames_that_are_not_there_are_named_with_both_numbers(refused, works,
     assert "8 frames, fewer than the 30" in works(*words, "--prompt-count", 30)
 
 
-SMALL = "from arvdm_cli import cli, decoder\ndecoder.SPOOL_BYTES = 1 << 21\ncli.main()\n"
+SMALL = "from arvdm_cli import cli\nfrom arvdm_cli.media import decoder\ndecoder.SPOOL_BYTES = 1 << 21\ncli.main()\n"
 
 
 def test_14_stdin_is_taken_whole_up_to_a_limit(refused, works, tiny, tmp_path):
@@ -791,14 +791,16 @@ KILLED = """
 import os, signal
 import torch
 from pathlib import Path
-from arvdm_cli import checkpoint, cli, training
+from arvdm_cli import cli
+from arvdm_cli.hub import checkpoint
+from arvdm_cli.training import loop
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
 when = {when!r}
 states = 0
-kept = training.save_state
+kept = loop.save_state
 def save_state(path, state):
     global states
     states += 1
@@ -810,7 +812,7 @@ def save_state(path, state):
     if states == 3 and when == "within its checkpoint":
         real = os.replace
         checkpoint.os.replace = lambda a, b: (real(a, b), Path(b).name == "model.safetensors" and die())
-training.save_state = save_state
+loop.save_state = save_state
 cli.main()
 """
 

@@ -10,7 +10,18 @@ from torch.testing import assert_close
 
 from arvdm_cli.errors import TheoryError
 from arvdm_cli.sampling.diffusion import DDPM, FlowMatching
-from arvdm_cli.theory.gaussian import Kernel, Law, Process, eye, independent, kernel_kl, kl, regress, rotation, spanned
+from arvdm_cli.theory.gaussian import (
+    ForwardProcess,
+    Kernel,
+    Process,
+    eye,
+    independent,
+    kernel_kl,
+    kl,
+    regress,
+    rotation,
+    spanned,
+)
 
 PROCESSES = {
     "order 1": Process([[[0.5, 0.3], [-0.2, 0.4]]], [[1.0, 0.4], [0.4, 0.5]]),
@@ -66,7 +77,7 @@ def test_what_is_no_stationary_process_is_refused_with_the_reason():
 
 @pytest.mark.parametrize("diffusion", [FlowMatching(), DDPM(betas="linear")], ids=["flow", "ddpm"])
 def test_frames_become_noise_along_markov_paths(diffusion):
-    law, levels = Law(PROCESSES["rotation"], diffusion, frames=2), (0.0, 0.25, 0.5, 1.0)
+    law, levels = ForwardProcess(PROCESSES["rotation"], diffusion, frames=2), (0.0, 0.25, 0.5, 1.0)
     for level in levels:
         alpha, sigma = law.scales((level,))
         own = law.covariance([(1, level)], [(1, level)])

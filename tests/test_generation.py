@@ -75,7 +75,7 @@ def make(tiny, length=0, seed=0, prompt=5, actions=None, **chosen):
 
 
 def test_memory_begins_empty_in_the_shape_of_the_network(tiny):
-    memory, config = tiny.network.forget(3, "cpu"), tiny.network.config
+    memory, config = tiny.network.empty_memory(3, "cpu"), tiny.network.config
     assert memory.tokens.shape == (3, 0, config.memory_tokens, config.dim) and memory.count == 0
 
 
@@ -85,7 +85,7 @@ def test_a_prompt_is_encoded_alike_in_parts_and_at_once(tiny, frames):
     state = begin(tiny, sampling, picture(frames, 2), actions)
     with torch.no_grad():
         latents = tiny.codec.encode(picture(frames, 2))
-        whole = start(tiny.network, sampling, latents, actions, tiny.network.forget(2, latents.device))
+        whole = start(tiny.network, sampling, latents, actions, tiny.network.empty_memory(2, latents.device))
     torch.testing.assert_close(state.context, whole.context, rtol=0, atol=1e-5)
     torch.testing.assert_close(state.memory.tokens, whole.memory.tokens, rtol=0, atol=1e-4)
 

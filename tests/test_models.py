@@ -12,7 +12,19 @@ from arvdm_cli.models import MODELS
 from arvdm_cli.models.codec import Codec
 from arvdm_cli.models.compress import memory_shape
 from arvdm_cli.models.config import DiTConfig
-from arvdm_cli.models.layers import AXES, HEAD, PERIODS, Attention, Row, attend, delay, rms_norm, rotary_angles, rotate
+from arvdm_cli.models.dit import VideoDiT
+from arvdm_cli.models.layers import (
+    AXES,
+    HEAD,
+    PERIODS,
+    Attention,
+    KVCache,
+    attend,
+    delay,
+    rms_norm,
+    rotary_angles,
+    rotate,
+)
 from arvdm_cli.sampling.memory import stride
 
 STAY, FORWARD, BACKWARD, LEFT, RIGHT = torch.eye(5)
@@ -44,8 +56,8 @@ class Scene:
         return other
 
     def past(self):
-        remembered = self.net.remember(self.memory)
-        return self.net.look_back(self.context, self.context_levels, self.context_actions, self.origin, remembered)
+        remembered = self.net.encode_memory(self.memory)
+        return self.net.encode_context(self.context, self.context_levels, self.context_actions, self.origin, remembered)
 
     def predict(self):
         return self.net(self.window, self.levels, self.actions, self.past())
@@ -127,9 +139,9 @@ def test_a_group_is_encoded_once_and_then_known_to_the_last_bit(way):
         for _ in range(groups - 4):
             memory = stride(memory)
         entered.clear()
-        known = net.remember(memory, known)
+        known = net.encode_memory(memory, known)
         assert entered == [2]  # one group of two clips
-        for kept, made in zip(standing(net, known), standing(net, net.remember(memory)), strict=True):
+        for kept, made in zip(standing(net, known), standing(net, net.encode_memory(memory)), strict=True):
             assert all(map(torch.equal, kept, made))
 
 
@@ -137,7 +149,7 @@ def test_a_group_is_encoded_once_and_then_known_to_the_last_bit(way):
 def test_groups_of_another_video_are_not_taken_for_known():
     net = network()
     one, other = (remember(net, 3, seed)[0] for seed in (0, 5))
-    known, made = net.remember(other, net.remember(one)), net.remember(other)
+    known, made = net.encode_memory(other, net.encode_memory(one)), net.encode_memory(other)
     for (kept, _), (own, _) in zip(standing(net, known), standing(net, made), strict=True):
         assert torch.equal(kept, own)
 
@@ -146,7 +158,7 @@ def test_groups_of_another_video_are_not_taken_for_known():
 def test_keys_of_a_group_turn_until_it_is_out_of_reach():
     net, known, turned = network(reach=2), None, []
     for groups in range(1, 6):
-        known = net.remember(remember(net, groups)[0], known)
+        known = net.encode_memory(remember(net, groups)[0], known)
         turned.append(known.groups[0].keys)
     assert all(differ(one[0][0], other[0][0]).any() for one, other in pairwise(turned[:3]))
     assert turned[2] is turned[3] and turned[3] is turned[4]
@@ -158,7 +170,7 @@ def test_keys_of_a_group_turn_until_it_is_out_of_reach():
 def test_a_group_of_memory_sees_itself_alone(scene, slot):
     if scene.net.config.fusion == "channel-concat":
         before, after = (
-            scene.net.remember(memory)[0].unflatten(1, (3, -1))
+            scene.net.encode_memory(memory)[0].unflatten(1, (3, -1))
             for memory in (scene.memory, replace(scene.memory, tokens=changed(scene.memory.tokens, 0, slot)))
         )
         unlike = (before - after).abs().amax((0, 2, 4)) > 1e-5  # (groups, tokens)
@@ -167,7 +179,7 @@ def test_a_group_of_memory_sees_itself_alone(scene, slot):
     before, after = (
         standing(scene.net, remembered) or remembered
         for remembered in map(
-            scene.net.remember,
+            scene.net.encode_memory,
             (scene.memory, replace(scene.memory, tokens=changed(scene.memory.tokens, 0, slot))),
         )
     )
@@ -198,7 +210,7 @@ def test_nothing_before_the_window_is_changed_by_a_prediction(scene):
 
 
 def empty(scene):
-    return scene.net.forget(1, "cpu")
+    return scene.net.empty_memory(1, "cpu")
 
 
 def test_emptied_memory_equals_none(scene):
@@ -259,7 +271,7 @@ def test_where_memory_was_made_does_matter(scene, offset):
 
 def test_a_group_shrinks_to_the_same_tokens_wherever_it_was_seen(scene):
     actions, frames = track(2, 1), latents(2, 1)
-    places = scene.net.locate(actions, torch.zeros(1, 3))
+    places = scene.net.integrate_actions(actions, torch.zeros(1, 3))
     with torch.no_grad():
         here, there = (scene.net.compress(frames, actions, places + torch.tensor((dx, dx, 0.0))) for dx in (0.0, 9.5))
     assert here.shape == (1, *memory_shape(scene.net.config)[1:])
@@ -342,7 +354,7 @@ def test_a_token_stands_at_the_middle_of_what_was_cut_into_it(height, width, pat
 
 def walk(net, *actions):
     """Places (f, 3) after each action, from the origin."""
-    return net.locate(torch.stack(actions).unsqueeze(0), torch.zeros(1, 3))[0]
+    return net.integrate_actions(torch.stack(actions).unsqueeze(0), torch.zeros(1, 3))[0]
 
 
 def test_the_way_back_leads_to_where_it_began():
@@ -370,21 +382,21 @@ def test_a_full_turn_is_360_degrees_and_stands_still():
 def test_an_unknown_action_and_staying_lead_nowhere():
     here = torch.tensor([[1.0, 2.0, 30.0]])
     for action in (STAY, torch.zeros(5)):
-        close(network().locate(action.expand(1, 3, -1), here), here.unsqueeze(1).expand(-1, 3, -1))
+        close(network().integrate_actions(action.expand(1, 3, -1), here), here.unsqueeze(1).expand(-1, 3, -1))
 
 
 @pytest.mark.parametrize("cut", [0, 1, 13, 40])
 def test_places_go_on_from_the_last_one(cut):
     net, actions, origin = network(), track(40, batch=2), torch.tensor([[0.0, 0.0, 0.0], [3.0, -1.0, 90.0]])
-    whole = net.locate(actions, origin)
-    first = net.locate(actions[:, :cut], origin)
-    rest = net.locate(actions[:, cut:], first[:, -1] if cut else origin)
+    whole = net.integrate_actions(actions, origin)
+    first = net.integrate_actions(actions[:, :cut], origin)
+    rest = net.integrate_actions(actions[:, cut:], first[:, -1] if cut else origin)
     close(torch.cat((first, rest), 1), whole)
 
 
 def test_where_moves_are_unknown_every_frame_stands_at_the_origin():
     origin = torch.tensor([[1.0, 2.0, 3.0]])
-    assert torch.equal(network(moves=()).locate(track(4), origin), origin.unsqueeze(1).expand(1, 4, 3))
+    assert torch.equal(network(moves=()).integrate_actions(track(4), origin), origin.unsqueeze(1).expand(1, 4, 3))
 
 
 # Learning
@@ -400,11 +412,11 @@ def test_many_windows_rehearsed_at_once_are_predicted_as_each_alone(frames, made
     clean, noisy, actions = latents(frames, 1, 2), latents(made, 2, 2), track(frames, 3, 2)
     generator = torch.Generator().manual_seed(4)
     reported, levels = (torch.rand(2, f, generator=generator) for f in (frames, made))
-    remembered = net.remember(memory)
-    rehearsed = net.rehearse(clean, reported, noisy, levels, actions, origin, remembered, size)
+    remembered = net.encode_memory(memory)
+    rehearsed = net.forward_windows(clean, reported, noisy, levels, actions, origin, remembered, size)
     for i in range(0, made, size):
         before, window = slice(first + i), slice(i, i + size)
-        past = net.look_back(clean[:, before], reported[:, before], actions[:, before], origin, remembered)
+        past = net.encode_context(clean[:, before], reported[:, before], actions[:, before], origin, remembered)
         alone = net(noisy[:, window], levels[:, window], actions[:, first:][:, window], past)
         close(rehearsed[:, window], alone)
 
@@ -415,7 +427,7 @@ def test_gradients_reach_every_weight_also_through_memory(moves, way):
     net = network(moves=moves, **way)
     memory, origin = remember(net, 2)
     unknown = track(3, 4) * torch.tensor([1.0, 0.0, 1.0]).view(1, 3, 1)
-    past = net.look_back(latents(4, 3), torch.full((1, 4), 0.02), track(4, 3), origin, net.remember(memory))
+    past = net.encode_context(latents(4, 3), torch.full((1, 4), 0.02), track(4, 3), origin, net.encode_memory(memory))
     net(latents(3, 4), torch.rand(1, 3), unknown, past).square().mean().backward()
     for name, weight in net.named_parameters():
         # a group has no level: the norms that shrink it are driven by their biases alone
@@ -524,20 +536,20 @@ def test_a_row_puts_a_window_behind_its_parts_and_leaves_them_as_they_are(parts)
 
     given, windows = [tokens(n) for n in parts], [tokens(n) for n in (2, 6, 1)]
     before = [(k.clone(), v.clone()) for k, v in given]
-    row = Row(*given)
+    row = KVCache(*given)
     assert len(row) == sum(parts)
     for window in windows:
         wanted = [torch.cat(each, 2) for each in zip(*before, window, strict=True)]
-        assert all(map(torch.equal, row.beside(*window), wanted))
+        assert all(map(torch.equal, row.append(*window), wanted))
         with torch.no_grad():
-            assert all(map(torch.equal, row.beside(*window), wanted))
+            assert all(map(torch.equal, row.append(*window), wanted))
     assert all(torch.equal(*pair) for pairs in zip(before, given, strict=True) for pair in zip(*pairs, strict=True))
 
 
 def test_a_window_with_nothing_before_it_stands_alone():
     keys, values = torch.randn(1, 1, 2, HEAD), torch.randn(1, 1, 2, HEAD)
     with torch.no_grad():
-        assert all(map(torch.equal, Row().beside(keys, values), (keys, values)))
+        assert all(map(torch.equal, KVCache().append(keys, values), (keys, values)))
 
 
 def test_turning_by_time_alone_is_turning_by_positions_that_differ_in_time_alone():

@@ -43,7 +43,7 @@ def reenact(model, clip, cache="exact", frames=None):
     prompt, actions = GOLDEN[f"{clip}.prompt_latents"], GOLDEN[f"{clip}.actions"]
     steps, first = int(GOLDEN[f"{clip}.steps"]), prompt.shape[1]
     sampling = replace(model.sampling, cache=cache)
-    memory = model.network.forget(prompt.shape[0], "cpu")
+    memory = model.network.empty_memory(prompt.shape[0], "cpu")
     state = start(model.network, sampling, prompt, actions[:, :first], memory)
     drive = given(actions[:, first:])
     chunks = stream(model.network, model.diffusion, next_frame(steps), sampling, state, Recorded(clip), drive)
@@ -72,7 +72,7 @@ def test_the_window_on_top_of_an_encoded_context_is_predicted_as_in_one_pass(mod
         past = None
         for part in (slice(0, 1), slice(1, known)):  # in two goes: what is kept is as good as new
             if part.stop > part.start:
-                past = model.network.look_back(x[:, part], levels[:, part], actions[:, part], origin, None, past)
+                past = model.network.encode_context(x[:, part], levels[:, part], actions[:, part], origin, None, past)
         made = model.network(x[:, known:], levels[:, known:], actions[:, known:], past)
     assert deviation(made, GOLDEN["dit.a.out"][:, known:]) < 2e-5
 
@@ -143,9 +143,9 @@ def test_kept_keys_of_frames_that_see_no_other_frame_stay_exact_for_ever():
     with torch.no_grad():
         for i in range(200):
             part = slice(i, i + 1)
-            past = network.look_back(frames[:, part], levels[:, part], actions[:, part], origin, None, past)
+            past = network.encode_context(frames[:, part], levels[:, part], actions[:, part], origin, None, past)
             past = past.drop(1) if past.frames > 5 else past
-        anew = network.look_back(frames[:, -5:], levels[:, -5:], actions[:, -5:], origin, None)
+        anew = network.encode_context(frames[:, -5:], levels[:, -5:], actions[:, -5:], origin, None)
         window, level = frames[:, :1], torch.full((1, 1), 0.5)
         close = [network(window, level, actions[:, :1], seen) for seen in (past, anew)]
     assert deviation(*close) < 1e-5
@@ -171,7 +171,7 @@ def test_a_video_begins_from_nothing_with_the_same_frames_under_every_cache(mode
     def made(kind):
         schedule, sampling = choose(model.sampling, cache=kind)
         latents, actions = torch.zeros(1, 0, 4, 6, 8), torch.zeros(1, 9, 25)
-        state = start(model.network, sampling, latents, actions[:, :0], model.network.forget(1, "cpu"))
+        state = start(model.network, sampling, latents, actions[:, :0], model.network.empty_memory(1, "cpu"))
         noise = Noise(0, 1, (4, 6, 8))
         return list(islice(stream(model.network, model.diffusion, schedule, sampling, state, noise, given(actions)), 3))
 

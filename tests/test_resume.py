@@ -22,10 +22,11 @@ tiny, clip = test_generate.tiny, test_generate.clip  # fixtures
 # A run that saves its state after every AR step, and takes its time for each
 SLOW = """
 import sys, time
-from arvdm_cli import runs, cli
-runs.EVERY = 0.0
-kept = runs.Keeper.add
-runs.Keeper.add = lambda *args: (kept(*args), time.sleep({pause}))
+from arvdm_cli import cli
+from arvdm_cli.runs import saver
+saver.EVERY = 0.0
+kept = saver.StateSaver.add
+saver.StateSaver.add = lambda *args: (kept(*args), time.sleep({pause}))
 sys.argv[0] = "arvdm"
 cli.main()
 """
@@ -191,13 +192,14 @@ def test_what_cannot_be_gone_on_with_is_said(arvdm, tiny, clip, tmp_path):
 
 DYING = """
 import os, signal, sys, time
-from arvdm_cli import runs, cli
-kept = runs.Keeper.{when}
+from arvdm_cli import cli
+from arvdm_cli.runs import saver
+kept = saver.StateSaver.{when}
 def {when}(*args):
     kept(*args)
     time.sleep(0.5)  # frames that were handed over are written
     os.kill(os.getpid(), signal.SIGKILL)
-runs.Keeper.{when} = {when}
+saver.StateSaver.{when} = {when}
 cli.main()
 """
 

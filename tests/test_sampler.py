@@ -210,7 +210,9 @@ def test_every_past_frame_is_in_the_context_or_was_compressed_once_in_order(sche
         assert all(group.shape[1] == sampling.group for group, _, _ in shown.compressed)
         frames = torch.cat([group for group, _, _ in shown.compressed] + [state.context], 1)
         actions = torch.cat([led for _, led, _ in shown.compressed] + [state.actions], 1)
-        places = torch.cat([at for _, _, at in shown.compressed] + [shown.locate(state.actions, state.origin)], 1)
+        places = torch.cat(
+            [at for _, _, at in shown.compressed] + [shown.integrate_actions(state.actions, state.origin)], 1
+        )
         close(frames, film.latents[:, :past], atol=1e-4)
         assert torch.equal(actions, film.actions[:, :past])
         assert torch.equal(places[0, :, 0], torch.arange(1.0, past + 1))
@@ -241,7 +243,7 @@ def same(one, other, atol=0.0):
 def test_over_200_ar_steps_the_state_does_not_grow(cache):
     schedule, sampling = rolling(2, 3, 1), Sampling(context=2, slots=3, group=2, init_steps=1, cache=cache)
     net = network(depth=1)
-    memory = net.forget(1, "cpu")
+    memory = net.empty_memory(1, "cpu")
     state = start(net, sampling, latents(1), track(1), memory)
     noise = Noise(0, 1, (2, 4, 4))
     chunks = stream(net, FlowMatching(), schedule, sampling, state, noise, lambda first, count: track(count, first))
@@ -279,7 +281,7 @@ def dream(schedule, sampling, seed=3, batch=1, prompt=9, net=None):
     clips = [seed + i for i in range(batch)]
     shown = torch.cat([latents(prompt, clip) for clip in clips])
     driven = torch.cat([track(prompt + 60, clip) for clip in clips])
-    memory = net.forget(batch, "cpu")
+    memory = net.empty_memory(batch, "cpu")
     state = start(net, sampling, shown, driven[:, :prompt], memory)
     return state, wake(schedule, sampling, state, seed, batch, prompt, net)
 
@@ -388,8 +390,8 @@ def test_memory_changes_what_is_made():
 def test_kept_keys_of_frames_that_see_no_other_frame_are_those_of_frames_encoded_anew():
     net, frames, driven = network(depth=1, moves=()), latents(9), track(9)
     levels, origin = torch.full((1, 9), 0.02), torch.zeros(1, 3)
-    kept = net.look_back(frames, levels, driven, origin, []).drop(4)
-    anew = net.look_back(frames[:, 4:], levels[:, 4:], driven[:, 4:], origin, [])
+    kept = net.encode_context(frames, levels, driven, origin, []).drop(4)
+    anew = net.encode_context(frames[:, 4:], levels[:, 4:], driven[:, 4:], origin, [])
     tokens = anew.context[0][0].shape[2] // 5
     for one, other in zip(kept.context[0], anew.context[0], strict=True):  # the first of them saw no frame before it
         close(one[:, :, tokens:], other[:, :, tokens:])

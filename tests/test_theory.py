@@ -15,8 +15,8 @@ from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import PRESETS, Schedule, fifo, next_frame, outpainting, pyramid, rolling
 from arvdm_cli.sampling.state import Sampling, start
 from arvdm_cli.theory.analysis import analyse
-from arvdm_cli.theory.gaussian import Law, Process, rotation
-from arvdm_cli.theory.kernels import KERNELS, Sight, make_network
+from arvdm_cli.theory.gaussian import ForwardProcess, Process, rotation
+from arvdm_cli.theory.kernels import KERNELS, Conditioning, make_network
 from arvdm_cli.theory.memories import MEMORIES, memory
 from arvdm_cli.theory.ranking import VARIETY, counter_examples, predict
 from arvdm_cli.theory.setting import Setting
@@ -310,15 +310,15 @@ class LinearNetwork:
     compression = None
 
     def __init__(self, process):
-        self.law, self.sights = Law(process, FlowMatching(), 16), {}
+        self.law, self.sights = ForwardProcess(process, FlowMatching(), 16), {}
 
-    def locate(self, actions, origin):
+    def integrate_actions(self, actions, origin):
         return origin[:, None].expand(-1, actions.shape[1], -1)
 
-    def remember(self, memory, known=None):
+    def encode_memory(self, memory, known=None):
         return None
 
-    def look_back(self, context, levels, actions, origin, remembered, kept=None):
+    def encode_context(self, context, levels, actions, origin, remembered, kept=None):
         return context.flatten(1).flip(1)
 
     def __call__(self, window, levels, actions, past):
@@ -326,7 +326,7 @@ class LinearNetwork:
         if (window.shape[1], n) not in self.sights:
             frames = range(n // self.law.dim, n // self.law.dim + window.shape[1])
             rows = torch.eye(len(self.law.clean), dtype=torch.float64)[:n].flip(0)
-            self.sights[window.shape[1], n] = make_network(Sight(self.law, frames, rows))
+            self.sights[window.shape[1], n] = make_network(Conditioning(self.law, frames, rows))
         estimate = self.sights[window.shape[1], n](tuple(levels[0].tolist()))
         return (torch.cat((window.flatten(1), past), 1) @ estimate.mT).reshape(window.shape)
 

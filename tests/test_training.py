@@ -25,7 +25,7 @@ from arvdm_cli.sampling.state import Sampling, start
 from arvdm_cli.training import example, loop
 from arvdm_cli.training.codec import encode_all, translated
 from arvdm_cli.training.config import TrainConfig, configure
-from arvdm_cli.training.example import Cut, draw_levels, step_loss
+from arvdm_cli.training.example import TrainingExample, draw_levels, step_loss
 from arvdm_cli.training.loop import adopt, train
 from arvdm_cli.training.optimizers import Muon, optimizers, orthogonal, speed
 from arvdm_cli.training.state import load_state
@@ -124,11 +124,11 @@ def encoded(run, data):
     codec = checkpoint.load(run[0] / "checkpoint").codec
     codec.load_state_dict(load_state(run[0] / "state.pt")["codec"])  # before it was rounded to half precision
     return encode_all(
-        TrainConfig(), codec, np.load(data / "frames.npy", mmap_mode="r"), data, torch.device("cpu"), unheard
+        TrainConfig(), codec, np.load(data / "frames.npy", mmap_mode="r"), data, torch.device("cpu"), no_progress
     )
 
 
-def unheard(event):
+def no_progress(event):
     raise AssertionError("nothing is left to encode")
 
 
@@ -486,20 +486,20 @@ def test_training_shows_the_network_the_past_as_sampling_does(run, data, moves):
     episodes.latents = encoded(run, data)
     batch = only(drawn(episodes, count=400, context=6, window=8, revisit=0.0, turn=0.0), first=12)
     assert torch.equal(batch.frames[0], torch.arange(12).view(3, 4))
-    cut = Cut(model.network, config, batch, 6, torch.Generator().manual_seed(0))
+    cut = TrainingExample(model.network, config, batch, 6, torch.Generator().manual_seed(0))
     memory = cut.memory(cut.network)
     shown, reported = cut.show(config.diffusion, torch.Generator())
     assert torch.equal(shown, batch.clip)
-    trained = model.network.look_back(
-        shown[:, :6], reported[:, :6], cut.actions[:, :6], cut.origin, model.network.remember(memory)
+    trained = model.network.encode_context(
+        shown[:, :6], reported[:, :6], cut.actions[:, :6], cut.origin, model.network.encode_memory(memory)
     )
 
     seen = torch.cat((batch.groups.flatten(1, 2), batch.clip[:, :6]), 1)
-    empty = model.network.forget(1, "cpu")
+    empty = model.network.empty_memory(1, "cpu")
     state = start(model.network, config.sampling, seen, batch.actions[:, :18], empty)
     levels = torch.full((1, 6), config.sampling.stabilization)
-    sampled = model.network.look_back(
-        state.context, levels, state.actions, state.origin, model.network.remember(state.memory)
+    sampled = model.network.encode_context(
+        state.context, levels, state.actions, state.origin, model.network.encode_memory(state.memory)
     )
     torch.testing.assert_close(memory.tokens, state.memory.tokens)
     torch.testing.assert_close(memory.places, state.memory.places)
@@ -525,7 +525,7 @@ def test_frames_the_network_made_itself_take_the_place_of_the_context_and_the_cl
     network, episodes = VideoDiT(config.network), Episodes(read_all([data]), HELD_OUT)
     episodes.latents = encoded(run, data)
     batch = episodes.draw(np.random.default_rng(0), 5, 6, 4, 8, 2, 4, 0.5)
-    cut = Cut(network, config, batch, 6, torch.Generator().manual_seed(0))
+    cut = TrainingExample(network, config, batch, 6, torch.Generator().manual_seed(0))
     cut.replace_by_own(config.diffusion, 4, 2, torch.Generator().manual_seed(1))
     # a network that is still zero makes frames of zeros
     assert torch.equal(cut.clip[:, :2], batch.clip[:, 4:6]) and not cut.clip[:, 2:6].any()
@@ -542,7 +542,7 @@ def test_dropped_actions_are_unknown_everywhere_in_a_clip(run, data):
     network, episodes = VideoDiT(config.network), Episodes(read_all([data]), HELD_OUT)
     episodes.latents = encoded(run, data)
     batch = episodes.draw(np.random.default_rng(0), 5, 6, 0, 8, 2, 4, 0.5)
-    cut = Cut(network, config, batch, 6, torch.Generator().manual_seed(0))
+    cut = TrainingExample(network, config, batch, 6, torch.Generator().manual_seed(0))
     assert (
         not cut.actions.any()
         and not cut.memory(cut.network).actions.any()
@@ -735,7 +735,7 @@ def test_a_network_whose_codec_is_exchanged_for_a_rotated_one_predicts_the_same(
 
     def predict(network, codec):
         latents = codec.encode(frames)
-        past = network.look_back(latents[:, :4], torch.zeros(1, 4), actions[:, :4], torch.zeros(1, 3), None)
+        past = network.encode_context(latents[:, :4], torch.zeros(1, 4), actions[:, :4], torch.zeros(1, 3), None)
         return network(latents[:, 4:], levels, actions[:, 4:], past)
 
     with torch.no_grad():

@@ -138,25 +138,25 @@ class Recorder:
         self.film, self.diffusion = film, diffusion or FlowMatching()
         self.calls, self.looks, self.remembered, self.compressed = [], [], [], []
 
-    def locate(self, actions, origin):
+    def integrate_actions(self, actions, origin):
         return origin.unsqueeze(1) + torch.arange(1, 1 + actions.shape[1]).view(1, -1, 1)
 
     def compress(self, latents, actions, places):
         self.compressed.append((latents, actions, places))
         return actions[..., 0].unsqueeze(1)  # (b, 1, g)
 
-    def remember(self, memory, known=None):
+    def encode_memory(self, memory, known=None):
         self.remembered.append(memory)
         return memory
 
-    def look_back(self, context, levels, actions, origin, remembered, kept=None):
+    def encode_context(self, context, levels, actions, origin, remembered, kept=None):
         self.looks.append(Seen(context, levels, actions, origin, remembered, kept))
         return self.looks[-1]
 
-    def forget(self, batch, device):
+    def empty_memory(self, batch, device):
         return Memory.empty(batch, 1, 2, 3)
 
-    def skip(self, past, frames, actions):
+    def advance(self, past, frames, actions):
         return past
 
     def __call__(self, window, levels, actions, past):
@@ -239,10 +239,10 @@ def latents(frames, seed=0, batch=1):
 
 def remember(net, groups, seed=0, batch=1):
     """Memory of random groups of frames, one after the other."""
-    group, memory, origin = net.config.group, net.forget(batch, "cpu"), torch.zeros(batch, 3)
+    group, memory, origin = net.config.group, net.empty_memory(batch, "cpu"), torch.zeros(batch, 3)
     for number in range(groups):
         actions = track(group, seed + number, batch)
-        places = net.locate(actions, origin)
+        places = net.integrate_actions(actions, origin)
         tokens = net.compress(latents(group, seed + number, batch), actions, places)
         memory, origin = memory.append(tokens, actions, places), places[:, -1]
     return memory, origin

@@ -14,7 +14,7 @@ from ..errors import InputError, OutputExistsError, UsageError
 from . import flags
 from .console import confirm_replacing, printable, say, settings, warn, write_json
 from .console import out as stdout
-from .maker import Clip, Maker, following
+from .maker import Clip, GenerationJob, following
 
 if TYPE_CHECKING:
     import torch
@@ -146,7 +146,7 @@ def generate(
     trained = loaded.card.get("presets", [])
     if schedule and trained and schedule not in trained:
         warn(f"{model} was not trained for {schedule}; it was for {', '.join(trained)}.")
-    made = Maker(model, loaded, plan, sampling, chosen)
+    made = GenerationJob(model, loaded, plan, sampling, chosen)
     clips = [
         made.prepare(source, prompt_start, prompt_count, prompt_crop, prompt_actions, actions, length, seed + i)
         for i, source in enumerate(sources)
@@ -232,7 +232,7 @@ def lengthen(
     sampling = configs.fill(Sampling, asked["sampling"], f"{target}'s sampling")
     levels = tuple(tuple(row) for row in asked["levels"])
     plan = schedules.Schedule(levels, asked["chunk"], asked["sampling"]["schedule"])
-    made = Maker(asked["model"], loaded, plan, sampling, chosen)
+    made = GenerationJob(asked["model"], loaded, plan, sampling, chosen)
     clip = made.empty(asked["seed"])
     clip.actions, _ = made.read_actions(actions, length, asked["seed"])
     clip.length = asked["length"] + length
@@ -269,7 +269,7 @@ def allow(target: str, format: str | None, yes: bool, never: bool):
         confirm_replacing(target, yes, never)
 
 
-def show_plan(made: Maker, clips: list[Clip], targets: list[str]):
+def show_plan(made: GenerationJob, clips: list[Clip], targets: list[str]):
     """Print what would be made; how long it takes is measured on one AR step."""
     for clip, target in zip(clips, targets, strict=True):
         facts = made.facts(clip, target)

@@ -36,7 +36,7 @@ class Clip:
         self.key = ""  # what tells the actions from others
 
 
-class Maker:
+class GenerationJob:
     """A model, how it is sampled, and the machine it runs on."""
 
     def __init__(self, name: str, model: Model, schedule: Schedule, sampling: Sampling, machine: tuple[Any, Any]):
@@ -157,7 +157,7 @@ class Maker:
         with sidecar.hold(target):
             writer, saved_ = self.open(target, asked, states)
             run = sidecar.Run(asked, saved_.frames if saved_ else 0)
-            keeper = saver.Keeper(
+            keeper = saver.StateSaver(
                 None if clip.live else state_file.state_file(target),
                 asked,
                 run.before,

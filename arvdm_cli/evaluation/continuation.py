@@ -19,7 +19,7 @@ from ..errors import CheckpointError, DataError, UsageError
 from ..sampling.model import Model
 from ..sampling.schedules import Schedule
 from ..sampling.state import Sampling
-from ..workers import Progress, unheard
+from ..workers import Progress, no_progress
 from ..worlds import maze
 from . import drift, rollout
 from .drift import COMPARED, Figures, Row
@@ -91,7 +91,7 @@ def task(model: Model, cuts: Cuts, schedule: Schedule, sampling: Sampling) -> Ta
 
 
 def roll_out(
-    model: Model, cuts: Cuts, schedule: Schedule, sampling: Sampling, seed: int, progress: Progress = unheard
+    model: Model, cuts: Cuts, schedule: Schedule, sampling: Sampling, seed: int, progress: Progress = no_progress
 ) -> np.ndarray:
     """Let a model continue every stretch: uint8 (n, new, h, w, 3)."""
     return rollout.make(model, {"episodes": task(model, cuts, schedule, sampling)}, seed, progress)["episodes"]

@@ -22,7 +22,7 @@ import numpy as np
 from ..sampling.model import Model
 from ..sampling.schedules import Schedule
 from ..sampling.state import Sampling
-from ..workers import Progress, render_all, unheard
+from ..workers import Progress, no_progress, render_all
 from ..worlds.maze import LEFT, RIGHT, STAY, Maze, World
 from ..worlds.renderer import film
 from ..worlds.walks import explore
@@ -74,7 +74,7 @@ def draw_paths(maze: Maze, length: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array([drawn[path] for path in PATHS], np.uint8), np.array(poses, np.int16)
 
 
-def render(world: World, mazes: int, length: int, seed: int, progress: Progress = unheard) -> Truth:
+def render(world: World, mazes: int, length: int, seed: int, progress: Progress = no_progress) -> Truth:
     """Render the paths of unseen mazes."""
     drawn = [Maze(world, maze_seed(seed, index)) for index in range(mazes)]
     actions, poses = zip(*(draw_paths(maze, length) for maze in drawn), strict=True)
@@ -82,7 +82,7 @@ def render(world: World, mazes: int, length: int, seed: int, progress: Progress 
     return Truth(world, seed, *(np.stack(tracks, 1) for tracks in (frames, actions, poses)))
 
 
-def take(file: Path, world: World, mazes: int, length: int, seed: int, progress: Progress = unheard) -> Truth:
+def take(file: Path, world: World, mazes: int, length: int, seed: int, progress: Progress = no_progress) -> Truth:
     """Read true frames from a file, or render them into it where it holds others, too few or too short ones."""
     key = json.dumps({"format": FORMAT, "world": world.key(), "seed": seed, "history": HISTORY, "paths": PATHS})
     kept = recall(file, key, "--truth")
@@ -223,7 +223,7 @@ def plan(model: Model, truth: Truth, schedule: Schedule, sampling: Sampling) -> 
 
 
 def roll_out(
-    model: Model, truth: Truth, schedule: Schedule, sampling: Sampling, progress: Progress = unheard
+    model: Model, truth: Truth, schedule: Schedule, sampling: Sampling, progress: Progress = no_progress
 ) -> tuple[np.ndarray, Row]:
     """Let a model go on from every history with the true actions: uint8 (paths, mazes, f, h, w, 3), and facts."""
     tasks = plan(model, truth, schedule, sampling)
@@ -246,7 +246,7 @@ def roll_out(
 
 
 def measure(
-    made: np.ndarray, truth: Truth, context: int, lpips: Compare | None = None, progress: Progress = unheard
+    made: np.ndarray, truth: Truth, context: int, lpips: Compare | None = None, progress: Progress = no_progress
 ) -> tuple[list[Row], list[Row]]:
     """Measure frames uint8 (paths, mazes, f, h, w, 3) made in the truth's place: rows by range, and by frame.
 
@@ -260,7 +260,7 @@ def measure(
 
 
 def score(
-    made: np.ndarray, truth: Truth, context: int, lpips: Compare | None = None, progress: Progress = unheard
+    made: np.ndarray, truth: Truth, context: int, lpips: Compare | None = None, progress: Progress = no_progress
 ) -> Figures:
     """Every figure (paths * mazes, f) of made frames, uint8 (paths, mazes, f, h, w, 3), a core for each clip."""
     compared = COMPARED | {"ms_ssim": metrics.ms_ssim} | ({"lpips": lpips} if lpips else {})

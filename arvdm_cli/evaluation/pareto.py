@@ -15,7 +15,7 @@ from ..reports.statistics import frontier, shuffled, spearman
 from ..sampling.model import Model
 from ..sampling.schedules import Schedule
 from ..sampling.state import Sampling
-from ..workers import Progress, unheard
+from ..workers import Progress, no_progress
 from ..worlds.needles import Needle
 from . import drift, retrieval
 from .drift import Truth
@@ -37,7 +37,7 @@ def measure(
     schedule: Schedule,
     sampling: Sampling,
     frames: int = 4,
-    progress: Progress = unheard,
+    progress: Progress = no_progress,
 ) -> Row:
     """Roll out as `eval drift` does, take needle tests as `eval memory` does: figures of one point.
 

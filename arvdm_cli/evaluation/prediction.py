@@ -31,7 +31,7 @@ from ..sampling.model import Model
 from ..sampling.schedules import Schedule
 from ..sampling.solvers import taken_up
 from ..sampling.state import Noise, Sampling, State
-from ..workers import Progress, unheard
+from ..workers import Progress, no_progress
 from . import drift
 from .rollout import BATCH, cores, encode_all, one_hot
 from .truth import HISTORY, KINDS, LENGTH, Clips
@@ -188,7 +188,7 @@ class Stretches:
     actions: dict[str, Tensor]  # by kind, (mazes, f, a)
 
 
-def encode(model: Model, clips: Clips, progress: Progress = unheard) -> Stretches:
+def encode(model: Model, clips: Clips, progress: Progress = no_progress) -> Stretches:
     """Encode all frames of held-out clips."""
     latents, actions = {}, {}
     for number, (kind, frames) in enumerate(zip(KINDS, clips.frames, strict=True)):
@@ -221,7 +221,7 @@ def predict(
     length: int,
     parts: int = 4,
     often: int = 2,
-    progress: Progress = unheard,
+    progress: Progress = no_progress,
 ) -> Row:
     """Measure the terms of one schedule, and add them up for a video of `length` new frames: plain values.
 

@@ -20,7 +20,7 @@ from ..sampling.generation import encode
 from ..sampling.model import Model
 from ..sampling.schedules import Schedule
 from ..sampling.state import Sampling
-from ..workers import Progress, unheard
+from ..workers import Progress, no_progress
 from ..worlds.needles import Needle
 from .rollout import Task, encode_all, make, one_hot, prompt
 
@@ -107,7 +107,7 @@ def measure(
     controls: Sequence[str] = ("memory", "none", "other", "unseen", "context", "truth"),
     frames: int = 8,
     seed: int = 0,
-    progress: Progress = unheard,
+    progress: Progress = no_progress,
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Take needle tests of one kind and gap; figures as plain values, and the frames made.
 
@@ -174,7 +174,7 @@ def probe(model: Model, needles: Sequence[Needle], taught: float = 0.5) -> dict[
         whole = len(needle.history) // group * group
         latents = encode(model, prompt(needle.history[None, :whole]))
         actions = one_hot(model, needle.actions[None, :whole]).to(latents.device)
-        places = network.locate(actions, latents.new_zeros(1, 3))
+        places = network.integrate_actions(actions, latents.new_zeros(1, 3))
         parts = (part.unflatten(1, (-1, group))[0] for part in (latents, actions, places))  # (groups, g, ...)
         first, *rest = parts
         tokens.append(network.compress(first, *rest).float())  # (groups, n, d)

@@ -24,7 +24,7 @@ from ..sampling.generation import begin, begin_latents, encode, generate, given
 from ..sampling.model import Model
 from ..sampling.schedules import Schedule
 from ..sampling.state import Sampling, State
-from ..workers import Progress, unheard
+from ..workers import Progress, no_progress
 from ..worlds.maze import ACTIONS, NARROW, World
 from .truth import KINDS, WORLDS, Clips
 
@@ -92,7 +92,7 @@ def cores(model: Model | None = None) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(threads)
 
 
-def encode_all(model: Model, frames: np.ndarray, progress: Progress = unheard) -> Tensor:
+def encode_all(model: Model, frames: np.ndarray, progress: Progress = no_progress) -> Tensor:
     """Latents (n, f, c, h, w) of clips, bytes (n, f, h, w, 3), a core for each."""
     done = count()
 
@@ -105,7 +105,7 @@ def encode_all(model: Model, frames: np.ndarray, progress: Progress = unheard) -
         return torch.stack(list(pool.map(run, frames)))
 
 
-def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = unheard) -> dict[str, np.ndarray]:
+def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = no_progress) -> dict[str, np.ndarray]:
     """Make the new frames of every task: uint8 (clips, length, h, w, 3). Clip i has seed + i in all of them.
 
     progress: called with frames made, from whichever thread made them

@@ -18,7 +18,7 @@ from ..reports.statistics import interval
 from ..sampling.model import Model
 from ..sampling.schedules import Schedule
 from ..sampling.state import Sampling
-from ..workers import Progress, unheard
+from ..workers import Progress, no_progress
 from ..worlds.maze import World
 from .metrics import TURNS, colour_error, colour_spread, contrast, gradient, psnr, right_turns, scene, ssim, unit
 from .rollout import Task, make, tasks_of
@@ -271,7 +271,7 @@ def plan_card(
     return tasks
 
 
-def measure_card(model: Model, clips: Clips, tasks: dict[str, Task], progress: Progress = unheard) -> Measured:
+def measure_card(model: Model, clips: Clips, tasks: dict[str, Task], progress: Progress = no_progress) -> Measured:
     """Make what `plan_card` gave, and measure all of it."""
     schedule, sampling = tasks["new"].schedule, tasks["new"].sampling
     started = time.monotonic()

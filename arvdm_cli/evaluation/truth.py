@@ -16,7 +16,7 @@ import numpy as np
 from ..configs import fill
 from ..errors import CheckpointError, DataError, OutputError
 from ..sampling.model import Model
-from ..workers import Progress, render_all, unheard
+from ..workers import Progress, no_progress, render_all
 from ..worlds.maze import LEFT, NARROW, RIGHT, STAY, WIDE, Maze, World
 from ..worlds.renderer import film
 from ..worlds.walks import explore, inverse
@@ -112,7 +112,7 @@ def draw_paths(maze: Maze) -> tuple[np.ndarray, np.ndarray]:
     return np.array([drawn[kind] for kind in KINDS], np.uint8), np.array(poses, np.int16)
 
 
-def render(world: World, mazes: int, seed: int, progress: Progress = unheard) -> Clips:
+def render(world: World, mazes: int, seed: int, progress: Progress = no_progress) -> Clips:
     """Render the clips of unseen mazes."""
     drawn = [Maze(world, maze_seed(seed, index)) for index in range(mazes)]
     actions, poses = zip(*map(draw_paths, drawn), strict=True)
@@ -120,7 +120,7 @@ def render(world: World, mazes: int, seed: int, progress: Progress = unheard) ->
     return Clips(world, seed, np.stack(frames, 1), np.stack(actions, 1), np.stack(poses, 1))
 
 
-def take_clips(file: Path, world: World, mazes: int, seed: int, progress: Progress = unheard) -> Clips:
+def take_clips(file: Path, world: World, mazes: int, seed: int, progress: Progress = no_progress) -> Clips:
     """Read clips from a file, or render them into it where it holds others or too few."""
     key = json.dumps({"format": FORMAT, "world": world.key(), "seed": seed, "frames": [HISTORY, LENGTH]})
     kept = recall(file, key, "--clips")

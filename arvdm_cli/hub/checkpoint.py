@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..device import DTYPES
 from ..errors import CheckpointError, IntegrityError, NumericError, OutputError
-from ..models import MODELS, Kind
+from ..models import MODELS, Architecture
 from ..sampling.model import Model
 from .build import build
 from .registry import CONFIG, MANIFEST, WEIGHTS, read_config, read_text
@@ -121,7 +121,12 @@ def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
 
 
 def fit(
-    tensors: dict[str, Tensor], module: nn.Module, kind: Kind, dtype: torch.dtype | None, path: Path, prefix: str = ""
+    tensors: dict[str, Tensor],
+    module: nn.Module,
+    kind: Architecture,
+    dtype: torch.dtype | None,
+    path: Path,
+    prefix: str = "",
 ) -> None:
     """Put tensors read from a file into one part of a model.
 

@@ -39,15 +39,15 @@ class _Growing:
     def __init__(self, name: str):
         self.name = name
         self.target = Path(os.path.realpath(name))  # through a link, not in its place
-        self.path = self.beside("part")
-        self.base = self.beside("base")  # frames that come before
+        self.path = self.sibling("part")
+        self.base = self.sibling("base")  # frames that come before
         with _written(name):
             if self.target.exists() and not self.target.is_file():
                 raise OutputError(f"{name!r} is there and is no ordinary file.", hint="Choose another name.")
             self.target.parent.mkdir(parents=True, exist_ok=True)
             self.path.open("ab").close()  # whether it may be written shows here, before any frame is made
 
-    def beside(self, word: str) -> Path:
+    def sibling(self, word: str) -> Path:
         """A file beside the target: out.mp4 -> out.part.mp4."""
         name = f"{self.target.stem}.{word}{self.target.suffix}"
         if len(os.fsencode(name)) > 255:
@@ -133,7 +133,7 @@ class _Encoder:
             elif counts[0] >= frames:
                 concat.cut(parts[0], frames, file.base, self.container)
             else:
-                rest = file.beside("rest")
+                rest = file.sibling("rest")
                 concat.cut(parts[1], frames - counts[0], rest, self.container)
                 concat.join((file.base, rest), file.base, self.container)
                 rest.unlink()

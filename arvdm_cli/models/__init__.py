@@ -11,7 +11,7 @@ from .oasis import OasisCodec, OasisCodecConfig, OasisConfig, OasisDiT, may_lack
 
 
 @dataclass(frozen=True)
-class Kind:
+class Architecture:
     """What a checkpoint of one architecture is made of."""
 
     network_config: type
@@ -24,6 +24,6 @@ class Kind:
 
 
 MODELS = {
-    "dit": Kind(DiTConfig, VideoDiT, CodecConfig, Codec),
-    "oasis": Kind(OasisConfig, OasisDiT, OasisCodecConfig, OasisCodec, True, own_name, may_lack),
+    "dit": Architecture(DiTConfig, VideoDiT, CodecConfig, Codec),
+    "oasis": Architecture(OasisConfig, OasisDiT, OasisCodecConfig, OasisCodec, True, own_name, may_lack),
 }

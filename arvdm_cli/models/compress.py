@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..sampling.memory import melt
+from ..sampling.memory import mean_pool
 from .config import DiTConfig
 from .layers import Block, rotary_angles
 
@@ -53,7 +53,7 @@ class Compression(nn.Module):
         """Frame tokens (b, g * n, d) of latents (b, g, c, h, w), and a grid (b, m * k, d) over each instant's mean."""
         frames = self.frame(self.config.patchify(latents).to(self.frame.weight))  # (b, g, n, d)
         side = self.config.memory_side
-        coarse = melt(frames, self.config.instants).flatten(0, 1).transpose(1, 2)  # (b * m, d, n)
+        coarse = mean_pool(frames, self.config.instants).flatten(0, 1).transpose(1, 2)  # (b * m, d, n)
         coarse = nn.functional.adaptive_avg_pool2d(coarse.unflatten(2, self.config.grid), side)
         coarse = coarse.flatten(2).transpose(1, 2) + self.grid  # (b * m, k, d)
         return frames.flatten(1, 2), coarse.unflatten(0, (-1, self.config.instants)).flatten(1, 2)
@@ -70,7 +70,7 @@ class Compression(nn.Module):
         return (
             self.config.positions(times, here, self.config.grid),
             self.config.positions(times, here, (1, 1)),
-            self.config.positions(melt(times, m), melt(here, m), (side, side)),
+            self.config.positions(mean_pool(times, m), mean_pool(here, m), (side, side)),
         )
 
     def run(self, tokens: Tensor, condition: Tensor, positions: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ class Modulated(Compression):
         each = torch.cat(
             (
                 condition.repeat_interleave(rows * columns, 1),
-                melt(condition, self.config.instants).repeat_interleave(self.config.memory_tokens, 1),
+                mean_pool(condition, self.config.instants).repeat_interleave(self.config.memory_tokens, 1),
             ),
             1,
         )  # (b, g * n + m * k, condition)

@@ -13,7 +13,7 @@ from ..sampling.memory import Memory
 from .compress import compression_of, memory_shape
 from .config import DiTConfig
 from .fusion import Group, Keys, fusion_of
-from .layers import Block, Row, delay, normalise, rotary_angles, sinusoids
+from .layers import Block, KVCache, delay, normalise, rotary_angles, sinusoids
 
 
 def add_up(steps: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def add_up(steps: Tensor) -> Tensor:
 class Past:
     """What a window may look at: everything before it, encoded once."""
 
-    keys: list[Row]  # per block, of memory and context; empty when there is nothing
+    keys: list[KVCache]  # per block, of memory and context; empty when there is nothing
     last: Tensor  # (b, 1, c, h, w), the latent before the window
     place: Tensor  # (b, 3), where it was seen from
     frames: int  # of context
@@ -72,7 +72,7 @@ class VideoDiT(nn.Module):
         self.fusion = fusion_of(config)(config)
         self.compression = compression_of(config)(config) if config.fusion != "none" else None
 
-    def locate(self, actions: Tensor, origin: Tensor) -> Tensor:
+    def integrate_actions(self, actions: Tensor, origin: Tensor) -> Tensor:
         """Places (b, f, 3), x and y in cells and heading in degrees, that actions (b, f, a) lead to from one (b, 3)."""
         if not self.config.moves:
             return origin.unsqueeze(1).expand(-1, actions.shape[1], -1)
@@ -93,17 +93,17 @@ class VideoDiT(nn.Module):
         assert self.compression is not None, "a network without memory compresses nothing"
         return self.compression(latents, actions, places)
 
-    def forget(self, batch: int, device: torch.device | str) -> Memory:
+    def empty_memory(self, batch: int, device: torch.device | str) -> Memory:
         """Memory before anything was seen."""
         instants, tokens, features = memory_shape(self.config)
         return Memory.empty(batch, tokens, features, self.config.actions, device, instants)
 
-    def remember(self, memory: Memory, known: Any = None) -> Any:
+    def encode_memory(self, memory: Memory, known: Any = None) -> Any:
         """What the fusion needs of memory; it changes only when memory does.
 
         known: what it needed before; groups that are still there are not encoded again
         """
-        return self.fusion.remember(self.encode_groups, memory, known)
+        return self.fusion.encode_memory(self.encode_groups, memory, known)
 
     def encode_groups(self, memory: Memory) -> list[Group]:
         """Encode the groups of memory as if each began at time 0."""
@@ -123,7 +123,7 @@ class VideoDiT(nn.Module):
         of_all = (torch.stack(each).unflatten(1, (b, s)).unbind(2) for each in zip(*keys, strict=True))
         return [Group(*own) for own in zip(*of_all, strict=True)]
 
-    def look_back(
+    def encode_context(
         self,
         context: Tensor,
         levels: Tensor,
@@ -140,7 +140,7 @@ class VideoDiT(nn.Module):
         f = context.shape[1]
         past = kept or Past([], torch.zeros_like(context[:, :1].sum(1, keepdim=True)), origin, 0)
         if f:
-            places = self.locate(actions, past.place)
+            places = self.integrate_actions(actions, past.place)
             tokens, angles = self.enter(context, past.last, past.frames, places)
             n = tokens.shape[2]
             number = torch.arange(past.frames + f, device=context.device).repeat_interleave(n)
@@ -148,18 +148,18 @@ class VideoDiT(nn.Module):
             condition = self.condition(levels, actions)
             keys: Keys = []
             for i, block in enumerate(self.blocks):
-                before = Row(*past.context[i : i + 1])
+                before = KVCache(*past.context[i : i + 1])
                 tokens, own = block(tokens, condition, angles, before, mask, last=i + 1 == len(self.blocks))
-                keys.append(before.beside(*own))
+                keys.append(before.append(*own))
             # of its own, so that a compiled network sees one layout
             last = context[:, -1:].contiguous()
             past = Past([], last, places[:, -1], past.frames + f, keys)
         sources = [*self.fusion.keys(remembered), *([past.context] if past.context else [])]
-        return replace(past, keys=[Row(*parts) for parts in zip(*sources, strict=True)], remembered=remembered)
+        return replace(past, keys=[KVCache(*parts) for parts in zip(*sources, strict=True)], remembered=remembered)
 
-    def skip(self, past: Past, frames: Tensor, actions: Tensor) -> Past:
+    def advance(self, past: Past, frames: Tensor, actions: Tensor) -> Past:
         """The same past, seen from where `frames` (b, f, c, h, w) of the window, led into by `actions`, are behind."""
-        place = self.locate(actions, past.place)[:, -1]
+        place = self.integrate_actions(actions, past.place)[:, -1]
         return replace(past, last=frames[:, -1:], place=place, frames=past.frames + frames.shape[1])
 
     def enter(
@@ -180,7 +180,7 @@ class VideoDiT(nn.Module):
         """Predict for a noisy window (b, f, c, h, w) at `levels` (b, f) with actions (b, f, a)."""
         if not torch.is_grad_enabled():
             for row in past.keys:
-                row.lay(window.shape[1] * self.config.grid[0] * self.config.grid[1])
+                row.allocate(window.shape[1] * self.config.grid[0] * self.config.grid[1])
         return self.answer(window, levels, actions, past)
 
     def compile(self, **options: Any) -> None:
@@ -189,7 +189,7 @@ class VideoDiT(nn.Module):
 
     def answer(self, window: Tensor, levels: Tensor, actions: Tensor, past: Past) -> Tensor:
         """`forward`, once the past is laid out."""
-        places = self.locate(actions, past.place)
+        places = self.integrate_actions(actions, past.place)
         x, angles = self.enter(window, past.last, past.frames, places, past.remembered)
         return self.predict(x, levels, actions, angles, past, None)
 
@@ -210,7 +210,7 @@ class VideoDiT(nn.Module):
         shift, scale = self.drive(condition).unsqueeze(2).chunk(2, -1)  # (b, f, 1, d)
         return self.config.unpatchify(self.head(torch.addcmul(shift, normalise(x), 1 + scale))).float()
 
-    def rehearse(
+    def forward_windows(
         self,
         clean: Tensor,
         reported: Tensor,
@@ -231,10 +231,10 @@ class VideoDiT(nn.Module):
         """
         f, made = clean.shape[1], noisy.shape[1]
         first, shown = f - made, f - size  # frames before the first window, and before the last
-        past = self.look_back(clean[:, :shown], reported[:, :shown], actions[:, :shown], origin, remembered)
+        past = self.encode_context(clean[:, :shown], reported[:, :shown], actions[:, :shown], origin, remembered)
         padded = torch.cat((torch.zeros_like(clean[:, :1]), clean), 1)
         last = padded[:, first:f:size]  # (b, k, c, h, w), the clean frame before each window
-        x, angles = self.enter(noisy, last, first, self.locate(actions, origin)[:, first:], remembered)
+        x, angles = self.enter(noisy, last, first, self.integrate_actions(actions, origin)[:, first:], remembered)
 
         n = x.shape[2]
         frame = torch.arange(f, device=clean.device)

@@ -2,7 +2,7 @@
 
 A fusion gives a network three openings, of which it uses the ones it needs: keys and values that stand before the
 context's, something added to the window's tokens as they enter, and something done to them after each block. What
-hangs on memory alone is computed by `remember`, once per change of memory. Without memory it does nothing at all.
+hangs on memory alone is computed by `encode_memory`, once per change of memory. Without memory it does nothing at all.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Fusion(nn.Module):
         super().__init__()
         self.config = config
 
-    def remember(self, encode_groups: EncodeGroups, memory: Memory, known: Any = None) -> Any:
+    def encode_memory(self, encode_groups: EncodeGroups, memory: Memory, known: Any = None) -> Any:
         """What the openings below need of memory, or None if there is nothing.
 
         encode_groups: the network's own, through its blocks
@@ -82,7 +82,9 @@ class Prepend(Fusion):
     Source: Meta-ARVDM, arXiv 2503.10704v2, prepending.
     """
 
-    def remember(self, encode_groups: EncodeGroups, memory: Memory, known: Prepended | None = None) -> Prepended | None:
+    def encode_memory(
+        self, encode_groups: EncodeGroups, memory: Memory, known: Prepended | None = None
+    ) -> Prepended | None:
         if len(memory) == 0:
             return None
         groups = [known.groups[slot] for slot in known.memory.found(memory)] if known else []
@@ -205,7 +207,7 @@ class CrossAttention(Fusion):
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
         self.blocks = nn.ModuleList(CrossBlock(config.dim, config.cross_width) for _ in range(config.depth))
 
-    def remember(self, encode_groups: EncodeGroups, memory: Memory, known: Any = None) -> Keys | None:
+    def encode_memory(self, encode_groups: EncodeGroups, memory: Memory, known: Any = None) -> Keys | None:
         _, s, k, _ = memory.tokens.shape
         if s == 0:
             return None

@@ -95,7 +95,7 @@ class Attention(nn.Module):
         return self.out(x.transpose(1, 2).flatten(2))
 
 
-class Row:
+class KVCache:
     """Keys and values (b, heads, n, HEAD) in parts that stand one after the other, and behind them room for a window's.
 
     The parts are laid into one piece when a window first looks at them, not at every denoising step again.
@@ -109,7 +109,7 @@ class Row:
     def __len__(self) -> int:
         return self.length
 
-    def lay(self, n: int) -> tuple[Tensor, Tensor]:
+    def allocate(self, n: int) -> tuple[Tensor, Tensor]:
         """All parts in one piece, with room for `n` tokens of a window behind them."""
         if self._laid is None or self._laid[0].shape[2] < self.length + n:
             room = self.parts[0][0]
@@ -118,14 +118,14 @@ class Row:
             self._laid = torch.cat((*keys, room), 2), torch.cat((*values, room), 2)
         return self._laid
 
-    def beside(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Those of all parts and of a window, (b, heads, n, HEAD); they hold until this is called again."""
         if not self.length:
             return keys, values
         if torch.is_grad_enabled():
             every = (*self.parts, (keys, values))
             return torch.cat([k for k, _ in every], 2), torch.cat([v for _, v in every], 2)
-        laid_keys, laid_values = self.lay(keys.shape[2])
+        laid_keys, laid_values = self.allocate(keys.shape[2])
         before, end = self.length, self.length + keys.shape[2]
         laid_keys[:, :, before:end], laid_values[:, :, before:end] = keys, values
         return laid_keys[:, :, :end], laid_values[:, :, :end]
@@ -151,7 +151,7 @@ class Block(nn.Module):
         x: Tensor,
         condition: Tensor,
         angles: tuple[Tensor, Tensor],
-        past: Row | None = None,
+        past: KVCache | None = None,
         mask: Tensor | None = None,
         last: bool = False,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -167,7 +167,7 @@ class Block(nn.Module):
         q, k, v = self.attention.project(torch.addcmul(shift, normalise(x), scale).flatten(1, 2), angles)
         if last:
             return x, (k, v)
-        seen = (k, v) if past is None else past.beside(k, v)
+        seen = (k, v) if past is None else past.append(k, v)
         x = torch.addcmul(x, self.attention.join(attend(q, *seen, mask)).unflatten(1, (f, n)), gate)
         return torch.addcmul(x, self.mlp(torch.addcmul(mlp_shift, normalise(x), mlp_scale)), mlp_gate), (k, v)
 

@@ -257,18 +257,18 @@ class OasisDiT(nn.Module):
         drive, head = nn.Linear(dim, 2 * dim), nn.Linear(dim, config.channels * config.patch**2)
         self.final_layer = nn.ModuleDict({"adaLN_modulation": nn.Sequential(nn.SiLU(), drive), "linear": head})
 
-    def locate(self, actions: Tensor, origin: Tensor) -> Tensor:
+    def integrate_actions(self, actions: Tensor, origin: Tensor) -> Tensor:
         """Places (b, f, 3): nothing is known of where an action leads."""
         return origin.unsqueeze(1).expand(-1, actions.shape[1], -1)
 
     def compress(self, latents: Tensor, actions: Tensor, places: Tensor) -> Tensor:
         raise AssertionError("a network without memory compresses nothing")
 
-    def forget(self, batch: int, device: torch.device | str) -> Memory:
+    def empty_memory(self, batch: int, device: torch.device | str) -> Memory:
         """Memory, which stays empty."""
         return Memory.empty(batch, 0, self.config.dim, self.config.actions, device)
 
-    def remember(self, memory: Memory, known: None = None) -> None:
+    def encode_memory(self, memory: Memory, known: None = None) -> None:
         """Nothing: there is no memory."""
 
     def condition(self, levels: Tensor, actions: Tensor | None) -> Tensor:
@@ -297,7 +297,7 @@ class OasisDiT(nn.Module):
             keys.append(seen)
         return x, keys
 
-    def look_back(
+    def encode_context(
         self,
         context: Tensor,
         levels: Tensor,
@@ -316,7 +316,7 @@ class OasisDiT(nn.Module):
         first, frames = (kept.first, kept.frames) if kept else (0, 0)
         return Past(keys, first, frames + context.shape[1])
 
-    def skip(self, past: Past | None, frames: Tensor, actions: Tensor | None) -> Past:
+    def advance(self, past: Past | None, frames: Tensor, actions: Tensor | None) -> Past:
         """The same past, seen from where `frames` (b, f, c, h, w) of the window are behind."""
         past = past or Past([])
         return replace(past, frames=past.frames + frames.shape[1])

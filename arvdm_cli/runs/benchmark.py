@@ -41,7 +41,7 @@ from ..training import loop, optimizers
 from ..training.config import TrainConfig
 from ..workers import answer, serving
 
-SAMPLING = {"context": "look_back", "denoise": "__call__", "remember": "remember", "compress": "compress"}
+SAMPLING = {"context": "encode_context", "denoise": "__call__", "remember": "encode_memory", "compress": "compress"}
 STAGES = (*SAMPLING, "decode", "convert", "write")  # of an AR step; those above are methods of the network
 
 
@@ -200,7 +200,7 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
         model.codec.encode(prompt)
     encoded = clock.lap()["encode"] / prompt.shape[1]
 
-    state = start(network, sampling, seen, driven, model.network.forget(1, device))  # type: ignore[arg-type]
+    state = start(network, sampling, seen, driven, model.network.empty_memory(1, device))  # type: ignore[arg-type]
     noise = Noise(seed, 1, shape, device)
     chunks = stream(network, model.diffusion, schedule, sampling, state, noise, given(driven))  # type: ignore[arg-type]
     # the first AR step also makes the first window and encodes what later ones keep; compilers need two or three

@@ -17,7 +17,7 @@ from .state_file import Saved, save_state
 EVERY = 5.0  # seconds from one saved state to the next, at least
 
 
-class Keeper:
+class StateSaver:
     """Saves where a run stands, now and then: every few seconds, and in no more than a twentieth of the time.
 
     path: None to save nothing

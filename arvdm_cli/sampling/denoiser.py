@@ -53,7 +53,7 @@ class Denoiser:
         """
         sampling, (b, w) = self.sampling, window.shape[:2]
         now, then = (torch.tensor(row, device=window.device).expand(b, -1) for row in (before, after))
-        pasts = self.look_back(state)
+        pasts = self.encode_context(state)
         stepped = window.clone()
         for read, write in VIEWS[sampling.views](w, sampling.view):
             seen = [self.move(past, window[:, : read.start], actions[:, : read.start]) for past in pasts]
@@ -94,9 +94,9 @@ class Denoiser:
             return past
         if self.sampling.guidance != 1 and past is self.pasts[0]:
             frames, actions = twice(frames), nulled(actions)
-        return self.network.skip(past, frames, actions)
+        return self.network.advance(past, frames, actions)
 
-    def look_back(self, state: State) -> list[Any]:
+    def encode_context(self, state: State) -> list[Any]:
         """The past as the network encodes it, and without memory, where guidance asks for that."""
         sampling = self.sampling
         always = sampling.cache == "off"
@@ -104,7 +104,7 @@ class Denoiser:
             self.memory = state.memory
             memory = doubled(state.memory) if sampling.guidance != 1 else state.memory
             known = None if always else self.remembered
-            self.remembered, self.context = self.network.remember(memory, known), None
+            self.remembered, self.context = self.network.encode_memory(memory, known), None
         if always or state.context is not self.context:
             self.context = state.context
             kept = state.kept if sampling.cache == "keep" else None
@@ -112,7 +112,9 @@ class Denoiser:
             new, driven, origin = state.context[:, known:], state.actions[:, known:], state.origin
             self.pasts = []
             if sampling.history_guidance != 1:
-                nothing = self.network.remember(self.network.forget(state.context.shape[0], state.context.device))
+                nothing = self.network.encode_memory(
+                    self.network.empty_memory(state.context.shape[0], state.context.device)
+                )
                 self.pasts = [self.encode(state.context, state.actions, origin, nothing, None)]
             if sampling.guidance != 1:
                 new, driven, origin = twice(new), nulled(driven), nulled(origin)
@@ -124,7 +126,7 @@ class Denoiser:
     def encode(self, context: Tensor, actions: Tensor, origin: Tensor, remembered: Any, kept: Any) -> Any:
         """Look back at clean frames, reported at the stabilization level."""
         levels = torch.full(context.shape[:2], self.sampling.stabilization, device=context.device)
-        return self.network.look_back(context, levels, actions, origin, remembered, kept)
+        return self.network.encode_context(context, levels, actions, origin, remembered, kept)
 
 
 def twice(x: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def begin_latents(model: Model, sampling: Sampling, latents: Tensor, actions: Te
     """
     network = model.network
     check(network, sampling)
-    memory = network.forget(latents.shape[0], latents.device)
+    memory = network.empty_memory(latents.shape[0], latents.device)
     return start(network, sampling, latents, actions.to(latents.device), memory)
 
 

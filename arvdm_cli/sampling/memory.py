@@ -52,8 +52,8 @@ class Memory:
         return replace(
             self,
             tokens=torch.cat((self.tokens, tokens.unsqueeze(1)), 1),
-            actions=torch.cat((self.actions, melt(actions, self.instants)), 1),
-            places=torch.cat((self.places, melt(places, self.instants)), 1),
+            actions=torch.cat((self.actions, mean_pool(actions, self.instants)), 1),
+            places=torch.cat((self.places, mean_pool(places, self.instants)), 1),
             numbers=torch.cat((self.numbers, torch.tensor([self.count]))),
             count=self.count + 1,
         )
@@ -87,7 +87,7 @@ class Memory:
         return slots if all(torch.equal(*pair) for pair in parts) else []
 
 
-def melt(frames: Tensor, instants: int) -> Tensor:
+def mean_pool(frames: Tensor, instants: int) -> Tensor:
     """The means (b, m, ...) of the frames (b, f, ...) of each of m instants."""
     return frames.unflatten(1, (instants, -1)).mean(2)
 

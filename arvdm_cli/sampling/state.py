@@ -117,7 +117,7 @@ def append(network: Network, sampling: Sampling, state: State, clean: Tensor, ac
     leaving = sampling.group if sampling.slots else 1
     while state.context.shape[1] >= sampling.context + leaving:
         frames, driven = state.context[:, :leaving], state.actions[:, :leaving]
-        places = network.locate(driven, state.origin)
+        places = network.integrate_actions(driven, state.origin)
         if sampling.slots:
             with torch.no_grad():
                 tokens = network.compress(frames, driven, places)

@@ -23,8 +23,21 @@ from torch import Tensor
 
 from ..errors import TheoryError
 from ..sampling.schedules import Schedule
-from .gaussian import Kernel, Law, Levels, Process, State, eye, independent, kernel_kl, kl, log_det, regress, spanned
-from .kernels import Sight, Turn, denoising_loss, generate, refine
+from .gaussian import (
+    ForwardProcess,
+    Kernel,
+    Levels,
+    Process,
+    State,
+    eye,
+    independent,
+    kernel_kl,
+    kl,
+    log_det,
+    regress,
+    spanned,
+)
+from .kernels import ARStep, Conditioning, denoising_loss, generate, refine
 from .memories import Past
 from .setting import Setting
 
@@ -36,7 +49,7 @@ LARGEST = 3000  # numbers in all states of a video: their covariance is dense
 # The whole video
 
 
-def plan(schedule: Schedule, setting: Setting, ar_steps: int) -> list[Turn]:
+def plan(schedule: Schedule, setting: Setting, ar_steps: int) -> list[ARStep]:
     """The initialization stage, then all AR steps; frames are counted from the prompt's first."""
     w, chunk, steps = schedule.window, schedule.chunk, setting.init_steps
     end = (0.0,) * chunk + schedule.levels[-1][chunk:]  # 0-T boundary
@@ -44,10 +57,10 @@ def plan(schedule: Schedule, setting: Setting, ar_steps: int) -> list[Turn]:
     rows = refine((begin, *schedule.levels[1:-1], end), setting.substeps)
     flat = tuple((1 - m / steps,) * (w - chunk) for m in range(steps + 1))
     first = range(setting.prompt, setting.prompt + w - chunk)
-    turns = [Turn(first, refine(flat, setting.substeps), begin[: w - chunk], first)]
+    turns = [ARStep(first, refine(flat, setting.substeps), begin[: w - chunk], first)]
     for k in range(ar_steps):
         frames = range(first.start + k * chunk, first.start + k * chunk + w)
-        turns.append(Turn(frames, rows, end, frames[w - chunk :]))
+        turns.append(ARStep(frames, rows, end, frames[w - chunk :]))
     return turns
 
 
@@ -134,7 +147,7 @@ class Video:
                 hint="Take fewer AR steps, a smaller window or a smaller dimension.",
             )
         self.places = {state: place for place, state in enumerate(states)}
-        self.law = Law(process, setting.diffusion, self.frames)
+        self.law = ForwardProcess(process, setting.diffusion, self.frames)
         self.true = self.law.covariance(states, states)
         self.root, singular = torch.linalg.cholesky_ex(self.true)  # its diagonal blocks: what is new in a state
         if singular:
@@ -176,7 +189,7 @@ class Video:
             video=video,
         )
 
-    def look(self) -> Iterator[tuple[Turn, Tensor]]:
+    def look(self) -> Iterator[tuple[ARStep, Tensor]]:
         """Yield the initialization stage and all AR steps, each with what it sees of the past, (r, f * d)."""
         held, context = self.rows(()), range(0)
         for turn in self.turns:
@@ -186,11 +199,11 @@ class Video:
             held = self.setting.memory(Past(held, leaving, self.rows, partial(self.tell_most, turn, context)))
             yield turn, independent(torch.cat((held, self.rows(context))).flip(0))  # the newest first
 
-    def key(self, turn: Turn, seen: Tensor) -> tuple[Levels, bytes]:
+    def key(self, turn: ARStep, seen: Tensor) -> tuple[Levels, bytes]:
         """The same for AR steps that see the same from where they stand."""
         return turn.output, seen.roll(-turn.frames.start * self.dim, 1).numpy().tobytes()
 
-    def take(self, turn: Turn, seen: Tensor) -> dict[str, float]:
+    def take(self, turn: ARStep, seen: Tensor) -> dict[str, float]:
         """Take an AR step: let the generated law grow by its states, and work out what it adds to the KL."""
         enters, leaves = self.numbers([(frame, 1.0) for frame in turn.entering]), self.numbers(turn.leaves)
         if not leaves:  # nothing to initialise
@@ -207,11 +220,11 @@ class Video:
         mb = log_det(true.noise) / 2 - new_out
         return errors | {"nie": nie.item(), "mb": mb.item(), "states": output.stop}
 
-    def kernels(self, turn: Turn, seen: Tensor) -> tuple[Kernel, Kernel, dict[str, float]]:
+    def kernels(self, turn: ARStep, seen: Tensor) -> tuple[Kernel, Kernel, dict[str, float]]:
         """P(Output | Input), Q(Output | Input), and what comes of the difference; once, where all looks alike."""
         key = self.key(turn, seen)
         if key not in self.known:
-            sight = Sight(self.law, turn.frames, seen)
+            sight = Conditioning(self.law, turn.frames, seen)
             true, given = sight.kernel(turn.rows[0], turn.output), sight.inputs(turn.rows[0])
             setting, ideal = self.setting, self.setting.ideal
             network = setting.network(sight)
@@ -247,7 +260,7 @@ class Video:
         functions[:, self.numbers([(frame, 0.0) for frame in range(self.clean)])] = rows[:, : self.clean * self.dim]
         return functions
 
-    def tell_most(self, turn: Turn, context: range, rank: int) -> Tensor:
+    def tell_most(self, turn: ARStep, context: range, rank: int) -> Tensor:
         """So many functions (n, f * d) of the frames before the context that tell most about an AR step's output.
 
         They are the first canonical directions, where window and context are known.

@@ -100,7 +100,7 @@ def rotation(order: int = 4, dim: int = 3, echo: float = 0.4) -> Process:
     return Process(lags, torch.diag(1 / variance))
 
 
-class Law:
+class ForwardProcess:
     """The joint law of the states of a true video, in which every frame becomes noise along a Markov path.
 
     A noisier state of a frame is a less noisy one, scaled, plus noise of its own. Were it the same noise at all

@@ -14,11 +14,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from .gaussian import Kernel, Law, Levels, State, eye, log_det, regress
+from .gaussian import ForwardProcess, Kernel, Levels, State, eye, log_det, regress
 
 
 @dataclass(frozen=True)
-class Turn:
+class ARStep:
     """An AR step, or the initialization stage, as states that come in and leave."""
 
     frames: range  # in the window
@@ -35,10 +35,10 @@ class Turn:
         return list(zip(self.frames, self.output, strict=True))
 
 
-class Sight:
+class Conditioning:
     """What is seen in an AR step: the window's frames, and some functions (r, f * d) of the clean past."""
 
-    def __init__(self, law: Law, frames: range, seen: Tensor):
+    def __init__(self, law: ForwardProcess, frames: range, seen: Tensor):
         self.law, self.frames = law, frames
         own = slice(frames.start * law.dim, frames.stop * law.dim)
         self.past, self.cross = seen @ law.clean @ seen.mT, law.clean[own] @ seen.mT  # (r, r), (w * d, r)
@@ -87,7 +87,7 @@ class Sight:
 Network = Callable[[Levels], Tensor]  # levels of the window -> weight (w * d, w * d + r) of its clean estimate
 
 
-def make_network(sight: Sight, mask: str = "window", score_error: float = 0.0, seed: int = 0) -> Network:
+def make_network(sight: Conditioning, mask: str = "window", score_error: float = 0.0, seed: int = 0) -> Network:
     """A network: exact, or with a mask that hides later frames, or off.
 
     mask: window, or causal; score_error: how far every weight is off, relatively; seed: of what is off
@@ -112,7 +112,7 @@ def make_network(sight: Sight, mask: str = "window", score_error: float = 0.0, s
 Linear = tuple[Tensor, Tensor]
 
 
-def ancestral(sight: Sight, network: Network, before: Levels, after: Levels) -> Linear:
+def ancestral(sight: Conditioning, network: Network, before: Levels, after: Levels) -> Linear:
     """A step of DDPM with the larger of its two variances: what is right where all numbers are independent normals.
 
     Source: Ho et al., arXiv 2006.11239, Sec. 3.2.
@@ -122,7 +122,7 @@ def ancestral(sight: Sight, network: Network, before: Levels, after: Levels) -> 
     return move(kept, gain, network(before)), variance + (gain * sigma).square() / (alpha.square() + sigma.square())
 
 
-def analytic(sight: Sight, network: Network, before: Levels, after: Levels) -> Linear:
+def analytic(sight: Conditioning, network: Network, before: Levels, after: Levels) -> Linear:
     """A step of DDPM with the best variance there is, one number for all components of a frame.
 
     Source: Bao et al., Analytic-DPM, arXiv 2201.06503.
@@ -132,12 +132,12 @@ def analytic(sight: Sight, network: Network, before: Levels, after: Levels) -> L
     return move(kept, gain, network(before)), variance + gain.square() * sight.each(left)
 
 
-def euler(sight: Sight, network: Network, before: Levels, after: Levels) -> Linear:
+def euler(sight: Conditioning, network: Network, before: Levels, after: Levels) -> Linear:
     """A step on the probability-flow ODE along the line to the clean estimate, as `diffusion.euler` takes it."""
     return follow(sight, network(before), before, after), torch.zeros(len(sight.cross), dtype=torch.float64)
 
 
-def heun(sight: Sight, network: Network, before: Levels, after: Levels) -> Linear:
+def heun(sight: Conditioning, network: Network, before: Levels, after: Levels) -> Linear:
     """A step on the probability-flow ODE along the mean of the estimates at both ends, as `diffusion.heun` takes it."""
     estimate, (there, variance) = network(before), euler(sight, network, before, after)
     if any(after):
@@ -146,7 +146,7 @@ def heun(sight: Sight, network: Network, before: Levels, after: Levels) -> Linea
     return follow(sight, estimate, before, after), variance
 
 
-DENOISING_STEPS: dict[str, Callable[[Sight, Network, Levels, Levels], Linear]] = {
+DENOISING_STEPS: dict[str, Callable[[Conditioning, Network, Levels, Levels], Linear]] = {
     "ancestral": ancestral,
     "analytic": analytic,
     "euler": euler,
@@ -156,7 +156,7 @@ ODE = ("euler", "heun")  # those that renew no noise
 KERNELS = ("exact", *DENOISING_STEPS)  # exact: P(Output | Input), without denoising steps
 
 
-def bridge(sight: Sight, before: Levels, after: Levels) -> tuple[Tensor, Tensor, Tensor]:
+def bridge(sight: Conditioning, before: Levels, after: Levels) -> tuple[Tensor, Tensor, Tensor]:
     """x(after) = kept x(before) + gain clean + noise: kept, gain and the variance of that noise, each (w * d,).
 
     Source: Ho et al., arXiv 2006.11239, eq. 6 and 7, here for any alpha and sigma.
@@ -169,7 +169,7 @@ def bridge(sight: Sight, before: Levels, after: Levels) -> tuple[Tensor, Tensor,
     return kept, gain, torch.where(moves, sigma_then.square() * (1 - ratio.square()), 0.0)
 
 
-def follow(sight: Sight, estimate: Tensor, before: Levels, after: Levels) -> Tensor:
+def follow(sight: Conditioning, estimate: Tensor, before: Levels, after: Levels) -> Tensor:
     """The map to the levels `after` on the line from the noisy window to the clean estimate."""
     (alpha, sigma), (alpha_then, sigma_then) = sight.scales(before), sight.scales(after)
     kept = (sigma_then / sigma).nan_to_num(1.0)  # a clean frame stays as it is: 0 / 0 counts as 1
@@ -200,7 +200,7 @@ def refine(rows: tuple[Levels, ...], substeps: int) -> tuple[Levels, ...]:
 
 
 def generate(
-    sight: Sight, network: Network, turn: Turn, kernel: str, renoise: str = "fresh"
+    sight: Conditioning, network: Network, turn: ARStep, kernel: str, renoise: str = "fresh"
 ) -> tuple[Kernel, float, float]:
     """Q(Output | Input) of an AR step, and what its denoising steps would add, each counted by itself.
 
@@ -228,7 +228,9 @@ def generate(
     return Kernel(weight, noise), de, see
 
 
-def path_errors(sight: Sight, before: Levels, after: Levels, step: Tensor, variance: Tensor) -> tuple[float, float]:
+def path_errors(
+    sight: Conditioning, before: Levels, after: Levels, step: Tensor, variance: Tensor
+) -> tuple[float, float]:
     """Expected KL of a denoising step from the true one, in two parts: its variance is off (DE), its mean is (SEE).
 
     With an exact network the mean is right, as it is linear in the clean frames.
@@ -244,7 +246,7 @@ def path_errors(sight: Sight, before: Levels, after: Levels, step: Tensor, varia
     return de.item() / 2, see.item() / 2
 
 
-def denoising_loss(sight: Sight, network: Network, turn: Turn) -> tuple[float, float]:
+def denoising_loss(sight: Conditioning, network: Network, turn: ARStep) -> tuple[float, float]:
     """What a network's loss is in an AR step, as `Diffusion.loss` weighs it, and by how much it is above the least."""
     losses, least = [], sight.law.diffusion.least_level
     for levels in turn.rows[:-1]:
@@ -260,7 +262,9 @@ def denoising_loss(sight: Sight, network: Network, turn: Turn) -> tuple[float, f
 SMALL = 6  # steps of `heun` that are as good as the flow itself, for one denoising step of a schedule
 
 
-def step_errors(sight: Sight, network: Network, exact: Network, turn: Turn, solver: str) -> tuple[float, float]:
+def step_errors(
+    sight: Conditioning, network: Network, exact: Network, turn: ARStep, solver: str
+) -> tuple[float, float]:
     """By how much single denoising steps, each from true noisy frames, miss: through the network, and the solver.
 
     Squared distances per level that a step takes a frame down, summed over steps and frames. The errors of a frame's

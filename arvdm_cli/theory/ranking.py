@@ -12,7 +12,7 @@ from ..errors import TheoryError
 from ..sampling.schedules import Schedule, fifo, next_frame, outpainting, pyramid, rolling
 from .analysis import Video, analyse
 from .gaussian import Levels, Process, kl
-from .kernels import ODE, Sight, step_errors
+from .kernels import ODE, Conditioning, step_errors
 from .setting import Setting
 
 VARIETY = {
@@ -94,7 +94,7 @@ def single_steps(video: Video) -> tuple[float, float, float]:
         start += len(turn.entering) * (alpha**2 * variance + (1 - sigma) ** 2 * video.dim)  # what is no noise yet
         key = video.key(turn, seen)
         if key not in known:
-            sight = Sight(video.law, turn.frames, seen)
+            sight = Conditioning(video.law, turn.frames, seen)
             networks = video.setting.network(sight), video.setting.ideal.network(sight)
             known[key] = step_errors(sight, *networks, turn, video.setting.kernel)
         if k:

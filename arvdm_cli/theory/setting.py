@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import TheoryError
 from ..sampling.diffusion import Diffusion, FlowMatching
-from .kernels import KERNELS, Network, Sight, make_network
+from .kernels import KERNELS, Conditioning, Network, make_network
 from .memories import Past, none
 
 
@@ -44,7 +44,7 @@ class Setting:
                 hint=f"Choose from: {', '.join(KERNELS[1:])}.",
             )
 
-    def network(self, sight: Sight) -> Network:
+    def network(self, sight: Conditioning) -> Network:
         """The network that it asks for."""
         return make_network(sight, self.mask, self.score_error, self.seed)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..data.batches import Batch, Episodes
 from ..models.dit import VideoDiT
 from ..sampling.diffusion import FlowMatching, logit_normal
-from ..sampling.memory import Memory, melt
+from ..sampling.memory import Memory, mean_pool
 from ..sampling.solvers import Predict, euler
 from .config import TrainConfig
 from .distillation import Teacher
@@ -27,14 +27,14 @@ def draw_levels(config: TrainConfig, count: int, window: int, generator: torch.G
     return torch.where(pure, 1.0, levels)
 
 
-class Cut:
+class TrainingExample:
     """One step's clips as the network sees them: places known, memory compressed, context noised."""
 
     def __init__(self, network: VideoDiT, config: TrainConfig, batch: Batch, context: int, generator: torch.Generator):
         b, device = len(batch.first), batch.clip.device
         keep = (torch.rand(b, 1, 1, generator=generator) >= config.drop_actions).to(device)
         actions = batch.actions * keep
-        places = network.locate(actions, torch.zeros(b, 3, device=device))  # (b, episode, 3)
+        places = network.integrate_actions(actions, torch.zeros(b, 3, device=device))  # (b, episode, 3)
         row = torch.arange(b, device=device).unsqueeze(1)
         times = batch.first.unsqueeze(1) + torch.arange(batch.clip.shape[1], device=device)
         self.network, self.context = network, context
@@ -51,10 +51,12 @@ class Cut:
 
     def predictor(self, network: VideoDiT, shown: Tensor, reported: Tensor, window: int) -> Predict:
         """What a network says of noisy windows (b, k * window, c, h, w) after the clip as it is shown."""
-        remembered = network.remember(self.memory(network))
+        remembered = network.encode_memory(self.memory(network))
 
         def predict(noisy: Tensor, levels: Tensor) -> Tensor:
-            made = network.rehearse(shown, reported, noisy, levels, self.actions, self.origin, remembered, window)
+            made = network.forward_windows(
+                shown, reported, noisy, levels, self.actions, self.origin, remembered, window
+            )
             return made.float()
 
         return predict
@@ -62,7 +64,7 @@ class Cut:
     def memory(self, network: VideoDiT) -> Memory:
         """Every group as a network compresses it; gradients flow through it."""
         b, groups = self.frames.shape[:2]
-        memory = network.forget(b, self.clip.device)
+        memory = network.empty_memory(b, self.clip.device)
         if groups == 0:
             return memory
         row = torch.arange(b, device=self.clip.device).view(b, 1, 1)
@@ -74,8 +76,8 @@ class Cut:
         return replace(
             memory,
             tokens=tokens.unflatten(0, (b, groups)),
-            actions=melt(actions.flatten(1, 2), instants),
-            places=melt(places.flatten(1, 2), instants),
+            actions=mean_pool(actions.flatten(1, 2), instants),
+            places=mean_pool(places.flatten(1, 2), instants),
             numbers=numbers,
         )
 
@@ -88,9 +90,9 @@ class Cut:
     @torch.no_grad()
     def replace_by_own(self, diffusion: FlowMatching, frames: int, steps: int, generator: torch.Generator) -> None:
         """Exchange `frames` frames after the context for what the network makes of them, and slide past them."""
-        f, remembered = self.context, self.network.remember(self.memory(self.network))
+        f, remembered = self.context, self.network.encode_memory(self.memory(self.network))
         shown, reported = (part[:, :f] for part in self.show(diffusion, generator))
-        past = self.network.look_back(shown, reported, self.actions[:, :f], self.origin, remembered)
+        past = self.network.encode_context(shown, reported, self.actions[:, :f], self.origin, remembered)
         window = torch.randn(self.clip[:, :frames].shape, generator=generator).to(self.clip.device)
         driven = self.actions[:, self.context : self.context + frames]
 
@@ -102,7 +104,7 @@ class Cut:
             window = euler(diffusion, predict, window, now, now - 1 / steps)
         end = self.context + frames
         self.clip = torch.cat((self.clip[:, frames : self.context], window, self.clip[:, end:]), 1)
-        slid = self.network.locate(self.actions[:, :frames], self.origin)
+        slid = self.network.integrate_actions(self.actions[:, :frames], self.origin)
         self.origin, self.actions = slid[:, -1], self.actions[:, frames:]
 
 
@@ -145,7 +147,7 @@ def step_loss(
         levels = after = draw_levels(config, count * windows, window, generator)
     levels, after = (part.to(device).reshape(count, -1) for part in (levels, after))
     with autocast(config, device):
-        cut = Cut(network, config, batch, context, generator)
+        cut = TrainingExample(network, config, batch, context, generator)
         if own:
             cut.replace_by_own(diffusion, own, int(draw.choice((1, 2))), generator)
         shown, reported = cut.show(diffusion, generator)
