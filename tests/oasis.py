@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from arvdm_cli.hub.registry import FOREIGN, read_config
+from arvdm_cli.hub.registry import foreign, read_config
 from arvdm_cli.sampling.state import Noise
 
 FOLDER = Path(__file__).parent / "fixtures" / "oasis-tiny"
@@ -29,7 +29,7 @@ def weights(part):
 def publish(folder, network=None, codec=None):
     """Write the tiny Oasis as its makers publish theirs, with a config of its sizes."""
     folder.mkdir(parents=True, exist_ok=True)
-    mark = next(iter(FOREIGN))
+    mark = next(iter(foreign()))
     shutil.copy(FOLDER / "dit.safetensors", folder / mark)
     described = read_config(folder) | {"network": NETWORK, "codec": CODEC}
     described["sampling"] |= {"context": 5}

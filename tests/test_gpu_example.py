@@ -11,6 +11,7 @@ import pytest
 from tiny import model
 
 from arvdm_cli.hub import checkpoint
+from arvdm_cli.models import MODELS
 from arvdm_cli.training.config import configure
 
 FOLDER = Path(__file__).parents[1] / "examples" / "gpu"
@@ -102,8 +103,8 @@ def test_an_unknown_stage_and_a_missing_folder_are_refused(tmp_path, words, said
 def test_the_training_files_can_be_read_and_what_the_large_one_trains_comes_back():
     large, tiny = configure(FOLDER / "train.toml"), configure(FOLDER / "tiny.toml")
     assert large.network.dim > tiny.network.dim and large.codec == tiny.codec
-    network = checkpoint.MODELS["dit"].network(large.network)
-    codec = checkpoint.MODELS["dit"].codec(large.codec)
+    network = MODELS["dit"].network(large.network)
+    codec = MODELS["dit"].codec(large.codec)
     numbers = sum(weight.numel() for module in (network, codec) for weight in module.parameters())
     assert 2 * numbers + (1 << 20) <= parts.PART * parts.PARTS
 

@@ -7,7 +7,7 @@ from huggingface_hub import constants
 
 from arvdm_cli.errors import CheckpointError, ConfigError, UnknownModelError
 from arvdm_cli.hub import registry
-from arvdm_cli.hub.registry import CONFIG, FOREIGN, Entry, entries, find, is_checkpoint, place, read_config, resolve
+from arvdm_cli.hub.registry import CONFIG, Entry, entries, find, foreign, is_checkpoint, place, read_config, resolve
 
 HERE, THERE = "a" * 40, "b" * 40  # commits
 
@@ -116,7 +116,7 @@ def test_the_hashes_of_an_entry_hold_for_its_revision_only():
     assert other.revision == "v2" and other.files == {CONFIG: "", "model.safetensors": ""} and other.summary == "Away"
 
 
-@pytest.mark.parametrize("marker", [CONFIG, *FOREIGN])
+@pytest.mark.parametrize("marker", [CONFIG, *foreign()])
 def test_a_folder_is_a_checkpoint_by_a_file_of_it(tmp_path, marker):
     assert not is_checkpoint(tmp_path)
     (tmp_path / marker).touch()
@@ -216,3 +216,14 @@ def test_a_registry_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("ARVDM_REGISTRY", "/nowhere.toml")
     with pytest.raises(ConfigError, match="nowhere"):
         registry.entries()
+
+
+def test_a_registry_of_ones_own_may_describe_a_foreign_checkpoint(tmp_path, monkeypatch):
+    (tmp_path / "own.toml").write_text(
+        '[strange]\nsummary = "x"\nrepo = "some/body"\n[strange.config]\nformat = 1\nname = "strange"\n'
+        'model = "oasis"\n[strange.config.weights]\nnetwork = "strange.safetensors"\n'
+    )
+    monkeypatch.setenv("ARVDM_REGISTRY", str(tmp_path / "own.toml"))
+    assert not registry.is_checkpoint(tmp_path)
+    (tmp_path / "strange.safetensors").touch()
+    assert registry.is_checkpoint(tmp_path) and registry.read_config(tmp_path)["name"] == "strange"

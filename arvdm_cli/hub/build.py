@@ -11,7 +11,7 @@ from ..actions.phrases import parse
 from ..configs import fill
 from ..errors import ActionError, CheckpointError, ConfigError, IntegrityError
 from ..media.decoder import FRAME_PIXELS
-from ..models import MODELS
+from ..models import architecture
 from ..sampling.diffusion import DIFFUSIONS
 from ..sampling.model import Model
 from ..sampling.schedules import PRESETS
@@ -23,7 +23,7 @@ SECTIONS = ("network", "codec", "diffusion", "sampling", "model", "format", "wei
 def build(config: dict[str, Any], where: str) -> Model:
     """A model with new weights, as a checkpoint's config describes it; `where` it stands, for messages."""
     try:
-        kind, family = MODELS[config["model"]], dict(config["diffusion"])
+        kind, family = architecture(config["model"]), dict(config["diffusion"])
         for name in dict(config.get("weights") or {}).values():
             if not isinstance(name, str) or Path(name).name != name:
                 raise IntegrityError(f"{where} names a file outside its folder: {name!r}.")

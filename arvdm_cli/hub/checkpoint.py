@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..device import DTYPES
 from ..errors import CheckpointError, IntegrityError, NumericError, OutputError
-from ..models import MODELS, Architecture
+from ..models import Architecture, architecture, architecture_of
 from ..sampling.model import Model
 from .build import build
 from .registry import CONFIG, MANIFEST, WEIGHTS, read_config, read_text
@@ -37,7 +37,7 @@ def save(model: Model, folder: Path, dtype: torch.dtype | None = torch.float16) 
     config = {
         "format": 1,
         **model.card,
-        "model": next(name for name, kind in MODELS.items() if isinstance(model.network, kind.network)),
+        "model": architecture_of(model.network).name,
         "network": asdict(model.network.config),
         "codec": asdict(model.codec.config),
         "diffusion": {"family": model.diffusion.family, **asdict(model.diffusion)},
@@ -78,7 +78,7 @@ def load(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = 
     where = str(folder / CONFIG)
     with torch.device("meta"):  # shapes only: the weights come from the file
         model = build(config, where)
-    kind = MODELS[config["model"]]
+    kind = architecture(config["model"])
     parts = {"network": (model.network, dtype), "codec": (model.codec, dtype if kind.half_codec else torch.float32)}
     files = {part: (config.get("weights") or {}).get(part, WEIGHTS) for part in parts}
     for part, (module, numbers) in parts.items():

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..models import MODELS
+from ..models import architecture
 from ..sampling.model import Model
 from .build import build
 from .checkpoint import fit, read_tensors, save
-from .registry import CONFIG, FOREIGN, foreign_config, read_config
+from .registry import CONFIG, foreign, read_config
 
 
 def unpickle(path: Path) -> dict[str, Tensor]:
@@ -47,7 +47,7 @@ def convert(source: Path, target: Path) -> Model:
     Raises: CheckpointError where a file is missing, holds something else, or would run code
     """
     own = (source / CONFIG).is_file()
-    known = [read_config(source)] if own else [foreign_config(name) for name in FOREIGN.values()]
+    known = [read_config(source)] if own else [*foreign().values()]
     names = [name for config in known for name in config.get("weights", {}).values()]
     for config in known:
         files = {part: find_weights(source / name) for part, name in config.get("weights", {}).items()}
@@ -64,6 +64,6 @@ def convert(source: Path, target: Path) -> Model:
         path = files[part]
         assert path is not None
         tensors = unpickle(path) if path.suffix in PICKLED else read_tensors(path)
-        fit(tensors, module, MODELS[config["model"]], None, path)
+        fit(tensors, module, architecture(config["model"]), None, path)
     save(model, target, None)
     return model

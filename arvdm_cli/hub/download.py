@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from .. import __version__
 from ..errors import ArvdmError, CheckpointError, IntegrityError, NetworkError, OutputError, UnknownModelError
-from .registry import CONFIG, FOREIGN, MANIFEST, Entry, hub_client, missing, storage
+from .registry import CONFIG, MANIFEST, Entry, foreign, hub_client, missing, storage
 
 PATIENCE = 30.0  # seconds without a new byte after which no further request is made
 REQUEST = 10.0  # seconds one request may stay silent
@@ -81,7 +81,8 @@ def plan(entry: Entry, patience: float = PATIENCE) -> Plan:
             facts = client.get_hf_file_metadata(url, token=session.token, timeout=REQUEST, retry_on_errors=True)
             promised = entry.files.get(name) or (facts.etag if _is_digest(facts.etag or "") else "")
             files.append(Remote(name, facts.size or 0, promised, (folder / name).is_file()))
-    files.sort(key=lambda file: file.name in (CONFIG, *FOREIGN))
+    markers = (CONFIG, *foreign())
+    files.sort(key=lambda file: file.name in markers)
     return Plan(repo, revision, commit, folder, tuple(files))
 
 
@@ -96,7 +97,7 @@ def check_name(name: str, repo: str) -> None:
 
 def choose(names: list[str], entry: Entry) -> list[str]:
     """The files of a repository that make up a checkpoint: its config and its safetensors, and never a pickle."""
-    if not {CONFIG, *FOREIGN}.intersection(names):
+    if not {CONFIG, *foreign()}.intersection(names):
         raise CheckpointError(f"{entry.name} is no checkpoint: it holds no {CONFIG}.")
     if not any(_is_weights(name) for name in names):
         raise CheckpointError(

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from importlib.resources import files
@@ -18,7 +19,6 @@ from urllib.parse import urlsplit
 from ..errors import CheckpointError, ConfigError, UnknownModelError
 
 CONFIG, WEIGHTS, MANIFEST = "config.json", "model.safetensors", "sha256.json"
-FOREIGN = {"oasis500m.safetensors": "oasis.json"}  # a file that tells whose checkpoint it is -> config in models/
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,29 @@ class Entry:
     size: str = ""  # about how much there is to fetch
     licence: str = ""
     use: str = ""  # how it may be used, and how arvdm uses it
+    config: dict[str, Any] = field(default_factory=dict)  # of a foreign checkpoint: what its config.json would say
+
+    @property
+    def marker(self) -> str | None:
+        """The file by which a folder of a foreign checkpoint is known: its network's weights."""
+        return self.config.get("weights", {}).get("network")
 
 
 def entries() -> list[Entry]:
     """All short names: those of the file that ARVDM_REGISTRY names stand before the package's own."""
     found: dict[str, Entry] = {}
+    for entry, base in _listed():
+        folder = None
+        if entry.folder and base is None:
+            folder = _shipped(entry.folder)
+        elif entry.folder and base and is_checkpoint(base / entry.folder):
+            folder = str(base / entry.folder)
+        found.setdefault(entry.name, replace(entry, folder=folder))
+    return list(found.values())
+
+
+def _listed() -> Iterator[tuple[Entry, Path | None]]:
+    """Yield every entry of the user's registry, with its folder, and of the package's, as they stand there."""
     if own := os.environ.get("ARVDM_REGISTRY"):
         path = Path(own).expanduser()
         try:
@@ -46,11 +64,14 @@ def entries() -> list[Entry]:
         except (OSError, ValueError) as error:
             raise ConfigError(f"ARVDM_REGISTRY names {own!r}, which cannot be read: {error}.") from error
         for entry in read_registry(text, str(path)):
-            folder = path.parent / entry.folder if entry.folder else None
-            found[entry.name] = replace(entry, folder=str(folder) if folder and is_checkpoint(folder) else None)
+            yield entry, path.parent
     for entry in read_registry(files(__package__).joinpath("registry.toml").read_text(), "registry.toml"):
-        found.setdefault(entry.name, replace(entry, folder=_shipped(entry.folder) if entry.folder else None))
-    return list(found.values())
+        yield entry, None
+
+
+def foreign() -> dict[str, dict[str, Any]]:
+    """The configs of foreign checkpoints, which have none themselves, by the file that marks their folder."""
+    return {entry.marker: entry.config for entry, _ in _listed() if entry.marker}
 
 
 def read_registry(text: str, where: str) -> list[Entry]:
@@ -59,7 +80,8 @@ def read_registry(text: str, where: str) -> list[Entry]:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where} is no TOML: {error}.") from error
-    kinds = {"files": dict} | {key: str for key in Entry.__annotations__ if key not in ("name", "files")}
+    tables = ("files", "config")
+    kinds: dict[str, type] = {key: dict if key in tables else str for key in Entry.__annotations__ if key != "name"}
     found = []
     for name, known in table.items():
         if not isinstance(known, dict):
@@ -69,10 +91,16 @@ def read_registry(text: str, where: str) -> list[Entry]:
                 near = get_close_matches(key, kinds, n=1) or kinds
                 raise ConfigError(f"{where}: [{name}] has an unknown key {key!r}.", hint=f"Known: {', '.join(near)}.")
             if not isinstance(value, kinds[key]):
-                raise ConfigError(f"{where}: {key} of [{name}] is {value!r}, not {_KINDS[kinds[key]]}.")
+                raise ConfigError(
+                    f"{where}: {key} of [{name}] is {value!r}, not {'a table' if key in tables else 'a text'}."
+                )
         for file, digest in known.get("files", {}).items():
             if not isinstance(digest, str) or not re.fullmatch("([0-9a-f]{64})?", digest):
                 raise ConfigError(f"{where}: {file!r} in files of [{name}] is {digest!r}, neither a sha256 nor empty.")
+        weights = known.get("config", {}).get("weights", {})
+        for file in weights.values() if isinstance(weights, dict) else [weights]:
+            if not isinstance(file, str) or Path(file).name != file:
+                raise ConfigError(f"{where}: weights in the config of [{name}] name {file!r}, no file of its folder.")
         if "summary" not in known:
             raise ConfigError(f"{where}: [{name}] has no summary.", hint="Say in a line what it is.")
         if ("folder" in known) == ("repo" in known):
@@ -83,9 +111,6 @@ def read_registry(text: str, where: str) -> list[Entry]:
             )
         found.append(Entry(name, **known))
     return found
-
-
-_KINDS = {str: "a text", dict: "a table of file names and sha256"}
 
 
 def _shipped(name: str) -> str | None:
@@ -99,7 +124,7 @@ def _shipped(name: str) -> str | None:
 
 def is_checkpoint(folder: Path) -> bool:
     """Whether a folder holds a checkpoint: arvdm's own, or one of the foreign formats it reads."""
-    return any((folder / marker).is_file() for marker in (CONFIG, *FOREIGN))
+    return any((folder / marker).is_file() for marker in (CONFIG, *foreign()))
 
 
 def resolve(name: str) -> Path:
@@ -221,16 +246,16 @@ LONGEST = 1 << 20  # bytes of a file of settings
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The plain values of a checkpoint's config.json; foreign checkpoints, which have none, are described here."""
-    own = next((own for mark, own in FOREIGN.items() if (folder / mark).is_file()), None)
+    own = next((config for marker, config in foreign().items() if (folder / marker).is_file()), None)
     if own and not (folder / CONFIG).is_file():
-        return foreign_config(own)
+        return own
     try:
         config = json.loads(read_text(folder / CONFIG))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / CONFIG} cannot be read: {error}.") from error
     if not isinstance(config, dict) or config.get("format") != 1:
         if own:  # a config of its makers', in a form of their own
-            return foreign_config(own)
+            return own
         raise CheckpointError(f"{folder / CONFIG} is not a checkpoint config of format 1.")
     return config
 
@@ -239,12 +264,8 @@ def describe(name: str) -> dict[str, Any]:
     """What the config.json of a checkpoint says, also of a foreign one that is not on this machine."""
     if not Path(name).exists():
         entry = find(name)
-        own = next((FOREIGN[file] for file in entry.files if file in FOREIGN), None)
+        known = foreign()
+        own = entry.config or next((known[file] for file in entry.files if file in known), {})
         if own and place(entry) is None:
-            return foreign_config(own)
+            return own
     return read_config(resolve(name))
-
-
-def foreign_config(own: str) -> dict[str, Any]:
-    """What the config.json of a foreign checkpoint would say."""
-    return json.loads(files("arvdm_cli").joinpath("models", own).read_text())

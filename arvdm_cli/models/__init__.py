@@ -1,29 +1,36 @@
-"""Networks by name: the config and the class of each, and of the codec that belongs to it."""
+"""Architectures by name: those of this package, one module each, and installed ones.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+A module of this package that holds an ARCHITECTURE is found by itself. Another package offers its own by an entry
+point of the group `arvdm.networks`, which leads to an Architecture; its code runs only if it was installed.
+"""
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from pkgutil import iter_modules
 from typing import Any
 
-from .codec import Codec, CodecConfig
-from .config import DiTConfig
-from .dit import VideoDiT
-from .oasis import OasisCodec, OasisCodecConfig, OasisConfig, OasisDiT, may_lack, own_name
+from .architecture import Architecture
 
+__all__ = ["MODELS", "Architecture", "architecture", "architecture_of"]
 
-@dataclass(frozen=True)
-class Architecture:
-    """What a checkpoint of one architecture is made of."""
-
-    network_config: type
-    network: type[Any]
-    codec_config: type
-    codec: type[Any]
-    half_codec: bool = False  # whether the codec runs in the network's dtype
-    own_name: Callable[[str], str] = str  # the name here of a tensor in a file
-    may_lack: Callable[[str], bool] = lambda name: False  # whether a file may leave a tensor out, by its name here
-
-
-MODELS = {
-    "dit": Architecture(DiTConfig, VideoDiT, CodecConfig, Codec),
-    "oasis": Architecture(OasisConfig, OasisDiT, OasisCodecConfig, OasisCodec, True, own_name, may_lack),
+_modules = (import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
+MODELS: dict[str, Architecture] = {
+    found.name: found for module in _modules if (found := getattr(module, "ARCHITECTURE", None))
 }
+
+
+def architecture(name: str) -> Architecture:
+    """The architecture of a name; this package's take precedence over installed ones.
+
+    Raises: KeyError where there is none
+    """
+    installed = {} if name in MODELS else {point.name: point for point in entry_points(group="arvdm.networks")}
+    return installed[name].load() if name in installed else MODELS[name]
+
+
+def architecture_of(network: Any) -> Architecture:
+    """The architecture that a network is of."""
+    if known := next((kind for kind in MODELS.values() if type(network) is kind.network), None):
+        return known
+    installed = (point.load() for point in entry_points(group="arvdm.networks"))
+    return next(kind for kind in installed if type(network) is kind.network)

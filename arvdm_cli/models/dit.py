@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..sampling.memory import Memory
+from .architecture import Architecture
+from .codec import Codec, CodecConfig
 from .compress import compression_of, memory_shape
 from .config import DiTConfig
 from .fusion import Group, Keys, fusion_of
@@ -245,3 +247,6 @@ class VideoDiT(nn.Module):
         held = len(past.keys[0]) - shown * n if past.keys else 0  # memory tokens, which every window sees
         mask = torch.cat((mask.new_ones(made * n, held), mask), 1)
         return self.predict(x, levels, actions[:, first:], angles, past, mask)
+
+
+ARCHITECTURE = Architecture("dit", DiTConfig, VideoDiT, CodecConfig, Codec, Past)

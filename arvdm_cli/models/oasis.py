@@ -1,6 +1,6 @@
 """Oasis-500M: its network and codec, under the names of its makers' weights.
 
-Its sizes, and the scheme it is sampled with, stand in `oasis.json`, the config that its makers' files lack.
+Its sizes, and the scheme it is sampled with, stand in `hub/registry.toml`, as its makers' files lack a config.
 
 Source: Decart and Etched, "Oasis: A Universe in a Transformer" (2024), open-oasis, MIT licence.
 """
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from ..sampling.diffusion import additions
 from ..sampling.memory import Memory
+from .architecture import Architecture
 from .layers import sinusoids
 
 INDICES = 1000  # noise levels the network knows, counted from 0
@@ -434,3 +435,16 @@ def own_name(name: str) -> str:
 def may_lack(name: str) -> bool:
     """Whether a file may leave a tensor out, because the config tells it."""
     return name.endswith("_rotary_emb.freqs")
+
+
+ARCHITECTURE = Architecture(
+    "oasis",
+    OasisConfig,
+    OasisDiT,
+    OasisCodecConfig,
+    OasisCodec,
+    Past,
+    half_codec=True,
+    own_name=own_name,
+    may_lack=may_lack,
+)

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import CheckpointError, ConfigError, OutputError
-from ..models import dit, oasis
+from ..models import MODELS
 from ..sampling.memory import Memory
 from ..sampling.state import State
 
@@ -24,8 +24,7 @@ from .sidecar import sidecar
 KINDS: dict[str, type[Any]] = {  # what a state is made of
     "state": State,
     "memory": Memory,
-    "dit past": dit.Past,
-    "oasis past": oasis.Past,
+    **{f"{name} past": kind.past for name, kind in MODELS.items()},
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
 

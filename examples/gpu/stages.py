@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ def can_render() -> bool:
 
 def tiny_oasis(folder: Path) -> str:
     """A checkpoint folder that describes an Oasis small enough for a CPU."""
-    config = json.loads(Path("arvdm_cli/models/oasis.json").read_text())
+    config = tomllib.loads(Path("arvdm_cli/hub/registry.toml").read_text())["minecraft"]["config"]
     config["network"] = {"channels": 4, "height": 6, "width": 8, "dim": 64, "depth": 2, "heads": 4}
     config["codec"] = {"channels": 4, "height": 60, "width": 80, "patch": 10, "encoder_dim": 48, "encoder_depth": 2}
     config["codec"] |= {"encoder_heads": 3, "decoder_dim": 64, "decoder_depth": 2, "decoder_heads": 4}
