@@ -33,6 +33,7 @@ from typing import IO
 import numpy as np
 
 from ..errors import ActionError, OutputError, UsageError
+from ..files import replacing
 from . import tensor_file, vpt
 from .phrases import FRAMES, index_of, list_indices, list_names, number_lines, parse, read_row, stack, too_long, values
 
@@ -114,17 +115,12 @@ def writable(target: str | os.PathLike[str]) -> Format:
 def write(target: str | os.PathLike[str], track: np.ndarray, names: Sequence[str]) -> None:
     """Write the rows of a track (f, a) as they stand, whole or not at all; `read` gives the same numbers back."""
     path, form = Path(target), writable(target)
-    part = path.with_name(path.name + ".part")
     assert form.write and track.ndim == 2 and track.shape[1] == len(names)
     try:
         if path.exists() and not path.is_file():
             raise OutputError(f"{os.fspath(target)!r} is not a file that can be replaced.")
-        try:
-            with part.open("wb") as file:
-                form.write(file, np.ascontiguousarray(track, np.float32), names)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(path) as part, part.open("wb") as file:
+            form.write(file, np.ascontiguousarray(track, np.float32), names)
     except OSError as error:
         raise OutputError(f"{os.fspath(target)!r} cannot be written: {error.strerror or error}.") from error
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from ..actions import files as action_files
 from ..errors import DataError, InputError, OutputError, OutputExistsError, UsageError, VideoError
+from ..files import replacing
 from ..media import Clip, decoder
 from ..media.fit import SAME_RATE, fit
 from ..media.reader import CLIP_BYTES
@@ -427,12 +428,12 @@ def _prepare(out: Path, settings: Settings) -> dict[str, int]:
         elif set(os.listdir(out)) - {"clips.json.part"}:
             raise OutputExistsError(f"{out} holds something else.", hint="Choose an empty or a new folder.")
         else:
-            (out / "clips.json.part").write_text(json.dumps(new, indent=2) + "\n")
-            (out / "clips.json.part").replace(out / "clips.json")
+            with replacing(out / "clips.json") as part:
+                part.write_text(json.dumps(new, indent=2) + "\n")
         done = _read_journal(out)
         whole = "".join(json.dumps({"file": file, "episodes": episodes}) + "\n" for file, episodes in done.items())
-        (out / "clips.jsonl.part").write_text(whole)  # without a line that was cut short
-        (out / "clips.jsonl.part").replace(out / "clips.jsonl")
+        with replacing(out / "clips.jsonl") as part:
+            part.write_text(whole)  # without a line that was cut short
         return done
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror or error}.") from error

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, OutputError, OutputExistsError, UsageError
+from ..files import replacing
 from ..workers import render_all
 from ..worlds import strolls
 from ..worlds.maze import ACTIONS, AHEAD, LATER, Maze, World, import_extra
@@ -225,8 +226,8 @@ def _prepare(out: Path, world: World, episodes: int, seed: int) -> np.ndarray:
             raise OutputError(message, hint="Ask for fewer episodes, or choose another disk.")
         facts = {"episodes": episodes, "frames": world.frames, "fps": world.fps, "actions": world.actions}
         facts["kinds"] = KINDS
-        (out / "world.json.part").write_text(json.dumps(settings | facts, indent=2) + "\n")
-        (out / "world.json.part").replace(out / "world.json")
+        with replacing(out / "world.json") as part:
+            part.write_text(json.dumps(settings | facts, indent=2) + "\n")
         for name, (dtype, shape) in _layout(world).items():
             extend(out / f"{name}.npy", dtype, (episodes, *shape))
         return np.load(out / "done.npy")

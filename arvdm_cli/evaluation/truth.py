@@ -14,7 +14,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from ..configs import fill
-from ..errors import CheckpointError, DataError, OutputError
+from ..errors import CheckpointError, DataError
+from ..files import replacing
 from ..sampling.model import Model
 from ..workers import Progress, no_progress, render_all
 from ..worlds.maze import LEFT, NARROW, RIGHT, STAY, WIDE, Maze, World
@@ -147,11 +148,7 @@ def recall(file: Path, key: str, flag: str) -> dict[str, np.ndarray] | None:
 
 def retain(file: Path, key: str, arrays: dict[str, Any]) -> None:
     """Write arrays for `recall`."""
-    part = file.with_name(file.name + ".part")
-    try:
+    with replacing(file) as part:
         file.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as opened:
             np.savez_compressed(opened, key=np.array(key), **arrays)
-        part.replace(file)
-    except OSError as error:
-        raise OutputError(f"{file} cannot be written: {error}.") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputExistsError
+from ..files import replacing
 
 
 def resume(file: Path, asked: dict[str, Any], replace: bool, again: bool = False) -> dict[str, Any] | None:
@@ -35,9 +36,8 @@ def resume(file: Path, asked: dict[str, Any], replace: bool, again: bool = False
 
 def save(file: Path, report: dict[str, Any]) -> None:
     """Write a measurement, whole or not at all."""
-    part = file.with_name(file.name + ".part")
-    part.write_text(json.dumps(report, indent=1) + "\n")
-    part.replace(file)
+    with replacing(file) as part:
+        part.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def read_csv(path: Path) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import OutputBusyError, OutputError
+from ..files import replacing
 
 LONGEST = 240  # bytes of a name that leave room for .state.old and the like
 
@@ -72,12 +73,8 @@ def sidecar(target: str) -> Path | None:
 
 def write(run: Run, path: Path) -> None:
     """Write a sidecar whole, or leave what was there."""
-    part = path.with_name(path.name + ".part")
-    try:
+    with replacing(path) as part:
         part.write_text(json.dumps(run.facts(), indent=2, default=str) + "\n")
-        os.replace(part, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 # States

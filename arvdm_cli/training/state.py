@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import CheckpointError, ConfigError, OutputError
+from ..errors import CheckpointError, ConfigError
+from ..files import replacing
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write a run's state, replacing the old one whole."""
-    part = path.with_suffix(".part")
-    try:
-        torch.save(state, part)
-        part.replace(path)
-    except (OSError, RuntimeError) as error:  # the latter where the disk is full
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        said = str(error).splitlines()[0].rstrip(".")
-        raise OutputError(f"{path} cannot be written: {said}.", hint="The state before it is kept.") from error
+    with replacing(path, hint="The state before it is kept.") as part:
+        try:
+            torch.save(state, part)
+        except RuntimeError as error:  # torch's word for a full disk, and for a folder that is not there
+            raise OSError(str(error).splitlines()[0].rstrip(".")) from error
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from ..errors import DataError, OutputError, UsageError
+from ..errors import DataError, UsageError
+from ..files import replacing
 from ..workers import render_all
 from .maze import AHEAD, FLOORS, LEFT, RIGHT, STAY, WALLS, Look, Maze, World, level
 from .posters import ALPHABETS, Poster
@@ -185,14 +186,10 @@ def take(
             raise DataError(f"{file} holds no needle tests: {error}.", hint="Choose another file.") from error
     tests = [(world, kind, gap, seed, index, after) for index in range(worlds)]
     needles = render_all(draw, tests, progress, each=4)
-    part = file.with_name(file.name + ".part")
-    try:
+    with replacing(file) as part:
         file.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as opened:
             np.savez_compressed(opened, key=np.array(key), **_pack(needles))
-        part.replace(file)
-    except OSError as error:
-        raise OutputError(f"{file} cannot be written: {error}.") from error
     return needles
 
 
