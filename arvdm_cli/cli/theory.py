@@ -55,14 +55,11 @@ def theory():
 
 
 @app.command()
+@flags.sampling(fields=False)
 def bound(
     schedule: ScheduleName = "rolling",
-    steps: flags.Steps = None,
-    chunk: flags.Chunk = None,
-    blocks: flags.Blocks = None,
-    total: flags.Total = None,
-    lag: flags.Lag = None,
-    shift: flags.Shift = None,
+    *,
+    chosen: flags.Choices,
     order: Order = 4,
     dim: Dim = 3,
     echo: Echo = 0.4,
@@ -87,7 +84,7 @@ def bound(
     NIE: the noise it starts from. MB: the past it does not see. DE: its denoising steps. SEE: what its network has
     not learned.
     """
-    plan = choose(schedule, steps=steps, chunk=chunk, blocks=blocks, total=total, lag=lag, shift=shift)
+    plan = choose(schedule, **chosen)
     check_picture(plot, yes)
 
     from ..theory.analysis import analyse
@@ -121,14 +118,11 @@ def bound(
 
 
 @app.command("memory")
+@flags.sampling(fields=False)
 def memory_(
     schedule: ScheduleName = "fifo",
-    steps: flags.Steps = None,
-    chunk: flags.Chunk = None,
-    blocks: flags.Blocks = None,
-    total: flags.Total = None,
-    lag: flags.Lag = None,
-    shift: flags.Shift = None,
+    *,
+    chosen: flags.Choices,
     order: Order = 8,
     dim: Dim = 3,
     echo: Echo = 0.4,
@@ -151,7 +145,7 @@ def memory_(
     It is what the output of an AR step has to do with the past, once all that is seen of the past is known: no
     network, however good, can make up for it.
     """
-    plan = choose(schedule, steps=steps, chunk=chunk, blocks=blocks, total=total, lag=lag, shift=shift)
+    plan = choose(schedule, **chosen)
     check_picture(plot, yes)
 
     from ..theory.analysis import analyse
@@ -164,9 +158,9 @@ def memory_(
     for name in ("none", *(memory or [name for name in MEMORIES if name != "none"])):
         option = next(iter(options_of(name)), "")
         for value in (size or [1, 2, 3, 4, 6, 8]) if option else [0]:
-            chosen = remember(name, **({option: value} if option else {}))
+            kept = remember(name, **({option: value} if option else {}))
             setting = make_setting(
-                context=context, prompt=prompt, memory=chosen, kernel="exact", init_steps=1, diffusion=diffusion
+                context=context, prompt=prompt, memory=kept, kernel="exact", init_steps=1, diffusion=diffusion
             )
             found = analyse(process, plan, setting, ar_steps)
             rows.append(
@@ -195,14 +189,11 @@ def memory_(
 
 
 @app.command()
+@flags.sampling(fields=False)
 def drift(
     schedule: ScheduleName = "outpainting",
-    steps: flags.Steps = None,
-    chunk: flags.Chunk = None,
-    blocks: flags.Blocks = None,
-    total: flags.Total = None,
-    lag: flags.Lag = None,
-    shift: flags.Shift = None,
+    *,
+    chosen: flags.Choices,
     order: Order = 4,
     dim: Dim = 3,
     echo: Echo = 0.4,
@@ -229,7 +220,7 @@ def drift(
 
     What is forgotten does a clip no harm, so there is no memory term.
     """
-    plan = choose(schedule, steps=steps, chunk=chunk, blocks=blocks, total=total, lag=lag, shift=shift)
+    plan = choose(schedule, **chosen)
     check_picture(plot, yes)
 
     from ..theory import analysis as library
