@@ -49,7 +49,9 @@ def list_():
 @app.command()
 @flags.sampling(fields=False)
 def show(
-    name: Annotated[str, Argument(help="A preset, or a schedule file (.json, .toml).")],
+    name: Annotated[
+        str, Argument(help="A preset, with options as in rolling:blocks=2, or a schedule file (.json, .toml).")
+    ],
     *,
     chosen: flags.Choices,
 ):

@@ -9,6 +9,7 @@ from rich.table import Table
 from typer import Option, Typer
 
 from ..errors import OutputError, TheoryError, UsageError
+from ..sampling.config import SETTINGS
 from ..sampling.schedules import PRESETS, choose, preset
 from . import flags
 from .console import out, printable, say, settings, write_json
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 app = Typer(help="Show what is lost in long videos, and why, on processes where all is known.", no_args_is_help=True)
 
 # What is generated
-ScheduleName = Annotated[str, Option("--schedule", "-s", help="Preset or file; see `arvdm schedule`.")]
+ScheduleName = Annotated[str, Option("--schedule", "-s", help=SETTINGS["schedule"].help)]
 Order = Annotated[int, Option(min=1, help="A true frame hangs on so many before it.")]
 Dim = Annotated[int, Option(min=1, help="Numbers in a frame.")]
 Echo = Annotated[float, Option(help="Share of a frame that comes from `order` frames before, not from the last one.")]
