@@ -3,6 +3,8 @@
 import inspect
 import json
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -110,6 +112,12 @@ def test_commands_that_take_several_schedules_take_options_with_each_and_all_els
     own = flags_of(*command)
     assert {flag_of(name) for name in SETTINGS if name not in OPTIONS} <= set(own)
     assert not {flag_of(name) for name in OPTIONS} & set(own)
+
+
+def test_the_table_is_read_without_torch():
+    script = "import sys, arvdm_cli.cli, arvdm_cli.sampling.config; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False\n", done.stderr
 
 
 @pytest.mark.parametrize("words", TWO_BLOCKS, ids=" ".join)
