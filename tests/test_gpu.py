@@ -13,8 +13,8 @@ from tiny import WAYS, model, render, track
 from arvdm_cli.device import compile_network
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.runs import benchmark
+from arvdm_cli.sampling.config import CACHES, Sampling
 from arvdm_cli.sampling.generation import begin, choose, generate, given
-from arvdm_cli.sampling.state import CACHES, Sampling
 from arvdm_cli.training.loop import train
 from arvdm_cli.training.state import load_state
 

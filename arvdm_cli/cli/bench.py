@@ -17,18 +17,14 @@ from .eval.tables import Cells, table
 VARIED = ("schedule", "steps", "context", "slots", "cache", "dtype", "threads", "compile")  # by which rows are told
 
 
+@flags.sampling(repeat=True)
 def bench(
     model: Annotated[str, Argument(help="Folder, short name, or owner/name[@revision].")] = "maze",
     random_weights: Annotated[
         bool, Option("--random-weights", help="Draw the weights, in --dtype; the model need not be on this machine.")
     ] = False,
-    schedule: Annotated[list[str] | None, Option("--schedule", "-s", help="Preset or file; repeat to compare.")] = None,
-    steps: Annotated[list[int] | None, Option(min=1, help="Denoising steps; repeat to compare.")] = None,
-    context: flags.Context = None,
-    memory_slots: Annotated[
-        list[int] | None, Option(min=0, help="Groups of past frames in memory; repeat to compare.")
-    ] = None,
-    cache: Annotated[list[str] | None, Option(help="exact, keep or off; repeat to compare.")] = None,
+    *,
+    chosen: flags.Choices,
     dtype: Annotated[
         list[str] | None, Option(help="auto, float32, bfloat16 or float16; repeat to compare. [default: auto]")
     ] = None,
@@ -52,7 +48,7 @@ def bench(
     if training:
         return bench_training(
             model,
-            memory_slots,
+            chosen.get("slots"),
             dtype,
             threads,
             [False, True] if compile else [False],
@@ -64,25 +60,28 @@ def bench(
     from ..hub import checkpoint, registry
     from ..runs import benchmark
 
-    lists = (schedule, steps, memory_slots, cache, dtype, threads, [False, True] if compile else None)
-    chosen: list[tuple[Any, ...]] = list(product(*(given or [None] for given in lists)))
+    counts: list[int | None] = [*threads] if threads else [None]
+    machines = list(product(dtype or ["auto"], counts, [False, True] if compile else [False]))
+    points = [dict(zip(chosen, values, strict=True)) for values in product(*chosen.values())]
     rows: list[dict[str, Any]] = []
-    with TemporaryDirectory(prefix="arvdm-bench-") as folder, progress("setting", len(chosen)) as report:
+    count = len(points) * len(machines)
+    with TemporaryDirectory(prefix="arvdm-bench-") as folder, progress("setting", count) as report:
         if random_weights:
             drawn = choose_machine(device, dtype[0] if dtype else "auto", None)[1]
             checkpoint.invent(registry.describe(model), Path(folder), drawn)
         else:
             folder = str(registry.resolve(model))
         try:
-            for i, (plan, count, slots, kept, numbers, cores, compiled) in enumerate(chosen):
-                own = {"schedule": plan, "steps": count, "context": context, "slots": slots, "cache": kept}
-                machine = benchmark.Machine(device, numbers or "auto", cores, bool(compiled))
-                row = benchmark.apart(benchmark.measure, folder, machine, own, frames)
-                rows.append(row | {"cold_start_seconds": benchmark.cold_start(folder, machine, own)})
+            for i, (point, (numbers, cores, compiled)) in enumerate(product(points, machines)):
+                machine = benchmark.Machine(device, numbers, cores, compiled)
+                row = point | benchmark.apart(benchmark.measure, folder, machine, point, frames)
+                row["schedule"] = point.get("schedule", row["schedule"])  # as it was written, with its options
+                row["cold_start_seconds"] = benchmark.cold_start(folder, machine, point)
+                rows.append(row)
                 report(i)
         finally:  # what was measured before an error is not lost
             if rows:
-                tell(model, random_weights, rows)
+                tell(model, random_weights, rows, list(dict.fromkeys((*VARIED, *chosen))))
 
 
 def bench_training(
@@ -125,25 +124,27 @@ def bench_training(
     stdout.print(shown)
 
 
-def tell(model: str, random_weights: bool, rows: list[dict[str, Any]]):
-    """Print what was measured, a column for each setting."""
+def tell(model: str, random_weights: bool, rows: list[dict[str, Any]], names: list[str]):
+    """Print what was measured, a column for each setting.
+
+    names: what settings may differ in
+    """
     if settings.json:
         return write_json({"model": model, "random_weights": random_weights, "settings": rows})
-    shown = table(cells(rows))
-    same = ", ".join(f"{name} {rows[0][name]}" for name in VARIED if name not in varied(rows))
+    shown = table(cells(rows, varied(rows, names) or ["cache"]))
+    same = ", ".join(f"{name} {rows[0][name]}" for name in names if name not in varied(rows, names))
     shown.caption = f"{same}; {rows[0]['device']}"
     shown.caption_justify = "left"
     stdout.print(shown)
 
 
-def varied(rows: list[dict[str, Any]]) -> list[str]:
-    """What settings differ in."""
-    return [name for name in VARIED if len({row[name] for row in rows}) > 1]
+def varied(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
+    """Those of the names by which settings differ."""
+    return [name for name in names if len({row[name] for row in rows}) > 1]
 
 
-def cells(rows: list[dict[str, Any]]) -> Cells:
-    """A column for each setting; the first row is a header."""
-    names = varied(rows) or ["cache"]
+def cells(rows: list[dict[str, Any]], names: list[str]) -> Cells:
+    """A column for each setting, under the values that it has for the names; the first row is a header."""
     lines = {
         "frames/s": [f"{row['frames_per_second']:.3g}" for row in rows],
         **{stage: [ms(row["stages"][stage]["seconds_per_frame"]) for row in rows] for stage in rows[0]["stages"]},

@@ -18,6 +18,7 @@ from typer import BadParameter, Context
 from typer.core import TyperOption
 
 from ..errors import ConfigError
+from . import flags
 
 Words = tuple[str, ...]  # what names a flag: the words of its command, and its own
 
@@ -38,12 +39,13 @@ FLAG_ONLY = ("no_overwrite",)  # takes back the `yes` of a file; set in a file i
 # checkpoint may say too, and encoded; nothing that is read, written, replaced, run or fetched
 ANYBODYS = {
     "generate": (
-        "schedule", "steps", "chunk", "init_steps", "solver", "eta", "shift", "guidance", "history_guidance",
-        "views", "view", "context", "memory_slots", "eviction", "cache", "seed",
-        "fps", "crf", "codec", "scale", "include_prompt",
+        *flags.SAMPLING, "seed", "fps", "crf", "codec", "scale", "include_prompt",
     ),
     "": ("color", "progress"),
 }  # fmt: skip
+
+
+WORD = re.compile(r"[\w-]*(:\w+=[\d.]+(,\w+=[\d.]+)*)?")
 
 
 def use(context: Context, named: str | None) -> str | None:
@@ -178,10 +180,13 @@ def is_table(words: Words, options: dict[Words, TyperOption]) -> bool:
 
 
 def is_anybodys(words: Words, value: Any) -> bool:
-    """Whether a stranger may set this: a flag that can do no harm, and where it takes text, a word that is no path."""
+    """Whether a stranger may set this: a flag that can do no harm, and where it takes text, a word that is no path.
+
+    A word may have options, as a schedule has: rolling:blocks=2,shift=1.5.
+    """
     *above, name = words
     harmless = name in ANYBODYS.get(".".join(above), ())
-    return harmless and (not isinstance(value, str) or re.fullmatch(r"[\w-]*", value) is not None)
+    return harmless and (not isinstance(value, str) or WORD.fullmatch(value) is not None)
 
 
 def is_scalar(value: Any) -> bool:

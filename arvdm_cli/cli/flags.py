@@ -1,30 +1,76 @@
 """Flags that several commands have, each with one meaning."""
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
-# How a model is sampled; None leaves the checkpoint's own
-Schedule = Annotated[str | None, Option("--schedule", "-s", help="Preset or file; see `arvdm schedule`.")]
-Steps = Annotated[int | None, Option(min=1, help="Denoising steps; what they count, `arvdm schedule` says.")]
-Chunk = Annotated[int | None, Option(min=1, help="Frames that become clean in one AR step.")]
-Solver = Annotated[str | None, Option(help="euler, ddim, or heun, which calls the network twice a step.")]
-Guidance = Annotated[float | None, Option(help="Above 1, actions are obeyed more; costs a second clip.")]
-HistoryGuidance = Annotated[float | None, Option(help="Above 1, memory counts more; costs a second call.")]
-Views = Annotated[
-    str | None, Option(help="Show a long window whole, or by partition or lookahead, as FIFO-Diffusion does.")
-]
-View = Annotated[int | None, Option(min=1, help="Frames of one view.")]
-Context = Annotated[int | None, Option(min=0, help="Clean frames before the window.")]
-MemorySlots = Annotated[int | None, Option(min=0, help="Groups of past frames in memory; 0 for none.")]
-Eviction = Annotated[str | None, Option(help="stride, oldest or sink: which group leaves a full memory.")]
+from ..sampling.config import CHOSEN, SETTINGS, flag_of
+from ..sampling.schedules import OPTIONS
 
-# Options of a preset
-Blocks = Annotated[int | None, Option(help="Chunks in the window (rolling).")]
-Total = Annotated[int | None, Option(help="Denoising steps of one frame in all (rolling).")]
-Lag = Annotated[int | None, Option(help="Denoising steps between a frame or block and the next.")]
-Shift = Annotated[float | None, Option(help="Time shift: above 1 frames stay noisy for longer.")]
+# How a model is sampled: what is given of `sampling.config.SETTINGS`, by name; the rest stays the checkpoint's own
+Choices = dict[str, Any]
+
+
+def name_of(setting: str) -> str:
+    """A setting's name among a command's flags: memory_slots for `slots`."""
+    return SETTINGS[setting].flag or setting
+
+
+SAMPLING = tuple(map(name_of, SETTINGS))  # all of them, as files and variables name them
+
+
+def parameter(setting: str, repeat: bool = False) -> inspect.Parameter:
+    """A setting as a parameter that typer reads.
+
+    repeat: whether it may be given more than once
+    """
+    about = SETTINGS[setting]
+    names = [flag_of(setting), *([about.short] if about.short else [])]
+    help = f"{about.help} Repeat to compare." if repeat else about.help
+    kind: Any = list[about.kind] if repeat else about.kind  # type: ignore[name-defined]
+    option = Option(*names, min=about.least, max=about.most, help=help)
+    return inspect.Parameter(
+        name_of(setting), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def sampling(
+    *, presets: bool = True, fields: bool = True, repeat: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the flags of sampling, at the place of its parameter `chosen: Choices`.
+
+    A flag that the command has itself, with another meaning or form, is left out.
+
+    presets: whether the options of presets are among them
+    fields: whether the schedule and all that is no option of it are
+    repeat: whether each may be given more than once; then `chosen` holds lists
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        own = inspect.signature(command, eval_str=True).parameters
+        wanted = [name for name in SETTINGS if (presets and name in OPTIONS) or (fields and name in CHOSEN)]
+        settings = {name_of(name): name for name in wanted if name_of(name) not in own}
+
+        @wraps(command)
+        def run(**given: Any) -> Any:
+            values = {name: given.pop(flag) for flag, name in settings.items()}
+            return command(**given, chosen={name: value for name, value in values.items() if value not in (None, [])})
+
+        parameters: list[inspect.Parameter] = []
+        for name, each in own.items():
+            if name == "chosen":
+                parameters += [parameter(setting, repeat) for setting in settings.values()]
+            else:
+                parameters.append(each.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
 
 # The machine
 Device = Annotated[str, Option(help="auto, cpu, cuda[:i] or mps.")]

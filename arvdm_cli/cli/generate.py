@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..sampling.model import Model
 
 
+@flags.sampling()
 def generate(
     model: Annotated[str, Option("--model", "-m", help="Folder, short name, or owner/name[@revision].")] = "maze",
     prompt_frames: Annotated[
@@ -45,23 +46,8 @@ def generate(
             "JSON lines on stdin, or random: phrases of the model's card, drawn from --seed.",
         ),
     ] = "random",
-    schedule: flags.Schedule = None,
-    steps: flags.Steps = None,
-    chunk: flags.Chunk = None,
-    init_steps: Annotated[int | None, Option(min=1, help="Denoising steps of the initialization stage.")] = None,
-    solver: flags.Solver = None,
-    eta: Annotated[float | None, Option(help="Share of the noise that ddim renews at every step, 0 to 1.")] = None,
-    shift: flags.Shift = None,
-    guidance: flags.Guidance = None,
-    history_guidance: flags.HistoryGuidance = None,
-    views: flags.Views = None,
-    view: flags.View = None,
-    context: flags.Context = None,
-    memory_slots: flags.MemorySlots = None,
-    eviction: flags.Eviction = None,
-    cache: Annotated[
-        str | None, Option(help="exact, off or keep: encode the past once per AR step, at every step, or once for all.")
-    ] = None,
+    *,
+    chosen: flags.Choices,
     seed: Annotated[int | None, Option(help="Same seed, same frames; drawn and printed if not given.")] = None,
     output: Annotated[
         str | None, Option("--output", "-o", help=".mp4, .mkv, .webm, .gif, .y4m, frames/%06d.png, or - for stdout.")
@@ -121,32 +107,15 @@ def generate(
     from ..hub import checkpoint
     from ..sampling import generation  # these bring in torch: what can be told without has been told
 
-    chosen = choose_machine(device, dtype, threads, deterministic)
-    loaded = checkpoint.load(folder, *chosen)
+    machine = choose_machine(device, dtype, threads, deterministic)
+    loaded = checkpoint.load(folder, *machine)
     if compile:
-        start_compiling(loaded, chosen[0])
-    plan, sampling = generation.choose(
-        loaded.sampling,
-        schedule=schedule,
-        steps=steps,
-        chunk=chunk,
-        init_steps=init_steps,
-        solver=solver,
-        eta=eta,
-        shift=shift,
-        guidance=guidance,
-        history_guidance=history_guidance,
-        views=views,
-        view=view,
-        context=context,
-        slots=memory_slots,
-        eviction=eviction,
-        cache=cache,
-    )
+        start_compiling(loaded, machine[0])
+    plan, sampling = generation.choose(loaded.sampling, **chosen)
     trained = loaded.card.get("presets", [])
-    if schedule and trained and schedule not in trained:
-        warn(f"{model} was not trained for {schedule}; it was for {', '.join(trained)}.")
-    made = GenerationJob(model, loaded, plan, sampling, chosen)
+    if "schedule" in chosen and trained and sampling.schedule not in trained:
+        warn(f"{model} was not trained for {sampling.schedule}; it was for {', '.join(trained)}.")
+    made = GenerationJob(model, loaded, plan, sampling, machine)
     clips = [
         made.prepare(source, prompt_start, prompt_count, prompt_crop, prompt_actions, actions, length, seed + i)
         for i, source in enumerate(sources)
@@ -211,7 +180,7 @@ def lengthen(
     from ..hub import checkpoint, registry
     from ..runs import state_file
     from ..sampling import schedules
-    from ..sampling.state import Sampling
+    from ..sampling.config import Sampling
 
     if not length:
         raise UsageError("--extend needs --length, the frames to add.")

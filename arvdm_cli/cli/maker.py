@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from ..media import Writer
     from ..runs.state_file import Saved
+    from ..sampling.config import Sampling
     from ..sampling.model import Model
     from ..sampling.schedules import Schedule
-    from ..sampling.state import Actions, Sampling
+    from ..sampling.state import Actions
 from ..actions.sources import EndOfActions, beside, endless, live
 
 DEFAULT_LENGTH = 120  # new frames, where neither --length nor the actions say how many

@@ -11,7 +11,7 @@ from rich.text import Text
 from typer import Argument, Option
 
 from ..errors import OutputExistsError
-from ..sampling.schedules import PRESETS, Schedule, choose, describe, read
+from ..sampling.schedules import PRESETS, Schedule, choose, describe, read, spelled
 from . import flags
 from .console import out, printable, settings, write_json
 
@@ -47,17 +47,16 @@ def list_():
 
 
 @app.command()
+@flags.sampling(fields=False)
 def show(
-    name: Annotated[str, Argument(help="A preset, or a schedule file (.json, .toml).")],
-    steps: flags.Steps = None,
-    chunk: flags.Chunk = None,
-    blocks: flags.Blocks = None,
-    total: flags.Total = None,
-    lag: flags.Lag = None,
-    shift: flags.Shift = None,
+    name: Annotated[
+        str, Argument(help="A preset, with options as in rolling:blocks=2, or a schedule file (.json, .toml).")
+    ],
+    *,
+    chosen: flags.Choices,
 ):
     """Draw the levels of the window's frames during one AR step."""
-    schedule = choose(name, steps=steps, chunk=chunk, blocks=blocks, total=total, lag=lag, shift=shift)
+    schedule = choose(name, **chosen)
     if settings.json:
         return write_json(facts_of(schedule) | {"levels": schedule.levels})
     calls = schedule.steps / schedule.chunk
@@ -68,13 +67,13 @@ def show(
 
 
 @app.command()
+@flags.sampling(fields=False)
 def plot(
     names: Annotated[list[str], Argument(metavar="NAME...", help="Presets, or schedule files (.json, .toml).")],
     output: Annotated[Path, Option("--output", "-o", help="A picture: .png, .svg or .pdf.")],
     ar_steps: Annotated[int, Option(min=1, help="AR steps drawn, one under the other.")] = 4,
-    steps: flags.Steps = None,
-    chunk: flags.Chunk = None,
-    shift: flags.Shift = None,
+    *,
+    chosen: flags.Choices,
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing picture.")] = False,
 ):
     """Draw how schedules denoise a video over some AR steps, side by side, as a picture."""
@@ -82,17 +81,18 @@ def plot(
 
     from ..reports import figure
 
-    plans = [choose(name, **options_for(name, steps=steps, chunk=chunk), shift=shift) for name in names]
+    plans = [choose(name, **options_for(name, chosen)) for name in names]
     figure.plot_schedules(output, list(zip(names, plans, strict=True)), ar_steps)
     if settings.json:
         return write_json({"output": str(output), "schedules": [facts_of(plan) for plan in plans]})
     out.print(printable(str(output)), soft_wrap=True)
 
 
-def options_for(name: str, **options: int | None) -> dict[str, int | None]:
-    """Those options that a preset has: next-frame, for one, has no chunk."""
-    own = describe(name).options if name in PRESETS else {}
-    return {option: value for option, value in options.items() if option in own}
+def options_for(text: str, chosen: flags.Choices) -> flags.Choices:
+    """Those options that a schedule has: next-frame, for one, has no chunk."""
+    name, _ = spelled(text)
+    own = ("shift", *(describe(name).options if name in PRESETS else ()))
+    return {option: value for option, value in chosen.items() if option in own}
 
 
 def confirm_replacing_file(path: Path, yes: bool) -> None:

@@ -9,6 +9,7 @@ from rich.table import Table
 from typer import Option, Typer
 
 from ..errors import OutputError, TheoryError, UsageError
+from ..sampling.config import SETTINGS
 from ..sampling.schedules import PRESETS, choose, preset
 from . import flags
 from .console import out, printable, say, settings, write_json
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 app = Typer(help="Show what is lost in long videos, and why, on processes where all is known.", no_args_is_help=True)
 
 # What is generated
-ScheduleName = Annotated[str, Option("--schedule", "-s", help="Preset or file; see `arvdm schedule`.")]
+ScheduleName = Annotated[str, Option("--schedule", "-s", help=SETTINGS["schedule"].help)]
 Order = Annotated[int, Option(min=1, help="A true frame hangs on so many before it.")]
 Dim = Annotated[int, Option(min=1, help="Numbers in a frame.")]
 Echo = Annotated[float, Option(help="Share of a frame that comes from `order` frames before, not from the last one.")]
@@ -55,14 +56,11 @@ def theory():
 
 
 @app.command()
+@flags.sampling(fields=False)
 def bound(
     schedule: ScheduleName = "rolling",
-    steps: flags.Steps = None,
-    chunk: flags.Chunk = None,
-    blocks: flags.Blocks = None,
-    total: flags.Total = None,
-    lag: flags.Lag = None,
-    shift: flags.Shift = None,
+    *,
+    chosen: flags.Choices,
     order: Order = 4,
     dim: Dim = 3,
     echo: Echo = 0.4,
@@ -87,7 +85,7 @@ def bound(
     NIE: the noise it starts from. MB: the past it does not see. DE: its denoising steps. SEE: what its network has
     not learned.
     """
-    plan = choose(schedule, steps=steps, chunk=chunk, blocks=blocks, total=total, lag=lag, shift=shift)
+    plan = choose(schedule, **chosen)
     check_picture(plot, yes)
 
     from ..theory.analysis import analyse
@@ -121,14 +119,11 @@ def bound(
 
 
 @app.command("memory")
+@flags.sampling(fields=False)
 def memory_(
     schedule: ScheduleName = "fifo",
-    steps: flags.Steps = None,
-    chunk: flags.Chunk = None,
-    blocks: flags.Blocks = None,
-    total: flags.Total = None,
-    lag: flags.Lag = None,
-    shift: flags.Shift = None,
+    *,
+    chosen: flags.Choices,
     order: Order = 8,
     dim: Dim = 3,
     echo: Echo = 0.4,
@@ -151,7 +146,7 @@ def memory_(
     It is what the output of an AR step has to do with the past, once all that is seen of the past is known: no
     network, however good, can make up for it.
     """
-    plan = choose(schedule, steps=steps, chunk=chunk, blocks=blocks, total=total, lag=lag, shift=shift)
+    plan = choose(schedule, **chosen)
     check_picture(plot, yes)
 
     from ..theory.analysis import analyse
@@ -164,9 +159,9 @@ def memory_(
     for name in ("none", *(memory or [name for name in MEMORIES if name != "none"])):
         option = next(iter(options_of(name)), "")
         for value in (size or [1, 2, 3, 4, 6, 8]) if option else [0]:
-            chosen = remember(name, **({option: value} if option else {}))
+            kept = remember(name, **({option: value} if option else {}))
             setting = make_setting(
-                context=context, prompt=prompt, memory=chosen, kernel="exact", init_steps=1, diffusion=diffusion
+                context=context, prompt=prompt, memory=kept, kernel="exact", init_steps=1, diffusion=diffusion
             )
             found = analyse(process, plan, setting, ar_steps)
             rows.append(
@@ -195,14 +190,11 @@ def memory_(
 
 
 @app.command()
+@flags.sampling(fields=False)
 def drift(
     schedule: ScheduleName = "outpainting",
-    steps: flags.Steps = None,
-    chunk: flags.Chunk = None,
-    blocks: flags.Blocks = None,
-    total: flags.Total = None,
-    lag: flags.Lag = None,
-    shift: flags.Shift = None,
+    *,
+    chosen: flags.Choices,
     order: Order = 4,
     dim: Dim = 3,
     echo: Echo = 0.4,
@@ -229,7 +221,7 @@ def drift(
 
     What is forgotten does a clip no harm, so there is no memory term.
     """
-    plan = choose(schedule, steps=steps, chunk=chunk, blocks=blocks, total=total, lag=lag, shift=shift)
+    plan = choose(schedule, **chosen)
     check_picture(plot, yes)
 
     from ..theory import analysis as library

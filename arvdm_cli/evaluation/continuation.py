@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ..data.batches import Episodes, read_all
 from ..errors import CheckpointError, DataError, UsageError
+from ..sampling.config import Sampling
 from ..sampling.model import Model
 from ..sampling.schedules import Schedule
-from ..sampling.state import Sampling
 from ..workers import Progress, no_progress
 from ..worlds import maze
 from . import drift, rollout

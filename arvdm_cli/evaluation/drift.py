@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from ..sampling.config import Sampling
 from ..sampling.model import Model
 from ..sampling.schedules import Schedule
-from ..sampling.state import Sampling
 from ..workers import Progress, no_progress, render_all
 from ..worlds.maze import LEFT, RIGHT, STAY, Maze, World
 from ..worlds.renderer import film

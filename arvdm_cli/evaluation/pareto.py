@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..reports.statistics import frontier, shuffled, spearman
+from ..sampling.config import Sampling
 from ..sampling.model import Model
 from ..sampling.schedules import Schedule
-from ..sampling.state import Sampling
 from ..workers import Progress, no_progress
 from ..worlds.needles import Needle
 from . import drift, retrieval

@@ -24,13 +24,14 @@ from torch import Tensor
 
 from ..errors import DataError, UsageError
 from ..reports.statistics import shuffled, spearman
+from ..sampling.config import CHOSEN, Sampling
 from ..sampling.denoiser import Denoiser, Levels
 from ..sampling.diffusion import Diffusion
 from ..sampling.generation import begin_latents
 from ..sampling.model import Model
 from ..sampling.schedules import Schedule
 from ..sampling.solvers import taken_up
-from ..sampling.state import Noise, Sampling, State
+from ..sampling.state import Noise, State
 from ..workers import Progress, no_progress
 from . import drift
 from .rollout import BATCH, cores, encode_all, one_hot
@@ -340,9 +341,9 @@ def measured(folder: Path) -> list[Row]:
 
 def identity(row: Row) -> tuple[Any, ...]:
     """Which model a row is of, and how it was sampled."""
-    sampling = row["sampling"]
-    own = (row["sha256"], row["schedule"], row["window"], row["chunk"], row["steps"])
-    return *own, sampling["options"].get("shift"), sampling["slots"], sampling["eviction"], sampling["solver"]
+    sampling = asdict(Sampling()) | row["sampling"]  # a row of an earlier version lacks what there was not then
+    own = (row["sha256"], row["schedule"], row["window"], row["chunk"], row["steps"], sampling["options"].get("shift"))
+    return *own, *(sampling[name] for name in CHOSEN if name != "schedule")
 
 
 def beside(rows: Sequence[Row], found: Sequence[Row]) -> list[Row]:

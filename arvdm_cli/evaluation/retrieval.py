@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..reports.statistics import wilson
+from ..sampling.config import Sampling
 from ..sampling.generation import encode
 from ..sampling.model import Model
 from ..sampling.schedules import Schedule
-from ..sampling.state import Sampling
 from ..workers import Progress, no_progress
 from ..worlds.needles import Needle
 from .rollout import Task, encode_all, make, one_hot, prompt

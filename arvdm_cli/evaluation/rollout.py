@@ -20,10 +20,11 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..media import to_bytes, to_tensor
+from ..sampling.config import Sampling
 from ..sampling.generation import begin, begin_latents, encode, generate, given
 from ..sampling.model import Model
 from ..sampling.schedules import Schedule
-from ..sampling.state import Sampling, State
+from ..sampling.state import State
 from ..workers import Progress, no_progress
 from ..worlds.maze import ACTIONS, NARROW, World
 from .truth import KINDS, WORLDS, Clips

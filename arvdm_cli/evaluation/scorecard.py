@@ -15,9 +15,9 @@ import torch
 
 from ..actions import phrases as tracks
 from ..reports.statistics import interval
+from ..sampling.config import Sampling
 from ..sampling.model import Model
 from ..sampling.schedules import Schedule
-from ..sampling.state import Sampling
 from ..workers import Progress, no_progress
 from ..worlds.maze import World
 from .metrics import TURNS, colour_error, colour_spread, contrast, gradient, psnr, right_turns, scene, ssim, unit

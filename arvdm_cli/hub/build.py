@@ -12,10 +12,10 @@ from ..configs import fill
 from ..errors import ActionError, CheckpointError, ConfigError, IntegrityError
 from ..media.decoder import FRAME_PIXELS
 from ..models import architecture
+from ..sampling.config import Sampling
 from ..sampling.diffusion import DIFFUSIONS
 from ..sampling.model import Model
 from ..sampling.schedules import PRESETS
-from ..sampling.state import Sampling
 
 SECTIONS = ("network", "codec", "diffusion", "sampling", "model", "format", "weights")
 

@@ -34,6 +34,7 @@ from ..errors import MemoryLimitError, UsageError
 from ..hub import checkpoint
 from ..media.ffmpeg import executable
 from ..models.dit import VideoDiT
+from ..sampling.config import flag_of
 from ..sampling.generation import check, choose, given
 from ..sampling.sampler import stream
 from ..sampling.state import Noise, start
@@ -374,8 +375,8 @@ def cold_start(folder: str, machine: Machine, chosen: dict[str, Any]) -> float:
 
     Raises: UsageError where the command fails, with its last words
     """
-    given = chosen | {name: value for name, value in machine._asdict().items() if name != "compile"}
-    flags = {f"--{'memory-slots' if name == 'slots' else name}": value for name, value in given.items()}
+    flags = {flag_of(name): value for name, value in chosen.items()}
+    flags |= {f"--{name}": value for name, value in machine._asdict().items() if name != "compile"}
     words = ["generate", "-m", folder, "-n", "1", "--seed", "0", "-o", "-", "--progress", "none"]
     words += ["--compile"] * machine.compile
     words += [str(word) for flag, value in flags.items() if value is not None for word in (flag, value)]

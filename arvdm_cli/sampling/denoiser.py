@@ -14,8 +14,9 @@ from .memory import Memory
 from .solvers import SOLVERS
 
 if TYPE_CHECKING:
+    from .config import Sampling
     from .network import Network
-    from .state import Sampling, State
+    from .state import State
 from .views import VIEWS
 
 Levels = tuple[float, ...]

@@ -13,19 +13,22 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from . import schedules
+from .config import Sampling
 from .model import Model
 from .sampler import stream
 from .schedules import Schedule
-from .state import Actions, Noise, Sampling, State, start
+from .state import Actions, Noise, State, start
 
 
 def choose(sampling: Sampling, **chosen: Any) -> tuple[Schedule, Sampling]:
     """Put a user's choices above a checkpoint's own; what is left at None stays.
 
-    chosen: fields of Sampling, and options of the preset (steps, chunk, ...)
+    chosen: names of `config.SETTINGS`, fields of Sampling and options of the preset; a schedule may hold its options
     """
     given = {name: value for name, value in chosen.items() if value is not None}
     own = {name: given.pop(name) for name in list(given) if name in Sampling.__dataclass_fields__}
+    if "schedule" in own:
+        own["schedule"], given = schedules.merge(own["schedule"], **given)
     options = sampling.options if own.get("schedule", sampling.schedule) == sampling.schedule else {}
     sampling = replace(sampling, **own, options={**options, **given})
     return schedules.choose(sampling.schedule, **sampling.options), sampling

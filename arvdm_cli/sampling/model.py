@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from .config import Sampling
 from .diffusion import Diffusion
-from .state import Sampling
 
 
 @dataclass

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ..errors import NumericError
+from .config import Sampling
 from .denoiser import Denoiser
 from .diffusion import Diffusion
 from .network import Network
 from .schedules import Schedule
-from .state import Actions, Noise, Sampling, State, append
+from .state import Actions, Noise, State, append
 
 
 @torch.no_grad()

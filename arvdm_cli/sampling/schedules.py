@@ -15,7 +15,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, OutputError, ScheduleError
+from ..errors import ConfigError, InputError, OutputError, ScheduleError
 
 TOLERANCE = 1e-6  # levels closer than this count as equal
 LARGEST = 250_000  # levels in one schedule
@@ -215,6 +215,35 @@ def pyramid(chunk: int = 4, steps: int = 4, lag: int = 2) -> Schedule:
     )
 
 
+@dataclass(frozen=True)
+class Option:
+    """A number or a word that a user may choose, for a preset or for all of sampling."""
+
+    help: str
+    kind: type = int
+    least: float | None = None
+    most: float | None = None
+    flag: str | None = None  # its name on the command line, where it has another there
+    short: str | None = None  # -s
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ConfigError where a value is outside the limits."""
+        if self.least is not None and not value >= self.least:  # nor NaN
+            raise ConfigError(f"{name} is {value}; it is at least {self.least}.")
+        if self.most is not None and not value <= self.most:
+            raise ConfigError(f"{name} is {value}; it is at most {self.most}.")
+
+
+# All arguments of the presets; and shift, which fits every schedule
+OPTIONS = {
+    "steps": Option("Denoising steps; what they count, `arvdm schedule` says.", least=1),
+    "chunk": Option("Frames that become clean in one AR step.", least=1),
+    "blocks": Option("Chunks in the window (rolling)."),
+    "total": Option("Denoising steps of one frame in all (rolling)."),
+    "lag": Option("Denoising steps between a frame or block and the next."),
+    "shift": Option("Time shift: above 1 frames stay noisy for longer.", float),
+}
+
 PRESETS: dict[str, Callable[..., Schedule]] = {
     "outpainting": outpainting,
     "next-frame": next_frame,
@@ -243,17 +272,35 @@ def preset(name: str, /, **chosen: int | None) -> Schedule:
     return replace(PRESETS[name](**given), name=name)
 
 
-def choose(name: str, /, **chosen: Any) -> Schedule:
-    """Build what a user asks for: a preset or a schedule file; `shift`, if chosen, moves the levels of either."""
-    value = chosen.pop("shift", None)
+def choose(text: str, /, **chosen: Any) -> Schedule:
+    """Build what a user asks for: a preset, as a name or in one word with its options, or a schedule file.
+
+    chosen: further options of the preset; `shift` moves the levels of either
+    """
+    name, options = merge(text, **chosen)
+    value = options.pop("shift", None)
     if Path(name).suffix.lower() in (".json", ".toml"):
-        given = [option for option in chosen if chosen[option] is not None]
-        if given:
-            raise ScheduleError(f"{name} says all levels itself, so there is nothing that `{given[0]}` could set.")
+        for option in options:
+            raise ScheduleError(f"{name} says all levels itself, so there is nothing that `{option}` could set.")
         schedule = read(name)
     else:
-        schedule = preset(name, **chosen)
+        schedule = preset(name, **options)
     return schedule if value is None else shift(schedule, value)
+
+
+def merge(text: str, /, **chosen: Any) -> tuple[str, dict[str, Any]]:
+    """The name of a schedule, and the options that are written with it or chosen beside it; None chooses nothing.
+
+    Raises: ScheduleError where an option is set twice, to different numbers
+    """
+    name, options = spelled(text)
+    for option, value in chosen.items():
+        if value is not None and options.setdefault(option, value) != value:
+            raise ScheduleError(
+                f"{text!r} sets `{option}` to {options[option]}, and beside it stands {value}.",
+                hint="Leave out one of them.",
+            )
+    return name, options
 
 
 def spelled(text: str) -> tuple[str, dict[str, int | float]]:

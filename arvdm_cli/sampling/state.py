@@ -1,70 +1,20 @@
-"""What a video is made with, and where it is."""
+"""Where a video stands, and the noise and the frames that take it further."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from .config import Sampling
 from .memory import EVICTIONS, Memory
 from .network import Network
-from .solvers import SOLVERS
-from .views import VIEWS
 
 Actions = Callable[[int, int], Tensor]  # (first, count) -> actions (b, count, a) that lead into those new frames
-
-
-CACHES = ("exact", "keep", "off")
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a checkpoint is sampled; saved in its config.json as the default."""
-
-    schedule: str = "outpainting"  # preset
-    options: dict[str, Any] = field(default_factory=dict)  # of the preset; steps, chunk, ...
-    solver: str = "euler"
-    eta: float = 0.0  # share of the noise that `ddim` renews at every step
-    guidance: float = 1.0  # on actions: 1 takes the prediction as it is, more moves it away from that without actions
-    history_guidance: float = 1.0  # on memory, likewise
-    views: str = "whole"  # how the network is shown the window: whole, partition, lookahead
-    view: int = 8  # frames of a view, where the window is not shown whole
-    init_steps: int = 8  # denoising steps of the initialization stage
-    context: int = 8  # clean frames before the window
-    stabilization: float = 0.02  # level reported for clean frames
-    slots: int = 16  # groups in memory, 0 for none
-    group: int = 4  # frames compressed together
-    eviction: str = "stride"
-    cache: str = "exact"  # off: the past is encoded before every denoising step; exact: once per AR step, to the same
-    # end; keep: once and for all, so that a frame still holds what it saw of frames that are gone
-
-    def __post_init__(self) -> None:
-        tables: dict[str, Collection[str]] = {"solver": SOLVERS, "eviction": EVICTIONS, "cache": CACHES, "views": VIEWS}
-        for name, table in tables.items():
-            if getattr(self, name) not in table:
-                raise ConfigError(
-                    f"No {name} is called {getattr(self, name)!r}.", hint=f"Choose from: {', '.join(table)}."
-                )
-        if not 0 <= self.eta <= 1:
-            raise ConfigError(f"eta is {self.eta}; it lies between 0 and 1.")
-        if self.eta and self.solver != "ddim":
-            raise ConfigError(
-                f"The solver {self.solver} renews no noise, so eta cannot be {self.eta}.", hint="--solver ddim"
-            )
-        if self.history_guidance != 1 and not self.slots:
-            raise ConfigError(
-                f"history_guidance is {self.history_guidance}, and there is no memory to guide by.",
-                hint="Give memory some slots, or leave it at 1.",
-            )
-        if self.view < 1:
-            raise ConfigError(f"view is {self.view}; a view has at least 1 frame.")
-        if self.context < 0 or self.slots < 0 or self.init_steps < 1 or self.group < 1:
-            raise ConfigError("context and slots are at least 0, init_steps and group at least 1.")
 
 
 @dataclass

@@ -13,8 +13,8 @@ from ..errors import ConfigError
 from ..hub import registry
 from ..models.codec import CodecConfig
 from ..models.config import DiTConfig
+from ..sampling.config import Sampling
 from ..sampling.diffusion import FlowMatching
-from ..sampling.state import Sampling
 
 Report = Callable[[dict[str, Any]], None]
 

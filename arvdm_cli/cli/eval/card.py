@@ -30,6 +30,7 @@ def eval_():
 
 
 @app.command()
+@flags.sampling()
 def card(
     model: Annotated[str, Argument(help="A folder, a short name, or owner/name on the Hub.")],
     out: Annotated[Path, Option("--out", "-o", help="Folder for card.md, card.json and contact sheets.")] = Path(
@@ -42,11 +43,8 @@ def card(
     data: Annotated[Path | None, Option(help="Training episodes, to be sure that none of their mazes is used.")] = None,
     free_runs: Annotated[int, Option(min=0, help="Mazes from which a long run goes on; 0 for none.")] = 8,
     free_frames: Annotated[int, Option(min=12, help="Frames of a long run.")] = 600,
-    schedule: flags.Schedule = None,
-    steps: flags.Steps = None,
-    chunk: flags.Chunk = None,
-    context: flags.Context = None,
-    memory_slots: flags.MemorySlots = None,
+    *,
+    chosen: flags.Choices,
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing card.")] = False,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "float32",
@@ -65,9 +63,7 @@ def card(
     from ...sampling import generation
 
     loaded = checkpoint.load(registry.resolve(model), *choose_machine(device, dtype, threads))
-    plan, sampling = generation.choose(
-        loaded.sampling, schedule=schedule, steps=steps, chunk=chunk, context=context, slots=memory_slots
-    )
+    plan, sampling = generation.choose(loaded.sampling, **chosen)
     if data:
         check_unseen(mazes, seed, rendered.read(data).seeds)
     with progress("maze", mazes) as report:

@@ -19,6 +19,7 @@ VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif", ".y4m")
 TITLES = {"returns": "Returns", "new": "New ground"}
 
 
+@flags.sampling()
 def drift(
     models: Annotated[
         list[str] | None, Argument(metavar="MODEL...", help="Folders, short names, or owner/name on the Hub.")
@@ -49,16 +50,8 @@ def drift(
     ] = None,
     lpips: Annotated[Path | None, Option(help="LPIPS as TorchScript, called with two batches in [-1, 1].")] = None,
     fvd: Annotated[Path | None, Option(help="I3D as TorchScript: i3d_torchscript.pt.")] = None,
-    schedule: flags.Schedule = None,
-    steps: flags.Steps = None,
-    chunk: flags.Chunk = None,
-    memory_slots: flags.MemorySlots = None,
-    eviction: flags.Eviction = None,
-    solver: flags.Solver = None,
-    guidance: flags.Guidance = None,
-    history_guidance: flags.HistoryGuidance = None,
-    views: flags.Views = None,
-    view: flags.View = None,
+    *,
+    chosen: flags.Choices,
     yes: Yes = False,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "float32",
@@ -94,18 +87,6 @@ def drift(
     machine = choose_machine(device, dtype, threads)
     perceived = metrics.lpips(metrics.load_script(lpips, machine[0]), machine[0]) if lpips else None
     i3d = metrics.i3d_features(metrics.load_script(fvd, machine[0]), machine[0]) if fvd else None
-    chosen = {
-        "schedule": schedule,
-        "steps": steps,
-        "chunk": chunk,
-        "slots": memory_slots,
-        "eviction": eviction,
-        "solver": solver,
-        "guidance": guidance,
-        "history_guidance": history_guidance,
-        "views": views,
-        "view": view,
-    }
     if episodes:
         from .episodes import continue_episodes
 

@@ -23,6 +23,7 @@ CONTROLS = ("memory", "none", "other", "unseen", "context", "truth")  # measured
 SHOWN = 3  # worlds in a strip
 
 
+@flags.sampling()
 def memory(
     models: Models,
     out: Out = Path("memory"),
@@ -42,15 +43,8 @@ def memory(
     seed: Seed = NEEDLE_SEED,
     world: WorldName = None,
     needles: Annotated[Path | None, Option(help="Folder that keeps the tests; OUT/needles if not given.")] = None,
-    schedule: flags.Schedule = None,
-    steps: flags.Steps = None,
-    memory_slots: flags.MemorySlots = None,
-    eviction: flags.Eviction = None,
-    solver: flags.Solver = None,
-    guidance: flags.Guidance = None,
-    history_guidance: flags.HistoryGuidance = None,
-    views: flags.Views = None,
-    view: flags.View = None,
+    *,
+    chosen: flags.Choices,
     yes: Yes = False,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "float32",
@@ -75,17 +69,6 @@ def memory(
     kinds, gaps, controls = kind or ["theme", "colour"], gap or [16, 64, 128], list(control or CONTROLS)
     if quick:
         gaps, controls, frames = [64], ["memory", "none"], 4
-    chosen = {
-        "schedule": schedule,
-        "steps": steps,
-        "slots": memory_slots,
-        "eviction": eviction,
-        "solver": solver,
-        "guidance": guidance,
-        "history_guidance": history_guidance,
-        "views": views,
-        "view": view,
-    }
     asked = {"kinds": kinds, "gaps": gaps, "controls": controls, "worlds": worlds, "frames": frames, "seed": seed}
     asked |= {"world": world} if world else {}
     report = begun(out / "memory.json", asked | {"models": models, "chosen": chosen}, yes)

@@ -17,7 +17,6 @@ from .tables import (
     cell,
     check_schedules,
     missing,
-    plan_of,
     schedules_of,
     table,
     take_needles,
@@ -27,6 +26,7 @@ from .tables import (
 )
 
 
+@flags.sampling(presets=False)
 def pareto(
     models: Models,
     out: Out = Path("pareto"),
@@ -35,6 +35,8 @@ def pareto(
         list[int] | None,
         Option(min=0, help="Groups of past frames in memory, 0 for none; repeat. [default: the checkpoint's]"),
     ] = None,
+    *,
+    chosen: flags.Choices,
     kind: Annotated[str, Option(help="Needle: theme, colour, blocks2 or blocks4.")] = "theme",
     gap: Annotated[int, Option(min=1, help="Frames for which the needle is out of view.")] = 64,
     worlds: Annotated[int, Option(min=1, help="Needle tests.")] = 32,
@@ -74,11 +76,13 @@ def pareto(
     from ...evaluation.truth import world_of
     from ...hub import checkpoint, registry
     from ...reports import figure, results
+    from ...sampling import generation
 
     metrics.need_ms_ssim()
     figure.figure()  # fails now rather than at the end, where it cannot draw
-    asked = {"models": models, "schedules": schedule, "slots": memory_slots, "kind": kind, "gap": gap}
+    asked: dict[str, Any] = {"models": models, "schedules": schedule, "slots": memory_slots, "kind": kind, "gap": gap}
     asked |= {"worlds": worlds, "frames": frames, "mazes": mazes, "length": length}
+    asked |= {"chosen": chosen} if chosen else {}
     report = begun(out / "pareto.json", asked, yes, again=bool(forgetting or degradation))
     machine = choose_machine(device, dtype, threads)
     for model in models:
@@ -93,7 +97,7 @@ def pareto(
         true = take_truth(truth or out / "truth", world, mazes, length, DRIFT_SEED)
         tests = take_needles(needles or out / "needles", world, kind, gap, worlds, NEEDLE_SEED)
         for text, slots in left:
-            plan, sampling = plan_of(loaded, text, slots)
+            plan, sampling = generation.choose(loaded.sampling, **chosen, schedule=text, slots=slots)
             with progress("frame", len(runs.PATHS) * mazes * length + worlds * frames, "fps") as shown:
                 row = points.measure(loaded, true, tests, plan, sampling, frames, told(shown))
             report["rows"].append({"model": model, "spelled": text, **row})

@@ -18,7 +18,6 @@ from .tables import (
     cell,
     check_schedules,
     missing,
-    plan_of,
     schedules_of,
     show,
     told,
@@ -28,6 +27,7 @@ from .tables import (
 EXPECTED = 0.7  # rank correlation with roll-outs that the paper's sum of errors should reach
 
 
+@flags.sampling(presets=False)
 def predict(
     models: Models,
     out: Out = Path("predict"),
@@ -42,7 +42,8 @@ def predict(
     parts: Annotated[int, Option(min=2, help="Steps between two levels that stand for the solver's exact path.")] = 4,
     seed: Seed = CLIP_SEED,
     clips: Annotated[Path | None, Option(help="File that keeps the true frames; in OUT/clips if not given.")] = None,
-    memory_slots: flags.MemorySlots = None,
+    *,
+    chosen: flags.Choices,
     yes: Yes = False,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "float32",
@@ -62,11 +63,15 @@ def predict(
     from ...hub import checkpoint, registry
     from ...reports import results
     from ...reports.figure import figure
+    from ...sampling import generation
 
     found = [row for folder in measured or [] for row in prediction.measured(folder)]
     figure()  # fails now rather than at the end, where it cannot draw
-    asked = {"models": models, "schedules": schedule, "length": length, "mazes": mazes, "often": often, "parts": parts}
-    report = begun(out / "predict.json", asked | {"seed": seed, "slots": memory_slots}, yes, again=bool(measured))
+    asked: dict[str, Any] = {"models": models, "schedules": schedule, "length": length, "mazes": mazes}
+    asked |= {"often": often, "parts": parts, "seed": seed, "slots": chosen.get("slots")}
+    others = {name: value for name, value in chosen.items() if name != "slots"}
+    asked |= {"chosen": others} if others else {}
+    report = begun(out / "predict.json", asked, yes, again=bool(measured))
     machine = choose_machine(device, dtype, threads)
     for model in models:
         loaded = checkpoint.load(registry.resolve(model), *machine)
@@ -80,7 +85,7 @@ def predict(
         with progress("clip", mazes * len(truth.KINDS)) as shown:
             stretches = prediction.encode(loaded, true, told(shown))
         for text in left:
-            plan, sampling = plan_of(loaded, text, memory_slots)
+            plan, sampling = generation.choose(loaded.sampling, **chosen, schedule=text)
             with progress("batch", prediction.batches(mazes, plan.window, often)) as shown:
                 row = prediction.predict(loaded, stretches, plan, sampling, length, parts, often, told(shown))
             report["rows"].append({"model": model, "spelled": text, **row})

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from ...evaluation.drift import Truth
     from ...sampling.model import Model
-    from ...sampling.schedules import Schedule
-    from ...sampling.state import Sampling
     from ...worlds.maze import World
     from ...worlds.needles import Needle
 
@@ -56,24 +54,12 @@ def begun(file: Path, asked: dict[str, Any], yes: bool, again: bool = False) -> 
 def check_schedules(given: Sequence[str] | None) -> None:
     """Raise ScheduleError where one of them cannot be built."""
     for text in given or ():
-        name, options = schedules.spelled(text)
-        schedules.choose(name, **options)
+        schedules.choose(text)
 
 
 def schedules_of(model: "Model", given: Sequence[str] | None) -> list[str]:
     """The schedules to measure a model under, as they are spelled: those given, else the presets it was trained for."""
     return list(given or model.card.get("presets") or [model.sampling.schedule])
-
-
-def plan_of(model: "Model", text: str, slots: int | None) -> "tuple[Schedule, Sampling]":
-    """The way to sample a model under a schedule as it is spelled.
-
-    slots: groups of past frames in memory, None for the checkpoint's own
-    """
-    from ...sampling import generation
-
-    name, options = schedules.spelled(text)
-    return generation.choose(model.sampling, schedule=name, slots=slots, **options)
 
 
 def missing(report: dict[str, Any], **point: Any) -> bool:

@@ -1,0 +1,86 @@
+"""How a checkpoint is sampled, and the table of all that a user may choose of it.
+
+Plain Python values: nothing here needs torch until a Sampling is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ..errors import ConfigError
+from .schedules import OPTIONS, Option
+
+CACHES = ("exact", "keep", "off")
+
+
+def option(default: Any, help: str, **facts: Any) -> Any:
+    """A field that a user may choose; facts as in Option."""
+    return field(default=default, metadata={"option": Option(help, type(default), **facts)})
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a checkpoint is sampled; saved in its config.json as the default.
+
+    A field made by `option` is a flag of every command that samples.
+    """
+
+    schedule: str = option(
+        "outpainting", "Preset, with options as in rolling:blocks=2,chunk=4, or file; see `arvdm schedule`.", short="-s"
+    )
+    options: dict[str, Any] = field(default_factory=dict)  # of the preset; steps, chunk, ...
+    init_steps: int = option(8, "Denoising steps of the initialization stage.", least=1)
+    solver: str = option("euler", "euler, ddim, or heun, which calls the network twice a step.")
+    eta: float = option(0.0, "Share of the noise that ddim renews at every step, 0 to 1.", least=0, most=1)
+    # 1 takes the prediction as it is, more moves it away from that without actions, or without memory
+    guidance: float = option(1.0, "Above 1, actions are obeyed more; costs a second clip.")
+    history_guidance: float = option(1.0, "Above 1, memory counts more; costs a second call.")
+    views: str = option("whole", "Show a long window whole, or by partition or lookahead, as FIFO-Diffusion does.")
+    view: int = option(8, "Frames of one view.", least=1)
+    context: int = option(8, "Clean frames before the window.", least=0)
+    stabilization: float = option(0.02, "Level reported for clean frames, 0 to 1.", least=0, most=1)
+    slots: int = option(16, "Groups of past frames in memory; 0 for none.", least=0, flag="memory_slots")
+    group: int = 4  # frames compressed together; the network's own, so not to be chosen
+    eviction: str = option("stride", "stride, oldest or sink: which group leaves a full memory.")
+    # exact gives the frames that off gives; under keep a frame still holds what it saw of frames that are gone
+    cache: str = option(
+        "exact", "exact, off or keep: encode the past once per AR step, at every step, or once for all."
+    )
+
+    def __post_init__(self) -> None:
+        from .memory import EVICTIONS  # these bring in torch, and a list of flags must not
+        from .solvers import SOLVERS
+        from .views import VIEWS
+
+        tables: dict[str, Collection[str]] = {"solver": SOLVERS, "eviction": EVICTIONS, "cache": CACHES, "views": VIEWS}
+        for name, table in tables.items():
+            if getattr(self, name) not in table:
+                raise ConfigError(
+                    f"No {name} is called {getattr(self, name)!r}.", hint=f"Choose from: {', '.join(table)}."
+                )
+        for name, about in CHOSEN.items():
+            about.check(name, getattr(self, name))
+        if self.group < 1:
+            raise ConfigError(f"group is {self.group}; a group has at least 1 frame.")
+        if self.eta and self.solver != "ddim":
+            raise ConfigError(
+                f"The solver {self.solver} renews no noise, so eta cannot be {self.eta}.", hint="--solver ddim"
+            )
+        if self.history_guidance != 1 and not self.slots:
+            raise ConfigError(
+                f"history_guidance is {self.history_guidance}, and there is no memory to guide by.",
+                hint="Give memory some slots, or leave it at 1.",
+            )
+
+
+CHOSEN: dict[str, Option] = {f.name: f.metadata["option"] for f in fields(Sampling) if "option" in f.metadata}
+
+# All that `generation.choose` takes, by name: the schedule, the options of presets, the other fields of Sampling
+SETTINGS: dict[str, Option] = {"schedule": CHOSEN["schedule"], **OPTIONS, **CHOSEN}
+
+
+def flag_of(name: str) -> str:
+    """The flag of a setting, such as --memory-slots of `slots`."""
+    return "--" + (SETTINGS[name].flag or name).replace("_", "-")
