@@ -24,7 +24,10 @@ from support.training import losses
 from support.videos import shown
 
 KILLS = int(os.environ.get("ARVDM_TEST_KILLS", "1"))  # of each command
-pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="processes are found in /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="processes are found in /proc"),
+]
 
 
 # Frames lost

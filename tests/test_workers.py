@@ -68,6 +68,7 @@ def test_one_that_is_ended_is_an_error_and_ends_the_others(tmp_path):
     wait_until_all_have_ended(process)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [None, 0.0, 0.001, 0.01])
 def test_ctrl_c_ends_all_of_them_at_once_also_where_it_comes_twice(tmp_path, again):
     process, _ = begin(tmp_path)

@@ -188,6 +188,7 @@ def test_the_pipelines_in_examples_work(tiny, clip, tmp_path, script):
     assert all(len(frames_of(path)) == 4 for path in made)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_length(tiny, clip, tmp_path):
     script = (
         "import resource, sys; from arvdm_cli.cli import app\n"
@@ -203,6 +204,7 @@ def test_memory_does_not_grow_with_length(tiny, clip, tmp_path):
     assert peaks[1] < 1.05 * peaks[0]
 
 
+@pytest.mark.slow
 def test_deterministic_frames_are_the_same_whatever_the_threads_and_the_number_of_prompts(shell, tmp_path):
     prompt = EXAMPLES / "maze.mp4"
     words = ("generate", "-n", 8, "--seed", 5, "--dtype", "float32", "-q", "--deterministic")  # without it they differ
@@ -215,6 +217,7 @@ def test_deterministic_frames_are_the_same_whatever_the_threads_and_the_number_o
     assert json.loads((tmp_path / "one.json").read_text())["deterministic"] is True
 
 
+@pytest.mark.slow
 def test_a_compiled_network_makes_the_same_frames_and_says_that_it_was_compiled(
     arvdm, tiny, clip, tmp_path, monkeypatch
 ):
@@ -231,6 +234,7 @@ def test_a_compiled_network_makes_the_same_frames_and_says_that_it_was_compiled(
     assert json.loads((tmp_path / "compiled.json").read_text())["compiled"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compiled_is_said(arvdm, shell, tiny, tmp_path):
     words = ("generate", "-m", tiny, "-n", 2, "-o", tmp_path / "out.mp4", "--compile")
     both = arvdm(*words, "--deterministic")

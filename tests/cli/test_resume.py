@@ -58,6 +58,7 @@ def unbroken(tiny, clip, tmp_path_factory):
     return shown(target)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="children are found in /proc")
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize("group", [False, True], ids=["arvdm alone", "its encoder too"])

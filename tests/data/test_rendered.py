@@ -63,6 +63,7 @@ def test_a_folder_holds_the_episodes_of_its_seeds(folder):
     assert isinstance(data.frames, np.memmap) and data.frames.shape == (3, 40, 64, 64, 3)
 
 
+@pytest.mark.slow
 def test_an_interrupted_folder_is_read_up_to_there_and_goes_on_to_the_same_bytes(tmp_path):
     def interrupt(finished, total):
         if finished == 1:
@@ -200,6 +201,7 @@ def test_the_make_command_goes_on_with_a_folder_and_names_an_unknown_world(copy)
     assert "posters 0, not 4" in str(changed.exception)
 
 
+@pytest.mark.slow
 def test_make_wide_equals_its_parts_and_a_flag_that_is_given_wins(tmp_path):
     def rendered(*flags):
         out = tmp_path / "-".join(flags).strip("-")
