@@ -1,4 +1,4 @@
-"""What all tests share: which of them skip themselves, two ways to run the command line, and true frames."""
+"""What all tests share: which of them skip themselves, ways to run the command line, and what they run it on."""
 
 import os
 import subprocess
@@ -7,6 +7,8 @@ import sys
 import pytest
 from hypothesis import HealthCheck, settings
 from typer.testing import CliRunner
+
+pytest.register_assert_rewrite("support")  # its asserts say as much as those of tests
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks: a second thread costs more than it brings
 
@@ -76,3 +78,89 @@ def clips():
     from arvdm_cli.worlds.maze import World
 
     return render(World(), 2, 7)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A checkpoint folder of 16x16 frames whose weights mean nothing."""
+    from support.checkpoints import save_small
+
+    return save_small(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A prompt of 8 frames of 20x16 at 15 frames a second."""
+    import numpy as np
+
+    from support.videos import write
+
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    write(path, np.random.default_rng(0).integers(0, 255, (8, 16, 20, 3), np.uint8))
+    return path
+
+
+@pytest.fixture(scope="module")
+def long_mp4(tmp_path_factory):
+    """An mp4 of 200 noisy frames with its index in front, and the end of that index."""
+    import numpy as np
+
+    from support.videos import run_ffmpeg, write
+
+    path = tmp_path_factory.mktemp("long") / "a.mp4"
+    noise = np.random.default_rng(0).integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
+    write(path.with_name("b.mp4"), noise)
+    run_ffmpeg("-i", path.with_name("b.mp4"), "-c", "copy", "-movflags", "+faststart", path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run that nothing has disturbed, and the data and the file it was made from."""
+    from support.paths import ROOT
+    from support.tiny import render
+    from support.training import TRAIN
+
+    made = tmp_path_factory.mktemp("trained")
+    render(made / "data")
+    (made / "run.toml").write_text(TRAIN)
+    command = [sys.executable, "-m", "arvdm_cli", "train", "run.toml", "-q"]
+    subprocess.run(command, cwd=made, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=300)
+    return made
+
+
+@pytest.fixture
+def hub():
+    """A Hub on this machine with one repository, some/body."""
+    from support.hub import FILES
+    from support.loopback_hub import LoopbackHub
+
+    served = LoopbackHub()
+    served.add("some/body", dict(FILES))
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def home(tmp_path):
+    """Where the Hub's client keeps its cache and its login."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "token").write_text("hf_stored")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def env(hub, home):
+    """The environment of a process that knows the Hub on this machine and no other."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "ARVDM_"))}
+    return kept | {"HF_ENDPOINT": hub.url, "HF_HOME": str(home)}
+
+
+@pytest.fixture
+def run_apart(shell, env):
+    """Run a command in a process of its own: `run_apart("download", "some/body", HF_TOKEN="...")`."""
+
+    def run(*args, **more):
+        return shell(*args, env=env | more)
+
+    return run

@@ -2,18 +2,16 @@
 
 import importlib.util
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from arvdm_cli import media
 from arvdm_cli.evaluation.metrics import psnr, unit
+from support.paths import ROOT
 
 pytest.importorskip("labmaze")
 pytest.importorskip("vizdoom")
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")

@@ -19,27 +19,21 @@ from pathlib import Path
 import imageio.v3
 import numpy as np
 import pytest
-import test_generate
-import test_hub
-import test_video
 import torch
-from loopback_hub import COMMIT
 from safetensors.torch import load_file, save_file
-from test_checkpoint import vouch
-from test_generate import frames_of
-from test_splice import children
-from test_video import run_ffmpeg, running, scene, write
-from tiny import SHAPE, render
 
 from arvdm_cli.errors import IntegrityError
 from arvdm_cli.hub import checkpoint
+from support.checkpoints import vouch
+from support.hub import FILES, fails, kept
+from support.loopback_hub import COMMIT
+from support.odd_files import BAD
+from support.paths import ROOT
+from support.processes import children, running
+from support.training import TRAIN, losses
+from support.videos import frames_of, run_ffmpeg, scene, write
 
-ROOT = Path(__file__).parent.parent
 LONG = 300  # seconds that a command may take on a busy machine
-
-tiny, clip = test_generate.tiny, test_generate.clip  # fixtures
-hub, home, env, run_apart = test_hub.hub, test_hub.home, test_hub.env, test_hub.run_apart
-long_mp4 = test_video.long_mp4
 
 
 @pytest.fixture
@@ -150,15 +144,15 @@ PROMPTS = {
     "2 a folder without images": ("notes", folder_without_images, "no image"),
     "2 a picture that is a program": ("pages", program, "not an image"),
     "3 empty": ("empty.mp4", fixed("empty.mp4", b""), "empty"),
-    "3 text": ("text.mp4", fixed("text.mp4", test_video.BAD["text.mp4"]), "text.mp4"),
+    "3 text": ("text.mp4", fixed("text.mp4", BAD["text.mp4"]), "text.mp4"),
     "4 cut in half": ("half.mp4", cut_in_half, "index"),
     "6 sound alone": ("sound.mp4", sound_alone, "no moving picture"),
-    "12 a header that promises 60000x60000": ("huge.y4m", fixed("huge.y4m", test_video.BAD["huge.y4m"]), "60000x60000"),
-    "12 a picture that promises 60000x60000": ("huge.png", fixed("huge.png", test_video.BAD["huge.png"]), "huge.png"),
+    "12 a header that promises 60000x60000": ("huge.y4m", fixed("huge.y4m", BAD["huge.y4m"]), "60000x60000"),
+    "12 a picture that promises 60000x60000": ("huge.png", fixed("huge.png", BAD["huge.png"]), "huge.png"),
     "12 a gigabyte of nothing": ("raw.mp4", one_gigabyte, "raw.mp4"),
-    "13 a list of files": ("list.mp4", fixed("list.mp4", test_video.BAD["list.mp4"]), "playlist"),
+    "13 a list of files": ("list.mp4", fixed("list.mp4", BAD["list.mp4"]), "playlist"),
     "13 an address": ("http://127.0.0.1:PORT/a.mp4", None, "download"),
-    "13 a list of addresses": ("m3u8.mp4", fixed("m3u8.mp4", test_video.BAD["stream.mp4"]), "m3u8.mp4"),
+    "13 a list of addresses": ("m3u8.mp4", fixed("m3u8.mp4", BAD["stream.mp4"]), "m3u8.mp4"),
     "15 a link to itself": ("loop.mp4", loop, "loop.mp4"),
     "15 a null byte": ("", None, "''"),
     "15 a name that is too long": ("x" * 300 + ".mp4", None, "too long"),
@@ -463,8 +457,8 @@ def test_what_the_hub_refuses_is_one_line(hub, home, run_apart, name):
     hub.status, code, says = HUB[name]
     begun = time.monotonic()
     result = run_apart("download", "some/body", "--timeout", "1", "--progress", "none")
-    assert test_hub.fails(result, code) and says in result.stderr
-    assert not {"model.safetensors", "config.json"}.intersection(test_hub.kept(home))
+    assert fails(result, code) and says in result.stderr
+    assert not {"model.safetensors", "config.json"}.intersection(kept(home))
     assert time.monotonic() - begun < 60
 
 
@@ -480,9 +474,9 @@ def test_what_the_hub_breaks_leaves_nothing_in_the_cache(hub, home, run_apart, n
     elif name == "25 flipped":
         hub.flipped = ("model.safetensors",)
     else:
-        hub.listed = [*test_hub.FILES, "../../x", "C:\\x"]
+        hub.listed = [*FILES, "../../x", "C:\\x"]
     result = run_apart("download", "some/body", "--timeout", "1", "--progress", "none")
-    assert test_hub.fails(result, 6 if name[:2] in ("25", "26") else 5)
+    assert fails(result, 6 if name[:2] in ("25", "26") else 5)
     assert not {"model.safetensors", "x"}.intersection(path.name for path in home.parent.rglob("*"))
     if name == "25 flipped":
         hub.flipped = ()
@@ -491,7 +485,7 @@ def test_what_the_hub_breaks_leaves_nothing_in_the_cache(hub, home, run_apart, n
 
 def test_21_offline_what_is_here_works_without_a_request(hub, run_apart):
     for command in ("download", "info"):
-        assert test_hub.fails(run_apart(command, "some/body", "--offline"), 4)
+        assert fails(run_apart(command, "some/body", "--offline"), 4)
     assert hub.seen == []
     assert run_apart("download", "some/body").returncode == 0
     hub.seen.clear()
@@ -766,26 +760,6 @@ def test_40_too_little_memory_is_told_with_what_to_lower(start, refused, tiny, t
 
 # Training
 
-TRAIN = (
-    """
-data = "data"
-out = "run"
-steps = 40
-every = 20
-codec_steps = 1
-codec_batch = 2
-held_out = 1
-frames = 24
-groups = [0, 2]
-device = "cpu"
-"""
-    + SHAPE
-    + """
-[sampling]
-options = { chunk = 8, steps = 1 }
-slots = 2
-"""
-)
 
 KILLED = """
 import os, signal
@@ -815,22 +789,6 @@ def save_state(path, state):
 loop.save_state = save_state
 cli.main()
 """
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run that nothing has disturbed, and the data and the file it was made from."""
-    made = tmp_path_factory.mktemp("trained")
-    render(made / "data")
-    (made / "run.toml").write_text(TRAIN)
-    command = [sys.executable, "-m", "arvdm_cli", "train", "run.toml", "-q"]
-    subprocess.run(command, cwd=made, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=LONG)
-    return made
-
-
-def losses(run):
-    events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return {event["step"]: event["loss"] for event in events if event["event"] == "step"}
 
 
 @pytest.mark.parametrize("when", ["in its state", "before its checkpoint", "within its checkpoint"])

@@ -13,20 +13,15 @@ import struct
 import threading
 from contextlib import contextmanager
 from copy import deepcopy
-from pathlib import Path
 
 import imageio.v3
 import numpy as np
 import pytest
-import test_generate
 import torch
 import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
-from test_checkpoint import vouch
-from test_training import TrainConfig
-from test_video import scene, write
 
 from arvdm_cli import media
 from arvdm_cli.actions import files, phrases
@@ -36,15 +31,15 @@ from arvdm_cli.errors import ArvdmError
 from arvdm_cli.hub import checkpoint, registry
 from arvdm_cli.runs import state_file
 from arvdm_cli.sampling import generation, schedules
-from arvdm_cli.training.config import configure
+from arvdm_cli.training.config import TrainConfig, configure
+from support.checkpoints import vouch
+from support.paths import ROOT
+from support.videos import scene, write
 
-ROOT = Path(__file__).parent.parent
 NAMES = ("stay", "forward", "backward", "left", "right")
 CPU = 20  # seconds that one case may take
 GROWTH = 400_000  # kB that all cases of a test may take more than what was there before
 SAID = 4000  # characters of an error
-
-tiny = test_generate.tiny  # fixture
 
 
 def cases(share=1.0):

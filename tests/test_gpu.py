@@ -6,9 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from oasis import GOLDEN, deviation, index_to_level, publish
-from test_training import Stopped, configured, quiet, stopped
-from tiny import WAYS, model, render, track
 
 from arvdm_cli.device import compile_network
 from arvdm_cli.hub import checkpoint
@@ -17,6 +14,9 @@ from arvdm_cli.sampling.config import CACHES, Sampling
 from arvdm_cli.sampling.generation import begin, choose, generate, given
 from arvdm_cli.training.loop import train
 from arvdm_cli.training.state import load_state
+from support.oasis import GOLDEN, deviation, index_to_level, publish
+from support.tiny import WAYS, model, render, track
+from support.training import Stopped, configured, quiet, stopped
 
 pytestmark = pytest.mark.gpu
 DEVICE = "cuda"

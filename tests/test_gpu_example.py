@@ -5,16 +5,16 @@ import json
 import shutil
 import struct
 import subprocess
-from pathlib import Path
 
 import pytest
-from tiny import model
 
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.models import MODELS
 from arvdm_cli.training.config import configure
+from support.paths import EXAMPLES
+from support.tiny import model
 
-FOLDER = Path(__file__).parents[1] / "examples" / "gpu"
+FOLDER = EXAMPLES / "gpu"
 
 
 def script(name):

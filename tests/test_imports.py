@@ -1,12 +1,14 @@
-"""Imports run one way: every package may use those before it, and none of its own kin in a circle."""
+"""Imports run one way: every package may use those before it, none of its own kin in a circle, and no test a test."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import arvdm_cli
+from support.paths import TESTS
 
 ROOT = Path(arvdm_cli.__file__).parent
 
@@ -72,3 +74,12 @@ def test_no_modules_import_each_other_in_a_circle():
         tuple(TopologicalSorter(imports()).static_order())
     except CycleError as error:
         raise AssertionError(f"a circle: {' -> '.join(error.args[1])}") from error
+
+
+def test_no_test_imports_another():
+    imported = re.compile(r"\b(?:from|import) [\w., ]*\b(?:test_\w+|conftest)\b")  # also in scripts that tests start
+    assert imported.search("from hub.test_x import kept") and imported.search("script = 'import os, test_x as t'")
+    files = {file.relative_to(TESTS): file.read_text() for file in TESTS.rglob("*.py")}
+    assert len(files) > 50
+    assert {str(name): found[0] for name, text in files.items() if name.name != "test_imports.py"
+            and (found := imported.search(text))} == {}  # fmt: skip

@@ -13,25 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import test_faults
-import test_generate
-import test_hub
-import test_resume
 from safetensors.numpy import load_file
-from test_clips import dmlab
-from test_faults import losses
-from test_splice import children
-from test_video import running
 
 from arvdm_cli.media import concat
-
-shown = test_resume.shown
-tiny, clip = test_generate.tiny, test_generate.clip  # fixtures
-trained = test_faults.trained
-hub = test_hub.hub
+from support.datasets import dmlab
+from support.hub import FILES
+from support.paths import ROOT
+from support.processes import children, running, session
+from support.training import losses
+from support.videos import shown
 
 KILLS = int(os.environ.get("ARVDM_TEST_KILLS", "1"))  # of each command
-pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="processes are found in /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="processes are found in /proc"),
+]
 
 
 # Frames lost
@@ -140,24 +136,11 @@ def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
-def session(leader):
-    """The processes that a session leader has left behind."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            state, _, _, of = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue
-        if int(of) == leader and state != "Z":
-            found.append(int(pid))
-    return found
-
-
 def start(work, folder, began):
     """Start a command, or go on with it."""
     words = work.again if began and work.again else work.words
     command = [sys.executable, "-m", "arvdm_cli", *map(str, words)]
-    env = os.environ | {"PYTHONPATH": str(test_faults.ROOT)} | (work.env or {})
+    env = os.environ | {"PYTHONPATH": str(ROOT)} | (work.env or {})
     with (folder / "told.log").open("wb") as told:
         return subprocess.Popen(command, cwd=folder, env=env, stdout=told, stderr=told, start_new_session=True)
 
@@ -248,7 +231,7 @@ def download(hub):
 
     def whole(folder):
         for name, data in held(folder).items():
-            assert data == test_hub.FILES[Path(name).name], name
+            assert data == FILES[Path(name).name], name
 
     return Work(["download", "some/body"], held, whole, env=home)
 

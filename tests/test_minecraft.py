@@ -3,16 +3,15 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
-from loopback_hub import LoopbackHub
-from oasis import publish
 
 from arvdm_cli import media
+from support.loopback_hub import LoopbackHub
+from support.oasis import publish
+from support.paths import FIXTURES
 
-FIXTURES = Path(__file__).parent / "fixtures"
 REPO = "Etched/oasis-500m"
 
 

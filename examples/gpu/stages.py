@@ -150,7 +150,7 @@ def brought() -> str:
 def measure(stage: Stage) -> None:
     """Run the tests that need a card, while episodes are rendered; then time sampling."""
     rendering = stage.render() if can_render() else None
-    tests = [str(path) for path in sorted(Path("tests").glob("test_*.py")) if "mark.gpu" in path.read_text()]
+    tests = [str(path) for path in sorted(Path("tests").rglob("test_*.py")) if "mark.gpu" in path.read_text()]
     workers = () if TINY else ("-n", "4")
     words = ("pytest", "-m", "gpu", "-p", "no:cacheprovider", "-q", "-rfEs", "--durations=10", *workers, *tests)
     stage.run("tests", 100, sys.executable, "-m", *words)

@@ -1,0 +1,68 @@
+"""A state taken apart and put together goes on as if nothing had been done to it."""
+
+import json
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from arvdm_cli.errors import CheckpointError
+from arvdm_cli.models.oasis import Past
+from arvdm_cli.runs.state_file import KINDS, freeze, thaw
+from arvdm_cli.sampling.schedules import rolling
+from arvdm_cli.sampling.state import State
+from support.streams import SAMPLING, dream, wake
+from support.tiny import WAYS, network
+
+
+def through_bytes(state):
+    """A state as a file gives it back."""
+    tensors, tree = freeze(state)
+    return thaw(load(save(tensors)), json.loads(json.dumps(tree)))
+
+
+@pytest.mark.parametrize("cache", ["exact", "keep"])
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_whatever_way_memory_takes_a_state_that_went_through_a_file_goes_on_to_the_same_frames(way, cache):
+    sampling, net = replace(SAMPLING, cache=cache, context=5), network(slots=3, **way)
+    schedule = rolling(2, 3, 2)
+    state, chunks = dream(schedule, sampling, net=net)
+    list(islice(chunks, 4))
+    kept = through_bytes(state)
+    assert isinstance(kept, State) and kept.frame == state.frame == 12
+    assert (kept.kept is None) == (cache == "exact")
+    on, again = list(islice(chunks, 3)), list(islice(wake(schedule, sampling, kept, net=net), 3))
+    assert torch.equal(torch.cat(on, 1), torch.cat(again, 1))
+
+
+def test_a_state_before_its_first_window_and_keys_of_oasis_are_kept_too():
+    state, _ = dream(rolling(), SAMPLING)
+    assert through_bytes(state).window is None
+    past = Past([(torch.zeros(1, 2, 3, 4), torch.ones(1, 2, 3, 4))], first=7, frames=3)
+    back = through_bytes(past)
+    assert (back.first, back.frames) == (7, 3) and torch.equal(back.keys[0][1], past.keys[0][1])
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"tensor": "state.absent", "device": "cpu"},
+        {"kind": "os.system", "parts": {}},
+        {"kind": "memory", "parts": {"tokens": {"value": 1}}},
+        {"kind": "state"},
+        {"code": "1 + 1"},
+        {},
+        [],
+        7,
+    ],
+    ids=str,
+)
+def test_a_tree_that_fits_nothing_is_refused(tree):
+    with pytest.raises(CheckpointError, match="does not fit"):
+        thaw({}, tree)
+
+
+def test_nothing_but_parts_of_a_state_is_ever_built():
+    assert set(KINDS) == {"state", "memory", "dit past", "oasis past"}

@@ -1,0 +1,81 @@
+"""Processes that work for another one end with it, and close what they have opened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from arvdm_cli.errors import ArvdmError
+from arvdm_cli.workers import render_all
+from support.jobs import square
+from support.paths import ROOT, TESTS
+from support.processes import session
+
+pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="processes are found in /proc")
+
+
+def begin(tmp_path):
+    """A process that has more jobs done than there are processes, once the first have begun; and their numbers."""
+    script = f"""if True:
+        from arvdm_cli.workers import render_all
+        from support.jobs import hold
+        render_all(hold, [({str(tmp_path / "begun")!r},)] * 12, lambda *_: None)
+    """
+    env = os.environ | {"PYTHONPATH": f"{ROOT}:{TESTS}"}
+    process = subprocess.Popen([sys.executable, "-c", script], env=env, stderr=subprocess.PIPE, start_new_session=True)
+    until = time.monotonic() + 60
+    while not (tmp_path / "begun").exists() or not (workers := (tmp_path / "begun").read_text().split()):
+        assert process.poll() is None and time.monotonic() < until, process.communicate()
+        time.sleep(0.05)
+    return process, [int(worker) for worker in workers]
+
+
+def test_results_come_in_the_order_of_their_jobs():
+    told = []
+    assert render_all(square, [(i,) for i in range(9)], lambda done, total: told.append((done, total))) == [
+        i**2 for i in range(9)
+    ]
+    assert told == [(i + 1, 9) for i in range(9)]
+
+
+def test_an_error_of_a_job_is_raised_here():
+    with pytest.raises(TypeError):
+        render_all(square, [("four",)], lambda *_: None)
+
+
+def wait_until_all_have_ended(process):
+    until = time.monotonic() + 30
+    while left := session(process.pid):
+        assert time.monotonic() < until, left
+        time.sleep(0.05)
+
+
+def test_all_of_them_end_with_a_parent_that_is_killed_also_where_jobs_wait(tmp_path):
+    process, _ = begin(tmp_path)
+    process.kill()
+    process.communicate()
+    wait_until_all_have_ended(process)
+
+
+def test_one_that_is_ended_is_an_error_and_ends_the_others(tmp_path):
+    process, (worker, *_) = begin(tmp_path)
+    os.kill(worker, signal.SIGTERM)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 1 and ArvdmError.__name__ in told.decode() and "ended early" in told.decode()
+    wait_until_all_have_ended(process)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("again", [None, 0.0, 0.001, 0.01])
+def test_ctrl_c_ends_all_of_them_at_once_also_where_it_comes_twice(tmp_path, again):
+    process, _ = begin(tmp_path)
+    process.send_signal(signal.SIGINT)
+    if again is not None:
+        time.sleep(again)
+        process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode != 0 and b"KeyboardInterrupt" in told
+    wait_until_all_have_ended(process)
