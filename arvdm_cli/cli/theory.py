@@ -359,9 +359,9 @@ def check_picture(plot: Path | None, yes: bool):
 def draw(what: str, plot: Path | None, *measured: Any):
     """Draw what was found, if that is asked for."""
     if plot:
-        from ..reports import results
+        from ..theory import plots
 
-        getattr(results, f"plot_{what}")(plot, *measured)
+        getattr(plots, f"plot_{what}")(plot, *measured)
         say(f"{printable(str(plot))} shows it")
 
 
