@@ -127,7 +127,7 @@ class ChannelConcat(Fusion):
         self.out = nn.Linear(config.slots * instants * channels, config.dim, bias=False)
         nn.init.zeros_(self.out.weight)
 
-    def remember(
+    def encode_memory(
         self, encode_groups: EncodeGroups, memory: Memory, known: Any = None
     ) -> tuple[Tensor, Tensor, Tensor] | None:
         """Channels (b, s * m, n, channels) of every instant at every token of a frame; its time and its place."""
