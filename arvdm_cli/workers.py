@@ -89,6 +89,8 @@ def serve() -> None:
 
 def _leave(number: int, frame: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # another one would come between
+    if hasattr(signal, "setitimer"):  # the pool catches what is raised between two jobs, and would begin the next
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     sys.exit(1)  # by way of what is open, so that it is closed
 
 

@@ -68,6 +68,22 @@ def test_one_that_is_ended_is_an_error_and_ends_the_others(tmp_path):
     wait_until_all_have_ended(process)
 
 
+def test_one_whose_end_is_caught_between_two_jobs_ends_all_the_same(tmp_path):
+    script = f"""if True:
+        import signal, time
+        from arvdm_cli import workers
+        workers.PATIENCE = 0.2
+        signal.signal(signal.SIGTERM, workers._leave)
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException:  # as a pool does
+            open({str(tmp_path / "caught")!r}, "w").close()
+        time.sleep(60)
+    """
+    process = subprocess.run([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=50)
+    assert (tmp_path / "caught").exists() and process.returncode == -signal.SIGALRM
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("again", [None, 0.0, 0.001, 0.01])
 def test_ctrl_c_ends_all_of_them_at_once_also_where_it_comes_twice(tmp_path, again):
