@@ -158,6 +158,7 @@ class GenerationJob:
         with sidecar.hold(target):
             writer, saved_ = self.open(target, asked, states)
             run = sidecar.Run(asked, saved_.frames if saved_ else 0)
+            older = 0  # frames handed to the encoder that were not made now
             keeper = saver.StateSaver(
                 None if clip.live else state_file.state_file(target),
                 asked,
@@ -173,6 +174,7 @@ class GenerationJob:
                     if saved_:
                         say(f"{target}: going on after {saved_.frames} frames")
                         writer.write(saved_.tail)
+                        older = len(saved_.tail)
                         state = saved_.state
                     else:
                         state = begin(self.model, self.sampling, media.to_tensor(clip.prompt).unsqueeze(0), clip.past)
@@ -189,6 +191,7 @@ class GenerationJob:
                                 state_file.forget_states(target)
                                 keeper.begin(shown, beginning)
                                 writer.write(shown)
+                                older = len(shown)
                             writer.write(frames)
                             run.add(len(frames))
                             keeper.add(frames, reached)
@@ -204,6 +207,8 @@ class GenerationJob:
                     say(f"{target}: broken off; the same command with --resume auto goes on")
                 raise
             finally:
+                # a signal may have come between the writing of frames and their count
+                run.frames = max(run.frames, writer.frames - older)
                 beside = sidecar.sidecar(target)
                 if beside and run.before + run.frames:
                     sidecar.write(run, beside)
