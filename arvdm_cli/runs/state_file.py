@@ -109,8 +109,6 @@ def save_state(path: Path, saved: Saved) -> None:
     import torch
     from safetensors.torch import save
 
-    from .state_file import freeze
-
     tensors, tree = freeze(saved.state)
     arrays = {"tail": saved.tail, "ahead": saved.ahead}
     told = {"format": FORMAT, "settings": saved.settings, "frames": saved.frames, "complete": saved.complete}
@@ -138,8 +136,6 @@ def load_state(path: Path) -> Saved:
     Raises: CheckpointError where the file is none
     """
     from safetensors import SafetensorError, safe_open
-
-    from .state_file import thaw
 
     try:
         with safe_open(path, "pt") as file:
