@@ -299,16 +299,17 @@ def load_anew(place, config, weights):
 def sample(model):
     """Make a first chunk, as `generate` would."""
     names = model.actions
-    schedule, sampling = generation.choose(model.sampling)
-    if schedule.window * schedule.steps * sampling.init_steps > 200:  # slow is what was asked for
+    plan = generation.choose(model.sampling)
+    schedule = plan.schedule
+    if schedule.window * schedule.steps * plan.sampling.init_steps > 200:  # slow is what was asked for
         return
     phrases.random(names, 4, 0, model.card.get("walk")) if names else None
     assert model.fps > 0
     config = model.network.config
     track = torch.zeros(1, schedule.window, config.actions)
     prompt = torch.zeros(1, 0, 3, model.codec.config.height, model.codec.config.width)
-    state = generation.begin(model, sampling, prompt, track[:, :0])
-    next(generation.generate(model, schedule, sampling, state, generation.given(track), 0, 1))
+    state = generation.begin(model, plan, prompt, track[:, :0])
+    next(generation.generate(model, plan, state, generation.given(track), 0, 1))
 
 
 @cases(1.5)

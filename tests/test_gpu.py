@@ -53,11 +53,11 @@ def video(folder, device, dtype=torch.float32, length=12, compile=False, **chose
     made = checkpoint.load(folder, device, dtype)
     if compile:
         compile_network(made, torch.device(device))
-    schedule, sampling = choose(made.sampling, **chosen)
+    plan = choose(made.sampling, **chosen)
     prompt = torch.rand(1, 7, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    state = begin(made, sampling, prompt, track(7))
+    state = begin(made, plan, prompt, track(7))
     drive = given(track(length, 1).to(device))
-    return torch.cat([part.cpu() for part in generate(made, schedule, sampling, state, drive, 3, length)], 1).float()
+    return torch.cat([part.cpu() for part in generate(made, plan, state, drive, 3, length)], 1).float()
 
 
 def close(one, other, atol=1e-3):

@@ -111,11 +111,11 @@ def generate(
     loaded = checkpoint.load(folder, *machine)
     if compile:
         start_compiling(loaded, machine[0])
-    plan, sampling = generation.choose(loaded.sampling, **chosen)
+    plan = generation.choose(loaded.sampling, **chosen)
     trained = loaded.card.get("presets", [])
-    if "schedule" in chosen and trained and sampling.schedule not in trained:
-        warn(f"{model} was not trained for {sampling.schedule}; it was for {', '.join(trained)}.")
-    made = GenerationJob(model, loaded, plan, sampling, machine)
+    if "schedule" in chosen and trained and plan.sampling.schedule not in trained:
+        warn(f"{model} was not trained for {plan.sampling.schedule}; it was for {', '.join(trained)}.")
+    made = GenerationJob(model, loaded, plan, machine)
     clips = [
         made.prepare(source, prompt_start, prompt_count, prompt_crop, prompt_actions, actions, length, seed + i)
         for i, source in enumerate(sources)
@@ -181,6 +181,7 @@ def lengthen(
     from ..runs import state_file
     from ..sampling import schedules
     from ..sampling.config import Sampling
+    from ..sampling.plan import Plan
 
     if not length:
         raise UsageError("--extend needs --length, the frames to add.")
@@ -200,8 +201,8 @@ def lengthen(
         start_compiling(loaded, chosen[0])
     sampling = configs.fill(Sampling, asked["sampling"], f"{target}'s sampling")
     levels = tuple(tuple(row) for row in asked["levels"])
-    plan = schedules.Schedule(levels, asked["chunk"], asked["sampling"]["schedule"])
-    made = GenerationJob(asked["model"], loaded, plan, sampling, chosen)
+    plan = Plan(schedules.Schedule(levels, asked["chunk"], asked["sampling"]["schedule"]), sampling)
+    made = GenerationJob(asked["model"], loaded, plan, chosen)
     clip = made.empty(asked["seed"])
     clip.actions, _ = made.read_actions(actions, length, asked["seed"])
     clip.length = asked["length"] + length
@@ -251,7 +252,9 @@ def show_plan(made: GenerationJob, clips: list[Clip], targets: list[str]):
             continue
         table = Table.grid(padding=(0, 2))
         sampling = facts.pop("sampling")
-        facts["levels"] = f"{made.schedule.window} frames in the window, {made.schedule.steps} denoising steps"
+        facts["levels"] = (
+            f"{made.plan.schedule.window} frames in the window, {made.plan.schedule.steps} denoising steps"
+        )
         for name, value in {**facts, **sampling}.items():
             table.add_row(Text(name, "dim"), Text(printable(str(value))))
         stdout.print(table)

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
     from ..media import Writer
     from ..runs.state_file import Saved
-    from ..sampling.config import Sampling
     from ..sampling.model import Model
-    from ..sampling.schedules import Schedule
+    from ..sampling.plan import Plan
     from ..sampling.state import Actions
 from ..actions.sources import EndOfActions, beside, endless, live
 
@@ -40,8 +39,8 @@ class Clip:
 class GenerationJob:
     """A model, how it is sampled, and the machine it runs on."""
 
-    def __init__(self, name: str, model: Model, schedule: Schedule, sampling: Sampling, machine: tuple[Any, Any]):
-        self.name, self.model, self.schedule, self.sampling = name, model, schedule, sampling
+    def __init__(self, name: str, model: Model, plan: Plan, machine: tuple[Any, Any]):
+        self.name, self.model, self.plan = name, model, plan
         self.device, self.dtype = machine
 
     def prepare(
@@ -64,7 +63,8 @@ class GenerationJob:
 
         config, names = self.model.codec.config, self.model.actions
         height, width = config.height, config.width
-        reach = self.sampling.context + self.sampling.slots * self.sampling.group
+        sampling = self.plan.sampling
+        reach = sampling.context + sampling.slots * sampling.group
         if source is None:
             frames = np.empty((0, height, width, 3), np.uint8)
         else:
@@ -128,7 +128,7 @@ class GenerationJob:
         from .. import media
 
         config, encoding = self.model.codec.config, asked["encoding"]
-        comment = f"arvdm {self.name} {self.model.sha256[:12]} {self.schedule.name} seed {asked['seed']}"
+        comment = f"arvdm {self.name} {self.model.sha256[:12]} {self.plan.schedule.name} seed {asked['seed']}"
         shown = asked["prompt_frames"] if asked["include_prompt"] else 0
         lacking: OutputError | None = None
         for saved in states:
@@ -165,7 +165,7 @@ class GenerationJob:
                 run.before,
                 saved_.tail if saved_ else None,
                 16 + round(asked["encoding"]["fps"]),  # frames that an encoder may hold back
-                lambda first: clip.actions(first, self.schedule.chunk)[0].float().numpy(),
+                lambda first: clip.actions(first, self.plan.schedule.chunk)[0].float().numpy(),
             )
             try:
                 with writer, progress("frame", clip.length, "fps") as report:
@@ -177,13 +177,11 @@ class GenerationJob:
                         older = len(saved_.tail)
                         state = saved_.state
                     else:
-                        state = begin(self.model, self.sampling, media.to_tensor(clip.prompt).unsqueeze(0), clip.past)
+                        state = begin(self.model, self.plan, media.to_tensor(clip.prompt).unsqueeze(0), clip.past)
                         shown = clip.prompt if asked["include_prompt"] else clip.prompt[:0]
                     beginning = replace(state)  # the other one goes on
                     left = (clip.length or 0) - run.before
-                    made = generate_states(
-                        self.model, self.schedule, self.sampling, state, clip.actions, clip.seed, left, clip.live
-                    )
+                    made = generate_states(self.model, self.plan, state, clip.actions, clip.seed, left, clip.live)
                     try:
                         for part, reached in made if left or not clip.length else ():
                             frames = media.to_bytes(part[0])
@@ -226,8 +224,8 @@ class GenerationJob:
         from .. import media
         from ..sampling.generation import begin, generate
 
-        state = begin(self.model, self.sampling, media.to_tensor(clip.prompt).unsqueeze(0), clip.past)
-        made = generate(self.model, self.schedule, self.sampling, state, clip.actions, clip.seed)
+        state = begin(self.model, self.plan, media.to_tensor(clip.prompt).unsqueeze(0), clip.past)
+        made = generate(self.model, self.plan, state, clip.actions, clip.seed)
         next(made)
         started = time.perf_counter()
         frames = next(made).shape[1]
@@ -248,9 +246,9 @@ class GenerationJob:
             "actions": clip.key,
             "length": clip.length,
             "seed": clip.seed,
-            "sampling": asdict(self.sampling),
-            "levels": self.schedule.levels,
-            "chunk": self.schedule.chunk,
+            "sampling": asdict(self.plan.sampling),
+            "levels": self.plan.schedule.levels,
+            "chunk": self.plan.schedule.chunk,
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
         }

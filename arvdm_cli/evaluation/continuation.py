@@ -16,9 +16,8 @@ from torch import Tensor
 
 from ..data.batches import Episodes, read_all
 from ..errors import CheckpointError, DataError, UsageError
-from ..sampling.config import Sampling
 from ..sampling.model import Model
-from ..sampling.schedules import Schedule
+from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
 from ..worlds import maze
 from . import drift, rollout
@@ -69,7 +68,7 @@ def cut(folder: Path, starts: int, shown: int, length: int) -> Cuts:
     return Cuts(shown, places, frames, torch.stack(rows), tuple(episodes.names))
 
 
-def task(model: Model, cuts: Cuts, schedule: Schedule, sampling: Sampling) -> Task:
+def task(model: Model, cuts: Cuts, plan: Plan) -> Task:
     """What there is to make.
 
     Raises: CheckpointError where the model has not all actions of the episodes, or makes frames of another size
@@ -87,14 +86,12 @@ def task(model: Model, cuts: Cuts, schedule: Schedule, sampling: Sampling) -> Ta
         )
     actions = torch.zeros(*cuts.actions.shape[:2], len(model.actions))
     actions[..., [model.actions.index(name) for name in cuts.names]] = cuts.actions
-    return Task(cuts.frames[:, : cuts.shown], actions, schedule, sampling)
+    return Task(cuts.frames[:, : cuts.shown], actions, plan)
 
 
-def roll_out(
-    model: Model, cuts: Cuts, schedule: Schedule, sampling: Sampling, seed: int, progress: Progress = no_progress
-) -> np.ndarray:
+def roll_out(model: Model, cuts: Cuts, plan: Plan, seed: int, progress: Progress = no_progress) -> np.ndarray:
     """Let a model continue every stretch: uint8 (n, new, h, w, 3)."""
-    return rollout.make(model, {"episodes": task(model, cuts, schedule, sampling)}, seed, progress)["episodes"]
+    return rollout.make(model, {"episodes": task(model, cuts, plan)}, seed, progress)["episodes"]
 
 
 def measure(made: np.ndarray, cuts: Cuts, context: int) -> tuple[list[Row], list[Row]]:

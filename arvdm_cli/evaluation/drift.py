@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ..sampling.config import Sampling
 from ..sampling.model import Model
-from ..sampling.schedules import Schedule
+from ..sampling.plan import Plan
 from ..workers import Progress, no_progress, render_all
 from ..worlds.maze import LEFT, RIGHT, STAY, Maze, World
 from ..worlds.renderer import film
@@ -214,30 +213,28 @@ def distances(made: np.ndarray, truth: np.ndarray, features: Features) -> list[R
 # A whole measurement
 
 
-def plan(model: Model, truth: Truth, schedule: Schedule, sampling: Sampling) -> dict[str, Task]:
+def tasks_of(model: Model, truth: Truth, plan: Plan) -> dict[str, Task]:
     """What there is to make."""
     return {
-        path: Task(frames[:, :HISTORY], rollout.one_hot(model, actions), schedule, sampling)
+        path: Task(frames[:, :HISTORY], rollout.one_hot(model, actions), plan)
         for path, frames, actions in zip(PATHS, truth.frames, truth.actions, strict=True)
     }
 
 
-def roll_out(
-    model: Model, truth: Truth, schedule: Schedule, sampling: Sampling, progress: Progress = no_progress
-) -> tuple[np.ndarray, Row]:
+def roll_out(model: Model, truth: Truth, plan: Plan, progress: Progress = no_progress) -> tuple[np.ndarray, Row]:
     """Let a model go on from every history with the true actions: uint8 (paths, mazes, f, h, w, 3), and facts."""
-    tasks = plan(model, truth, schedule, sampling)
+    tasks = tasks_of(model, truth, plan)
     started = time.monotonic()
     made = rollout.make(model, tasks, truth.seed, progress)
     seconds = time.monotonic() - started
     facts = {
         "sha256": model.sha256,
         "world": asdict(truth.world),
-        "schedule": schedule.name,
-        "window": schedule.window,
-        "chunk": schedule.chunk,
-        "steps": schedule.steps,
-        "sampling": asdict(sampling),
+        "schedule": plan.schedule.name,
+        "window": plan.schedule.window,
+        "chunk": plan.schedule.chunk,
+        "steps": plan.schedule.steps,
+        "sampling": asdict(plan.sampling),
         "ms_ssim_scales": metrics.scales(truth.world.size, truth.world.size),
         "seconds": round(seconds, 1),
         "frames_per_second": round(sum(task.frames for task in tasks.values()) / seconds, 2),

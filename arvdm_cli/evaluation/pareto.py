@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..reports.statistics import frontier, shuffled, spearman
-from ..sampling.config import Sampling
 from ..sampling.model import Model
-from ..sampling.schedules import Schedule
+from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
 from ..worlds.needles import Needle
 from . import drift, retrieval
@@ -34,8 +33,7 @@ def measure(
     model: Model,
     truth: Truth,
     needles: Sequence[Needle],
-    schedule: Schedule,
-    sampling: Sampling,
+    plan: Plan,
     frames: int = 4,
     progress: Progress = no_progress,
 ) -> Row:
@@ -46,13 +44,13 @@ def measure(
     """
     rolled = truth.actions[..., : truth.length].size
     total = rolled + len(needles) * frames
-    made, facts = drift.roll_out(model, truth, schedule, sampling, lambda done, _: progress(done, total))
-    by_range, _ = drift.measure(made, truth, sampling.context)
+    made, facts = drift.roll_out(model, truth, plan, lambda done, _: progress(done, total))
+    by_range, _ = drift.measure(made, truth, plan.sampling.context)
     rows, _ = retrieval.measure(
-        model, needles, schedule, sampling, ("memory",), frames, progress=lambda done, _: progress(rolled + done, total)
+        model, needles, plan, ("memory",), frames, progress=lambda done, _: progress(rolled + done, total)
     )
     told = rows[0]
-    facts |= {"slots": sampling.slots, "gap": told["gap"], "worlds": told["worlds"], "chance": told["chance"]}
+    facts |= {"slots": plan.sampling.slots, "gap": told["gap"], "worlds": told["worlds"], "chance": told["chance"]}
     facts |= {name: told[name] for name in ("top1", "low", "high", "margin")}
     return facts | drift.degradation(by_range)
 

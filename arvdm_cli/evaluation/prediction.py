@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from ..sampling.denoiser import Denoiser, Levels
 from ..sampling.diffusion import Diffusion
 from ..sampling.generation import begin_latents
 from ..sampling.model import Model
+from ..sampling.plan import Plan
 from ..sampling.schedules import Schedule
 from ..sampling.solvers import taken_up
 from ..sampling.state import Noise, State
@@ -217,8 +218,7 @@ def starts(window: int, often: int) -> list[int]:
 def predict(
     model: Model,
     stretches: Stretches,
-    schedule: Schedule,
-    sampling: Sampling,
+    plan: Plan,
     length: int,
     parts: int = 4,
     often: int = 2,
@@ -232,7 +232,8 @@ def predict(
 
     Raises: DataError where a frame of the window shows nothing that the network was shown
     """
-    sampling = replace(sampling, eta=0.0, cache="exact")  # what is discretised is the ODE
+    plan = plan.with_sampling(eta=0.0, cache="exact")  # what is discretised is the ODE
+    schedule, sampling = plan.schedule, plan.sampling
     rows, w = schedule.levels, schedule.window
     made = w - schedule.chunk
     flat = tuple((1 - m / sampling.init_steps,) * made for m in range(sampling.init_steps + 1))
@@ -242,7 +243,7 @@ def predict(
     def run(kind: str, start: int, first: int) -> tuple[list[Errors], np.ndarray, Tensor, Tensor]:
         part, at = slice(first, first + BATCH), HISTORY + start
         latents, actions = stretches.latents[kind][part], stretches.actions[kind][part]
-        state = begin_latents(model, sampling, latents[:, :at], actions[:, :at])
+        state = begin_latents(model, plan, latents[:, :at], actions[:, :at])
         clean, driven = latents[:, at : at + w], actions[:, at : at + w]
         noise = Noise(clips.seed + first, len(clean), tuple(clean.shape[2:]), clean.device)("init", start, w)
         denoise = Denoiser(model.network, model.diffusion, sampling)

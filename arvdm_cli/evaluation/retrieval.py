@@ -7,7 +7,7 @@ makes from there on is compared with every candidate. See `needles` for the worl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..reports.statistics import wilson
-from ..sampling.config import Sampling
 from ..sampling.generation import encode
 from ..sampling.model import Model
-from ..sampling.schedules import Schedule
+from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
 from ..worlds.needles import Needle
 from .rollout import Task, encode_all, make, one_hot, prompt
@@ -49,8 +48,7 @@ class Score:
 def task(
     model: Model,
     needles: Sequence[Needle],
-    schedule: Schedule,
-    sampling: Sampling,
+    plan: Plan,
     control: str,
     frames: int,
     latents: Tensor | None = None,
@@ -69,11 +67,11 @@ def task(
     if control == "free":
         history, latents = history[:, :-gap], None if latents is None else latents[:, :-gap]
     if control in ("none", "context"):
-        sampling = replace(sampling, slots=0, history_guidance=1.0)
+        plan = plan.with_sampling(slots=0, history_guidance=1.0)
     if control == "context":
-        sampling = replace(sampling, context=kept)
+        plan = plan.with_sampling(context=kept)
     other = np.roll(np.arange(len(needles)), 1) if control == "other" else None
-    return Task(history, actions, schedule, sampling, latents, other)
+    return Task(history, actions, plan, latents, other)
 
 
 def shortest(needles: Sequence[Needle]) -> int:
@@ -102,8 +100,7 @@ def score(made: np.ndarray, needle: Needle) -> Score:
 def measure(
     model: Model,
     needles: Sequence[Needle],
-    schedule: Schedule,
-    sampling: Sampling,
+    plan: Plan,
     controls: Sequence[str] = ("memory", "none", "other", "unseen", "context", "truth"),
     frames: int = 8,
     seed: int = 0,
@@ -116,9 +113,7 @@ def measure(
     """
     latents = encode_all(model, np.stack([needle.history[-shortest(needles) :] for needle in needles]))
     tasks = {
-        control: task(model, needles, schedule, sampling, control, frames, latents)
-        for control in controls
-        if control != "truth"
+        control: task(model, needles, plan, control, frames, latents) for control in controls if control != "truth"
     }
     made = {control: clips[:, -frames:] for control, clips in make(model, tasks, seed, progress).items()}
     rows = []

@@ -20,10 +20,9 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..media import to_bytes, to_tensor
-from ..sampling.config import Sampling
 from ..sampling.generation import begin, begin_latents, encode, generate, given
 from ..sampling.model import Model
-from ..sampling.schedules import Schedule
+from ..sampling.plan import Plan
 from ..sampling.state import State
 from ..workers import Progress, no_progress
 from ..worlds.maze import ACTIONS, NARROW, World
@@ -50,8 +49,7 @@ class Task:
 
     history: np.ndarray  # uint8 (clips, f, h, w, 3)
     actions: Tensor  # (clips, f + new frames, a)
-    schedule: Schedule
-    sampling: Sampling
+    plan: Plan
     latents: Tensor | None = None  # the histories as the codec encodes them, (clips, f, c, h, w), where that is known
     other: np.ndarray | None = None  # for each clip the number of the one whose memory takes its own's place
 
@@ -59,8 +57,8 @@ class Task:
         """Show the model the histories of some clips."""
         actions = self.actions[clips, : self.history.shape[1]]
         if self.latents is not None:
-            return begin_latents(model, self.sampling, self.latents[clips], actions)
-        return begin(model, self.sampling, prompt(self.history[clips]), actions)
+            return begin_latents(model, self.plan, self.latents[clips], actions)
+        return begin(model, self.plan, prompt(self.history[clips]), actions)
 
     @property
     def length(self) -> int:
@@ -125,7 +123,7 @@ def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = n
             state.memory = task.begin(model, task.other[clips]).memory
         onward = given(actions[:, f:].to(state.context.device))
         at = 0
-        for part in generate(model, task.schedule, task.sampling, state, onward, seed + first, task.length):
+        for part in generate(model, task.plan, state, onward, seed + first, task.length):
             count = part.shape[1]
             made[name][clips, at : at + count] = to_bytes(part.flatten(0, 1)).reshape(b, count, *history.shape[2:])
             at += count
@@ -158,9 +156,9 @@ def one_hot(model: Model, actions: np.ndarray) -> Tensor:
     return rows[torch.from_numpy(actions.astype(np.int64))]
 
 
-def tasks_of(model: Model, clips: Clips, schedule: Schedule, sampling: Sampling) -> dict[str, Task]:
+def tasks_of(model: Model, clips: Clips, plan: Plan) -> dict[str, Task]:
     """What there is to make of each kind of clips."""
     return {
-        kind: Task(clips.history(kind), one_hot(model, actions), schedule, sampling)
+        kind: Task(clips.history(kind), one_hot(model, actions), plan)
         for kind, actions in zip(KINDS, clips.actions, strict=True)
     }

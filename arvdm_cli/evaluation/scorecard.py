@@ -15,9 +15,8 @@ import torch
 
 from ..actions import phrases as tracks
 from ..reports.statistics import interval
-from ..sampling.config import Sampling
 from ..sampling.model import Model
-from ..sampling.schedules import Schedule
+from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
 from ..worlds.maze import World
 from .metrics import TURNS, colour_error, colour_spread, contrast, gradient, psnr, right_turns, scene, ssim, unit
@@ -79,11 +78,12 @@ def score_clips(made: dict[str, np.ndarray], clips: Clips, context: int) -> dict
 # Memory
 
 
-def beyond_context(poses: np.ndarray, schedule: Schedule, sampling: Sampling) -> np.ndarray:
+def beyond_context(poses: np.ndarray, plan: Plan) -> np.ndarray:
     """Which new frames (m, LENGTH) show a pose of the history whose last sight has left the context.
 
     poses: (m, HISTORY + LENGTH, 3)
     """
+    schedule, sampling = plan.schedule, plan.sampling
     kept = sampling.context + (sampling.group - 1 if sampling.slots else 0)  # frames the context holds at most
     found = np.zeros((len(poses), LENGTH), bool)
     for t in range(LENGTH):
@@ -94,9 +94,7 @@ def beyond_context(poses: np.ndarray, schedule: Schedule, sampling: Sampling) ->
     return found
 
 
-def score_memory(
-    on: dict[str, np.ndarray], off: dict[str, np.ndarray], clips: Clips, schedule: Schedule, sampling: Sampling
-) -> dict[str, Any]:
+def score_memory(on: dict[str, np.ndarray], off: dict[str, np.ndarray], clips: Clips, plan: Plan) -> dict[str, Any]:
     """What memory gains in PSNR on returns, on frames whose like is no longer in the context: mean over mazes."""
     told: dict[str, Any] = {"interval": "95 %, bootstrap over mazes"}
     gains, frames = [], []
@@ -104,7 +102,7 @@ def score_memory(
         x = unit(clips.truth(kind))
         without = psnr(unit(off[kind]), x)
         gains.append(psnr(unit(on[kind]), x) - without)
-        frames.append(beyond_context(clips.poses[KINDS.index(kind)], schedule, sampling))
+        frames.append(beyond_context(clips.poses[KINDS.index(kind)], plan))
         told[kind] = gain(gains[-1], frames[-1]) | {"off": {"psnr": summary(without)}}
     return told | {"both": gain(np.concatenate(gains, 1), np.concatenate(frames, 1))}
 
@@ -235,13 +233,13 @@ def judge(card: dict[str, Any]) -> list[Bar]:
 # Whole measurements
 
 
-def measure(model: Model, clips: Clips, schedule: Schedule, sampling: Sampling) -> dict[str, Any]:
+def measure(model: Model, clips: Clips, plan: Plan) -> dict[str, Any]:
     """Measure new ground and returns only: quick enough to steer a training by.
 
     Gives plain values: `measure(...)["new"]["psnr"]["made"]["by_range"]["2-4"]`
     """
-    made = make(model, tasks_of(model, clips, schedule, sampling), clips.seed)
-    return score_clips(made, clips, sampling.context)
+    made = make(model, tasks_of(model, clips, plan), clips.seed)
+    return score_clips(made, clips, plan.sampling.context)
 
 
 @dataclass(frozen=True)
@@ -252,28 +250,27 @@ class Measured:
     made: dict[str, np.ndarray]  # uint8 (m, f, h, w, 3) by kind, and `free`
 
 
-def plan_card(
-    model: Model, clips: Clips, schedule: Schedule, sampling: Sampling, free_runs: int = 8, free_frames: int = 600
-) -> dict[str, Task]:
+def plan_card(model: Model, clips: Clips, plan: Plan, free_runs: int = 8, free_frames: int = 600) -> dict[str, Task]:
     """All there is to make for a card: new ground, returns with and without memory, long runs.
 
     free_runs: mazes from which a run of `free_frames` goes on with random actions; 0 for none
     """
-    tasks = tasks_of(model, clips, schedule, sampling)
-    if sampling.slots and getattr(model.network.config, "fusion", "none") != "none":
-        forgetful = replace(sampling, slots=0)
-        tasks |= {f"{kind}/off": replace(tasks[kind], sampling=forgetful) for kind in ("back", "spin")}
+    tasks = tasks_of(model, clips, plan)
+    if plan.sampling.slots and getattr(model.network.config, "fusion", "none") != "none":
+        forgetful = plan.with_sampling(slots=0)
+        tasks |= {f"{kind}/off": replace(tasks[kind], plan=forgetful) for kind in ("back", "spin")}
     if runs := min(free_runs, len(clips)):
         walk = model.card.get("walk")
         drawn = [tracks.random(model.actions, free_frames, clips.seed + index, walk) for index in range(runs)]
         actions = torch.cat((tasks["new"].actions[:runs, :HISTORY], torch.from_numpy(np.stack(drawn))), 1)
-        tasks["free"] = Task(clips.history("new")[:runs], actions, schedule, sampling)
+        tasks["free"] = Task(clips.history("new")[:runs], actions, plan)
     return tasks
 
 
 def measure_card(model: Model, clips: Clips, tasks: dict[str, Task], progress: Progress = no_progress) -> Measured:
     """Make what `plan_card` gave, and measure all of it."""
-    schedule, sampling = tasks["new"].schedule, tasks["new"].sampling
+    plan = tasks["new"].plan
+    schedule = plan.schedule
     started = time.monotonic()
     made = make(model, tasks, clips.seed, progress)
     seconds = time.monotonic() - started
@@ -290,17 +287,17 @@ def measure_card(model: Model, clips: Clips, tasks: dict[str, Task], progress: P
         "window": schedule.window,
         "chunk": schedule.chunk,
         "steps": schedule.steps,
-        "sampling": asdict(sampling),
+        "sampling": asdict(plan.sampling),
         "frames": count,
         "seconds": round(seconds, 1),
         "frames_per_second": round(count / seconds, 2),
-        **score_clips(made, clips, sampling.context),
+        **score_clips(made, clips, plan.sampling.context),
         "memory": None,
         "free": None,
     }
     if "back/off" in tasks:
         off = {kind: made.pop(f"{kind}/off") for kind in ("back", "spin")}
-        card["memory"] = score_memory(made, off, clips, schedule, sampling)
+        card["memory"] = score_memory(made, off, clips, plan)
     if "free" in tasks:
         onward = tasks["free"].actions[:, HISTORY:].numpy() > 0  # (runs, f, a)
         left, right = (onward[..., model.actions.index(name)].astype(int) for name in ("left", "right"))

@@ -184,7 +184,8 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
     if machine.compile:
         compile_network(model.network, device)
     loaded = time.perf_counter() - begun
-    schedule, sampling = choose(model.sampling, **chosen)
+    plan = choose(model.sampling, **chosen)
+    schedule, sampling = plan.schedule, plan.sampling
     check(model.network, sampling)
     config, size = model.network.config, model.codec.config
     shape = (config.channels, config.height, config.width)
@@ -203,7 +204,7 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
 
     state = start(network, sampling, seen, driven, model.network.empty_memory(1, device))  # type: ignore[arg-type]
     noise = Noise(seed, 1, shape, device)
-    chunks = stream(network, model.diffusion, schedule, sampling, state, noise, given(driven))  # type: ignore[arg-type]
+    chunks = stream(plan, network, model.diffusion, state, noise, given(driven))  # type: ignore[arg-type]
     # the first AR step also makes the first window and encodes what later ones keep; compilers need two or three
     warm = 4 if machine.compile else 1
     laps: list[dict[str, float]] = []

@@ -15,12 +15,12 @@ from ..errors import ConfigError
 from . import schedules
 from .config import Sampling
 from .model import Model
+from .plan import Plan
 from .sampler import stream
-from .schedules import Schedule
 from .state import Actions, Noise, State, start
 
 
-def choose(sampling: Sampling, **chosen: Any) -> tuple[Schedule, Sampling]:
+def choose(sampling: Sampling, **chosen: Any) -> Plan:
     """Put a user's choices above a checkpoint's own; what is left at None stays.
 
     chosen: names of `config.SETTINGS`, fields of Sampling and options of the preset; a schedule may hold its options
@@ -31,7 +31,7 @@ def choose(sampling: Sampling, **chosen: Any) -> tuple[Schedule, Sampling]:
         own["schedule"], given = schedules.merge(own["schedule"], **given)
     options = sampling.options if own.get("schedule", sampling.schedule) == sampling.schedule else {}
     sampling = replace(sampling, **own, options={**options, **given})
-    return schedules.choose(sampling.schedule, **sampling.options), sampling
+    return Plan(schedules.choose(sampling.schedule, **sampling.options), sampling)
 
 
 @torch.no_grad()
@@ -42,21 +42,21 @@ def encode(model: Model, frames: Tensor) -> Tensor:
     return torch.cat([model.codec.encode(part.to(device)) for part in frames.split(16, dim=1)], 1)
 
 
-def begin(model: Model, sampling: Sampling, prompt: Tensor, actions: Tensor) -> State:
+def begin(model: Model, plan: Plan, prompt: Tensor, actions: Tensor) -> State:
     """Show the model a prompt: frames (b, f, 3, h, w) in [-1, 1], actions (b, f, a)."""
-    return begin_latents(model, sampling, encode(model, prompt), actions)
+    return begin_latents(model, plan, encode(model, prompt), actions)
 
 
 @torch.no_grad()
-def begin_latents(model: Model, sampling: Sampling, latents: Tensor, actions: Tensor) -> State:
+def begin_latents(model: Model, plan: Plan, latents: Tensor, actions: Tensor) -> State:
     """Show the model a prompt as its codec encoded it: latents (b, f, c, h, w), actions (b, f, a).
 
     Raises: ConfigError where memory is asked for and the network has none, or has groups of another size
     """
     network = model.network
-    check(network, sampling)
+    check(network, plan.sampling)
     memory = network.empty_memory(latents.shape[0], latents.device)
-    return start(network, sampling, latents, actions.to(latents.device), memory)
+    return start(network, plan.sampling, latents, actions.to(latents.device), memory)
 
 
 def check(network: Any, sampling: Sampling) -> None:
@@ -67,21 +67,18 @@ def check(network: Any, sampling: Sampling) -> None:
         raise ConfigError(f"group is {sampling.group}; this network compresses {network.config.group} together.")
 
 
-def generate(
-    model: Model, schedule: Schedule, sampling: Sampling, state: State, actions: Actions, seed: int, length: int = 0
-) -> Iterator[Tensor]:
+def generate(model: Model, plan: Plan, state: State, actions: Actions, seed: int, length: int = 0) -> Iterator[Tensor]:
     """Yield new frames (b, chunk, 3, h, w) in [-1, 1] as they become clean; the last chunk may be shorter.
 
     length: new frames, 0 for as many as the caller takes
     """
-    return (frames for frames, _ in generate_states(model, schedule, sampling, state, actions, seed, length))
+    return (frames for frames, _ in generate_states(model, plan, state, actions, seed, length))
 
 
 @torch.no_grad()
 def generate_states(
     model: Model,
-    schedule: Schedule,
-    sampling: Sampling,
+    plan: Plan,
     state: State,
     actions: Actions,
     seed: int,
@@ -95,9 +92,9 @@ def generate_states(
     live: whether actions come as frames are seen, so that none may be asked for early
     """
     noise = Noise(seed, state.context.shape[0], tuple(state.context.shape[2:]), state.context.device)
-    chunks = stream(model.network, model.diffusion, schedule, sampling, state, noise, actions)
+    chunks = stream(plan, model.network, model.diffusion, state, noise, actions)
     if length:
-        chunks = islice(chunks, -(-length // schedule.chunk))
+        chunks = islice(chunks, -(-length // plan.schedule.chunk))
     steps: Iterator[tuple[Tensor, State]] = ((chunk, replace(state)) for chunk in chunks)
     if not live and state.context.device.type != "cpu":  # the cores of a CPU are busy as it is
         steps = ahead(steps)

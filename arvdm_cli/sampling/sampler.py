@@ -10,23 +10,17 @@ import torch
 from torch import Tensor
 
 from ..errors import NumericError
-from .config import Sampling
 from .denoiser import Denoiser
 from .diffusion import Diffusion
 from .network import Network
+from .plan import Plan
 from .schedules import Schedule
 from .state import Actions, Noise, State, append
 
 
 @torch.no_grad()
 def stream(
-    network: Network,
-    diffusion: Diffusion,
-    schedule: Schedule,
-    sampling: Sampling,
-    state: State,
-    noise: Noise,
-    actions: Actions,
+    plan: Plan, network: Network, diffusion: Diffusion, state: State, noise: Noise, actions: Actions
 ) -> Iterator[Tensor]:
     """Yield clean latents, one chunk per AR step, for as long as the caller asks.
 
@@ -36,6 +30,7 @@ def stream(
 
     Source: Meta-ARVDM, arXiv 2503.10704v2, Sec. 4, initialization and auto-regressive generation stages.
     """
+    schedule, sampling = plan.schedule, plan.sampling
     w, chunk, last = schedule.window, schedule.chunk, schedule.levels[-1]
     denoise = Denoiser(network, diffusion, sampling)
     turns = [(w - 1 - i) // chunk for i in range(w)]  # AR steps that each frame has been in the window for

@@ -52,8 +52,8 @@ def train(config: TrainConfig, resume: bool, report: Report) -> Path:
     check(config, codec, episodes)
     teacher = None
     if config.distill:
-        model, (schedule, _) = load(registry.resolve(config.distill), device), choose(config.sampling)
-        teacher = Teacher(model, schedule, config.distill_steps)
+        model, plan = load(registry.resolve(config.distill), device), choose(config.sampling)
+        teacher = Teacher(model, plan.schedule, config.distill_steps)
         teacher.check(config.distill, codec, config.network, config.diffusion)
     with (out / "metrics.jsonl").open("a" if resume else "w") as metrics:
 

@@ -32,11 +32,9 @@ def held_out(model: Model, episodes: Episodes, sheet: Path, prompt: int = 64, le
     prompt, length = min(prompt, middle), min(length, frames - middle)
     clip = episodes.frames(rows, slice(middle - prompt, middle + length))
     actions = episodes.one_hot(rows)[:, middle - prompt : middle + length].to(device)
-    schedule, sampling = choose(model.sampling)
-    state = begin(model, sampling, clip[:, :prompt], actions[:, :prompt])
-    made = torch.cat(
-        list(generate(model, schedule, sampling, state, given(actions[:, prompt:]), seed=0, length=length)), 1
-    ).cpu()
+    plan = choose(model.sampling)
+    state = begin(model, plan, clip[:, :prompt], actions[:, :prompt])
+    made = torch.cat(list(generate(model, plan, state, given(actions[:, prompt:]), seed=0, length=length)), 1).cpu()
     truth = clip[:, prompt:]
 
     def psnr(frames: Tensor) -> list[float]:

@@ -34,7 +34,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture
 def planned(arvdm, tiny, tmp_path, monkeypatch):
-    """The schedule and the sampling that a command comes to, before it makes a frame."""
+    """The plan that a command comes to, before it makes a frame."""
 
     def run(command, *words):
         plans = []
@@ -123,9 +123,9 @@ def test_the_table_is_read_without_torch():
 @pytest.mark.parametrize("words", TWO_BLOCKS, ids=" ".join)
 @pytest.mark.parametrize("command", SAMPLING_COMMANDS, ids=" ".join)
 def test_a_schedule_is_the_same_however_and_wherever_its_options_are_written(planned, command, words):
-    schedule, sampling = planned(command, *words)
-    assert schedule == rolling(blocks=2)
-    assert (sampling.schedule, sampling.options) == ("rolling", {"blocks": 2})
+    plan = planned(command, *words)
+    assert plan.schedule == rolling(blocks=2)
+    assert (plan.sampling.schedule, plan.sampling.options) == ("rolling", {"blocks": 2})
 
 
 def test_schedule_and_theory_take_a_schedule_with_its_options_too(arvdm):
@@ -142,9 +142,10 @@ def test_every_choice_reaches_the_sampling_of_a_command(planned):
     words |= {"views": "lookahead", "context": 2, "stabilization": 0.1, "slots": 2, "eviction": "sink", "cache": "off"}
     words |= {"schedule": "fifo"}
     given = [word for name, value in words.items() for word in (flag_of(name), value)]
-    schedule, sampling = planned(("generate",), *given, "--steps", 5, "--shift", 2)
-    assert {name: getattr(sampling, name) for name in words} == words
-    assert sampling.options == {"steps": 5, "shift": 2.0} and schedule == choose("fifo:steps=5,shift=2")
+    plan = planned(("generate",), *given, "--steps", 5, "--shift", 2)
+    assert {name: getattr(plan.sampling, name) for name in words} == words
+    assert plan.sampling.options == {"steps": 5, "shift": 2.0}
+    assert plan.schedule == choose("fifo:steps=5,shift=2")
 
 
 def test_bench_compares_what_is_repeated(arvdm, tiny, monkeypatch):
@@ -205,8 +206,8 @@ def test_a_settings_file_sets_them_also_one_that_may_be_a_strangers(planned, tmp
     monkeypatch.chdir(tmp_path)
     file = Path("arvdm.toml" if stranger else "mine.toml")
     file.write_text(f"[generate]\n{text}\n")
-    schedule, _ = planned(("generate",), *([] if stranger else ["--config", file]))
-    assert schedule == rolling(blocks=2)
+    plan = planned(("generate",), *([] if stranger else ["--config", file]))
+    assert plan.schedule == rolling(blocks=2)
 
 
 def test_a_stranger_may_set_every_setting_and_no_path():

@@ -47,7 +47,7 @@ def test_stretches_are_spread_from_the_first_start_to_the_last_and_keep_their_ow
 
 def test_a_model_is_told_actions_by_name_whatever_their_order(imported):
     tiny, cuts = model(), continuation.cut(imported, 2, 8, 4)
-    task = continuation.task(tiny, cuts, *choose(tiny.sampling, steps=1))
+    task = continuation.task(tiny, cuts, choose(tiny.sampling, steps=1))
     for column, name in enumerate(cuts.names):
         np.testing.assert_array_equal(task.actions[..., tiny.actions.index(name)], cuts.actions[..., column])
     assert task.actions.sum() == cuts.actions.sum() == 2 * 12 - 1  # what led into the clip's first frame is unknown
@@ -55,13 +55,13 @@ def test_a_model_is_told_actions_by_name_whatever_their_order(imported):
 
 def test_what_is_made_depends_on_what_was_shown_and_done_and_not_on_what_came_after(imported):
     tiny, cuts = model(), continuation.cut(imported, 2, 8, 4)
-    plan, sampling = choose(tiny.sampling, steps=1)
-    made = continuation.roll_out(tiny, cuts, plan, sampling, 7)
+    plan = choose(tiny.sampling, steps=1)
+    made = continuation.roll_out(tiny, cuts, plan, 7)
     assert made.shape == cuts.truth.shape and made.dtype == np.uint8
     later, earlier = cuts.frames.copy(), cuts.frames.copy()
     later[:, 8:], earlier[:, 7] = 0, 0
     for frames, same in ((later, True), (earlier, False)):
-        again = continuation.roll_out(tiny, replace(cuts, frames=frames), plan, sampling, 7)
+        again = continuation.roll_out(tiny, replace(cuts, frames=frames), plan, 7)
         assert np.array_equal(again, made) == same
 
 
@@ -85,9 +85,9 @@ def test_what_does_not_fit_is_said(folder, imported):
     plan = choose(tiny.sampling, steps=1)
     tiny.card["actions"] = ["stay", "forward", "backward", "west", "east"]
     with pytest.raises(CheckpointError, match="lacks left, right"):
-        continuation.task(tiny, cuts, *plan)
+        continuation.task(tiny, cuts, plan)
     with pytest.raises(CheckpointError, match=r"32x32; the episodes have 16x16"):
-        continuation.task(model(), replace(cuts, frames=cuts.frames[:, :, :16, :16]), *plan)
+        continuation.task(model(), replace(cuts, frames=cuts.frames[:, :, :16, :16]), plan)
 
 
 def test_the_command_measures_models_on_a_folder_of_clips(arvdm, imported, tmp_path, monkeypatch):

@@ -146,13 +146,13 @@ def test_made_stretches_are_compared_with_true_ones_of_the_same_range():
 
 def test_a_model_is_measured_on_every_path():
     loaded = model()
-    schedule, sampling = choose(loaded.sampling, steps=1)
+    plan = choose(loaded.sampling, steps=1)
     truth = invented(1, 6)
     told = []
-    made, facts = drift.roll_out(loaded, truth, schedule, sampling, lambda *counts: told.append(counts))
+    made, facts = drift.roll_out(loaded, truth, plan, lambda *counts: told.append(counts))
     assert told[-1] == (12, 12) and made.shape == (2, 1, 6, SIZE, SIZE, 3)
     assert facts["ms_ssim_scales"] == 2
-    by_range, by_frame = drift.measure(made, truth, sampling.context)
+    by_range, by_frame = drift.measure(made, truth, plan.sampling.context)
     assert [(row["ground"], row["frames"]) for row in by_range] == [
         (ground, frames) for ground in drift.GROUNDS for frames in ("1", "2-4", "5-6")
     ]

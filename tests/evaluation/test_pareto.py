@@ -39,12 +39,12 @@ def test_less_psnr_and_less_margin_are_more_error_and_what_was_not_measured_is_l
 
 def test_a_point_has_the_figures_of_both_tests():
     tiny, truth, done = model(), invented(2, 6), []
-    schedule, sampling = choose(tiny.sampling, steps=1)
-    row = pareto.measure(tiny, truth, NEEDLES, schedule, sampling, 2, lambda *counted: done.append(counted))
+    plan = choose(tiny.sampling, steps=1)
+    row = pareto.measure(tiny, truth, NEEDLES, plan, 2, lambda *counted: done.append(counted))
     total = 2 * 2 * 6 + len(NEEDLES) * 2
     assert {of for _, of in done} == {total} and max(number for number, _ in done) == total
-    needles, _ = retrieval.measure(tiny, NEEDLES, schedule, sampling, ("memory",), 2)
+    needles, _ = retrieval.measure(tiny, NEEDLES, plan, ("memory",), 2)
     assert row["gap"] == GAP and row["top1"] == needles[0]["top1"] and row["margin"] == needles[0]["margin"]
-    made, _ = drift.roll_out(tiny, truth, schedule, sampling)
-    ranges, _ = drift.measure(made, truth, sampling.context)
+    made, _ = drift.roll_out(tiny, truth, plan)
+    ranges, _ = drift.measure(made, truth, plan.sampling.context)
     assert {name: row[name] for name in ("psnr_end", "psnr_lost", "looks")} == drift.degradation(ranges)

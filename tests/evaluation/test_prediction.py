@@ -15,7 +15,7 @@ from arvdm_cli.evaluation.truth import LENGTH
 from arvdm_cli.sampling.denoiser import Denoiser
 from arvdm_cli.sampling.diffusion import DDPM, FlowMatching
 from arvdm_cli.sampling.generation import choose
-from arvdm_cli.sampling.schedules import fifo, outpainting, preset, pyramid, rolling
+from arvdm_cli.sampling.schedules import fifo, outpainting, pyramid, rolling
 from arvdm_cli.sampling.state import Sampling
 from support.tiny import SCHEDULES, Film, Recorder, begin, model
 from support.truth import turning
@@ -134,16 +134,16 @@ def test_ar_steps_begin_within_the_clips():
 @pytest.mark.parametrize("name", ["outpainting", "fifo"])
 def test_a_model_is_predicted_whole(name):
     tiny = model(sampling=Sampling(context=4, slots=64, group=2, init_steps=2))
-    plan, sampling = choose(tiny.sampling, schedule=name, steps=2)
+    plan = choose(tiny.sampling, schedule=name, steps=2)
     stretches, done = prediction.encode(tiny, turning()), []
-    total = prediction.batches(2, plan.window, 2)
+    total = prediction.batches(2, plan.schedule.window, 2)
     tell = lambda number, of: done.append((number, of))  # noqa: E731
-    row = prediction.predict(tiny, stretches, plan, sampling, 30, 2, 2, tell)
+    row = prediction.predict(tiny, stretches, plan, 30, 2, 2, tell)
     assert sorted(done) == [(number + 1, total) for number in range(total)]
-    assert row["frames"] == 2 * 2 * 2 * plan.window  # kinds, mazes, AR steps: all of it is known
-    assert row["ar_steps"] == -(-30 // plan.chunk) and (row["start"] > 0) == (name == "fifo")
+    assert row["frames"] == 2 * 2 * 2 * plan.schedule.window  # kinds, mazes, AR steps: all of it is known
+    assert row["ar_steps"] == -(-30 // plan.schedule.chunk) and (row["start"] > 0) == (name == "fifo")
     assert row["predicted"] == pytest.approx(prediction.accumulate(row), rel=1e-3)
-    assert row == prediction.predict(tiny, stretches, plan, sampling, 30, 2, 2)
+    assert row == prediction.predict(tiny, stretches, plan, 30, 2, 2)
     json.dumps(row)
 
 
@@ -151,7 +151,7 @@ def test_what_nothing_shown_tells_cannot_be_predicted():
     tiny = model(sampling=Sampling(context=3, slots=0, group=2))
     stretches = prediction.encode(tiny, turning(around=60))
     with pytest.raises(DataError, match=r"Frame \d+ of the window of outpainting"):
-        prediction.predict(tiny, stretches, preset("outpainting", chunk=4, steps=1), tiny.sampling, 8)
+        prediction.predict(tiny, stretches, choose(tiny.sampling, schedule="outpainting", chunk=4, steps=1), 8)
 
 
 def row_of(model, schedule, predicted, **more):

@@ -47,8 +47,8 @@ def test_fewer_frames_are_compared_with_as_many_of_the_candidates():
 @pytest.mark.parametrize("control", [name for name in CONTROLS if name != "truth"])
 def test_every_control_shows_the_model_what_it_says(control):
     tiny = model()
-    schedule, sampling = choose(tiny.sampling, schedule="outpainting", chunk=2, steps=1)
-    made = task(tiny, NEEDLES, schedule, sampling, control, 4)
+    plan = choose(tiny.sampling, schedule="outpainting", chunk=2, steps=1)
+    made = task(tiny, NEEDLES, plan, control, 4)
     kept = made.history.shape[1] + (GAP if control == "free" else 0)
     assert made.actions.shape[1] == kept + 4
     for clip, each in zip(made.history, NEEDLES, strict=True):
@@ -57,15 +57,15 @@ def test_every_control_shows_the_model_what_it_says(control):
         assert kept == GAP and not any(each.seen[-kept:].any() for each in NEEDLES)
     else:
         assert kept == min(len(each.history) for each in NEEDLES) and all(each.seen[-kept:].any() for each in NEEDLES)
-    assert (made.sampling.slots > 0) == (control in ("memory", "other", "unseen", "free"))
-    assert made.sampling.context == (kept if control == "context" else sampling.context)
+    assert (made.plan.sampling.slots > 0) == (control in ("memory", "other", "unseen", "free"))
+    assert made.plan.sampling.context == (kept if control == "context" else plan.sampling.context)
     assert (made.other is not None) == (control == "other")
 
 
 def test_memory_of_another_world_takes_the_place_of_a_clips_own():
     tiny = model()
-    schedule, sampling = choose(tiny.sampling, schedule="outpainting", chunk=2, steps=1)
-    own, other = (task(tiny, NEEDLES, schedule, sampling, control, 4) for control in ("memory", "other"))
+    plan = choose(tiny.sampling, schedule="outpainting", chunk=2, steps=1)
+    own, other = (task(tiny, NEEDLES, plan, control, 4) for control in ("memory", "other"))
     assert not (other.other == np.arange(5)).any()
     itself = replace(other, other=np.arange(5))
     made = make(tiny, {"own": own, "other": other, "itself": itself}, 0)
@@ -75,8 +75,8 @@ def test_memory_of_another_world_takes_the_place_of_a_clips_own():
 
 def test_a_measurement_gives_a_row_for_every_control_and_finds_the_truth_always():
     tiny = model()
-    schedule, sampling = choose(tiny.sampling, schedule="outpainting", chunk=2, steps=1)
-    rows, made = measure(tiny, NEEDLES, schedule, sampling, tuple(CONTROLS), frames=4)
+    plan = choose(tiny.sampling, schedule="outpainting", chunk=2, steps=1)
+    rows, made = measure(tiny, NEEDLES, plan, tuple(CONTROLS), frames=4)
     assert [row["control"] for row in rows] == list(CONTROLS) and made.keys() == CONTROLS.keys() - {"truth"}
     for row in rows:
         assert row["gap"] == GAP and row["worlds"] == 5 and row["chance"] == 0.25

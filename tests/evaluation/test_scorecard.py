@@ -29,6 +29,7 @@ from arvdm_cli.evaluation.truth import HISTORY, KINDS, LENGTH, WORLDS, maze_seed
 from arvdm_cli.hub.checkpoint import save
 from arvdm_cli.reports.statistics import interval
 from arvdm_cli.sampling.generation import choose
+from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.schedules import preset
 from arvdm_cli.sampling.state import Sampling
 from arvdm_cli.worlds.maze import WIDE, Maze
@@ -56,7 +57,7 @@ def held(clips, history, kind):
 def test_a_frame_is_beyond_the_context_when_its_pose_was_last_seen_before_it(schedule, slots):
     way = [(0, column, 0) for column in range(HISTORY)]
     poses = np.array([[*way, *way[-2::-1], way[0]], [*way, *[(1, column, 0) for column in range(LENGTH)]]])
-    found = beyond_context(poses, schedule, Sampling(context=8, slots=slots, group=4))
+    found = beyond_context(poses, Plan(schedule, Sampling(context=8, slots=slots, group=4)))
     kept = 11 if slots else 8
     for t in range(LENGTH):
         starts = [start for start in range(0, t + 1, schedule.chunk) if t < start + schedule.window]
@@ -100,9 +101,9 @@ def test_ranges_count_frames_from_1():
 
 
 def judged(clips, made, off, free, turned):
-    schedule, sampling = choose(SAMPLING)
+    plan = choose(SAMPLING)
     card = score_clips(made, clips, 8)
-    card["memory"] = score_memory(made, off, clips, schedule, sampling)
+    card["memory"] = score_memory(made, off, clips, plan)
     card["free"] = score_free(free, turned, clips)
     return card, {bar.name: bar for bar in judge(card)}
 
@@ -216,9 +217,9 @@ def test_a_card_in_the_wide_world_says_so_and_does_not_look_for_the_plain_sky(cl
 
 
 def test_steering_gives_the_same_figures_as_the_card(clips, model):
-    clips, (schedule, sampling) = clips.first(1), choose(SAMPLING)
-    tasks = plan_card(model, clips, schedule, sampling, free_runs=0)
-    assert tasks.keys() == {*KINDS, "back/off", "spin/off"} and tasks["spin/off"].sampling.slots == 0
+    clips, plan = clips.first(1), choose(SAMPLING)
+    tasks = plan_card(model, clips, plan, free_runs=0)
+    assert tasks.keys() == {*KINDS, "back/off", "spin/off"} and tasks["spin/off"].plan.sampling.slots == 0
     whole = measure_card(model, clips, tasks).card
-    told = measure(model, clips, schedule, sampling)
+    told = measure(model, clips, plan)
     assert all(told[name] == whole[name] for name in (*KINDS, "returns"))

@@ -122,9 +122,9 @@ def test_files_of_a_world_keep_the_key_they_had_before_there_were_skies_light_an
 
 def test_a_clip_is_the_same_alone_and_in_a_batch(model, monkeypatch):
     clips = invented(3, 64)
-    schedule, sampling = choose(SAMPLING)
+    plan = choose(SAMPLING)
     told = []
-    tasks = {"new": rollout.tasks_of(model, clips, schedule, sampling)["new"]}
+    tasks = {"new": rollout.tasks_of(model, clips, plan)["new"]}
     together = rollout.make(model, tasks, 7, lambda *counts: told.append(counts))["new"]
     assert told[-1] == (3 * LENGTH, 3 * LENGTH) and together.shape == clips.truth("new").shape
     monkeypatch.setattr(rollout, "BATCH", 1)
@@ -136,6 +136,6 @@ def test_an_interrupted_measurement_stops_at_once(model):
     def interrupt(done, total):
         raise KeyboardInterrupt
 
-    schedule, sampling = choose(SAMPLING)
+    plan = choose(SAMPLING)
     with pytest.raises(KeyboardInterrupt):
-        rollout.make(model, rollout.tasks_of(model, invented(3, 64), schedule, sampling), 0, interrupt)
+        rollout.make(model, rollout.tasks_of(model, invented(3, 64), plan), 0, interrupt)

@@ -19,6 +19,7 @@ from arvdm_cli.models.oasis import OasisCodec, OasisCodecConfig, OasisConfig, Oa
 from arvdm_cli.sampling.config import CACHES
 from arvdm_cli.sampling.diffusion import additions, remaining
 from arvdm_cli.sampling.generation import begin, choose, given
+from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import PRESETS, next_frame
 from arvdm_cli.sampling.state import Noise, start
@@ -47,7 +48,7 @@ def reenact(model, clip, cache="exact", frames=None):
     memory = model.network.empty_memory(prompt.shape[0], "cpu")
     state = start(model.network, sampling, prompt, actions[:, :first], memory)
     drive = given(actions[:, first:])
-    chunks = stream(model.network, model.diffusion, next_frame(steps), sampling, state, Recorded(clip), drive)
+    chunks = stream(Plan(next_frame(steps), sampling), model.network, model.diffusion, state, Recorded(clip), drive)
     return torch.cat([prompt, *islice(chunks, (frames or GOLDEN[f"{clip}.latents"].shape[1]) - first)], 1)
 
 
@@ -157,32 +158,30 @@ def test_kept_keys_of_frames_that_see_no_other_frame_stay_exact_for_ever():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_weights_run_under_every_preset(model, preset):
-    schedule, sampling = choose(model.sampling, schedule=preset)
+    plan = choose(model.sampling, schedule=preset)
     prompt = GOLDEN["vae.image_u8"][None, :1].float() / 127.5 - 1
-    state = begin(model, sampling, prompt, torch.zeros(1, 1, 25))
-    chunks = stream(
-        model.network, model.diffusion, schedule, sampling, state, Noise(0, 1, (4, 6, 8)), given(torch.zeros(1, 9, 25))
-    )
+    state = begin(model, plan, prompt, torch.zeros(1, 1, 25))
+    chunks = stream(plan, model.network, model.diffusion, state, Noise(0, 1, (4, 6, 8)), given(torch.zeros(1, 9, 25)))
     made = torch.cat(list(islice(chunks, 4)), 1)
-    assert made.shape[1] == 4 * schedule.chunk and torch.isfinite(made).all()
+    assert made.shape[1] == 4 * plan.schedule.chunk and torch.isfinite(made).all()
 
 
 @pytest.mark.parametrize("cache", CACHES)
 def test_a_video_begins_from_nothing_with_the_same_frames_under_every_cache(model, cache):
     def made(kind):
-        schedule, sampling = choose(model.sampling, cache=kind)
+        plan = choose(model.sampling, cache=kind)
         latents, actions = torch.zeros(1, 0, 4, 6, 8), torch.zeros(1, 9, 25)
-        state = start(model.network, sampling, latents, actions[:, :0], model.network.empty_memory(1, "cpu"))
+        state = start(model.network, plan.sampling, latents, actions[:, :0], model.network.empty_memory(1, "cpu"))
         noise = Noise(0, 1, (4, 6, 8))
-        return list(islice(stream(model.network, model.diffusion, schedule, sampling, state, noise, given(actions)), 3))
+        return list(islice(stream(plan, model.network, model.diffusion, state, noise, given(actions)), 3))
 
     torch.testing.assert_close(torch.cat(made(cache)), torch.cat(made("off")), rtol=1e-4, atol=1e-4)
 
 
 def test_memory_is_refused_where_the_network_has_none(model):
-    _, sampling = choose(model.sampling, slots=4)
+    plan = choose(model.sampling, slots=4)
     with pytest.raises(ConfigError, match="memory"):
-        begin(model, sampling, torch.zeros(1, 1, 3, 60, 80), torch.zeros(1, 1, 25))
+        begin(model, plan, torch.zeros(1, 1, 3, 60, 80), torch.zeros(1, 1, 25))
 
 
 # The makers' files

@@ -10,6 +10,7 @@ from arvdm_cli.errors import ConfigError
 from arvdm_cli.sampling.denoiser import Denoiser
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.generation import given
+from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import fifo
 from arvdm_cli.sampling.state import Noise, Sampling, start
@@ -97,7 +98,7 @@ def dream(sampling, net=None, batch=1, frames=8):
     driven = torch.cat([track(60, 3 + i) for i in range(batch)])
     state = start(net, sampling, shown, driven[:, :9], net.empty_memory(batch, "cpu"))
     noise = Noise(3, batch, (2, 4, 4))
-    return take(stream(net, FlowMatching(), fifo(4), sampling, state, noise, given(driven[:, 9:])), frames)
+    return take(stream(Plan(fifo(4), sampling), net, FlowMatching(), state, noise, given(driven[:, 9:])), frames)
 
 
 def scene(net, sampling):

@@ -9,6 +9,7 @@ import torch
 
 from arvdm_cli.errors import ScheduleError
 from arvdm_cli.sampling.generation import ahead, begin, choose, generate, given
+from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import fifo, next_frame, outpainting, rolling, shift, write
 from arvdm_cli.sampling.state import Noise, Sampling, start
@@ -21,33 +22,33 @@ OWN = Sampling("outpainting", {"chunk": 3, "steps": 2}, context=5, slots=3)
 
 
 def test_what_is_left_at_none_is_the_checkpoints_own():
-    assert choose(OWN, schedule=None, steps=None, chunk=None, context=None, shift=None) == (outpainting(3, 2), OWN)
+    assert choose(OWN, schedule=None, steps=None, chunk=None, context=None, shift=None) == Plan(outpainting(3, 2), OWN)
 
 
 def test_a_choice_of_the_sampler_comes_above_the_checkpoints_own():
-    schedule, sampling = choose(OWN, context=0, slots=7, cache="off")
-    assert schedule == outpainting(3, 2)
-    assert sampling == replace(OWN, context=0, slots=7, cache="off")
+    plan = choose(OWN, context=0, slots=7, cache="off")
+    assert plan.schedule == outpainting(3, 2)
+    assert plan.sampling == replace(OWN, context=0, slots=7, cache="off")
 
 
 def test_an_option_of_the_preset_comes_above_the_checkpoints_own_and_the_others_stay():
-    schedule, sampling = choose(OWN, steps=5)
-    assert schedule == outpainting(3, 5) and sampling.options == {"chunk": 3, "steps": 5}
-    assert choose(OWN, schedule="outpainting", chunk=1)[0] == outpainting(1, 2)
+    plan = choose(OWN, steps=5)
+    assert plan.schedule == outpainting(3, 5) and plan.sampling.options == {"chunk": 3, "steps": 5}
+    assert choose(OWN, schedule="outpainting", chunk=1).schedule == outpainting(1, 2)
     assert OWN.options == {"chunk": 3, "steps": 2}
 
 
 def test_another_preset_takes_none_of_the_checkpoints_options():
-    assert choose(OWN, schedule="fifo")[0] == fifo()
-    assert choose(OWN, schedule="next-frame", steps=2)[0] == next_frame(2)
-    assert choose(OWN, schedule="rolling", blocks=3)[0] == rolling(3)
+    assert choose(OWN, schedule="fifo").schedule == fifo()
+    assert choose(OWN, schedule="next-frame", steps=2).schedule == next_frame(2)
+    assert choose(OWN, schedule="rolling", blocks=3).schedule == rolling(3)
 
 
 def test_a_shift_moves_the_levels_of_whatever_was_chosen(tmp_path):
-    assert choose(OWN, shift=2.0)[0] == shift(outpainting(3, 2), 2.0)
+    assert choose(OWN, shift=2.0).schedule == shift(outpainting(3, 2), 2.0)
     write(fifo(3), tmp_path / "own.json")
-    assert choose(OWN, schedule=str(tmp_path / "own.json"))[0] == fifo(3)
-    assert choose(OWN, schedule=str(tmp_path / "own.json"), shift=2.0)[0] == shift(fifo(3), 2.0)
+    assert choose(OWN, schedule=str(tmp_path / "own.json")).schedule == fifo(3)
+    assert choose(OWN, schedule=str(tmp_path / "own.json"), shift=2.0).schedule == shift(fifo(3), 2.0)
 
 
 def test_an_option_that_the_preset_lacks_is_refused():
@@ -68,10 +69,10 @@ def picture(frames, batch=1):
 
 
 def make(tiny, length=0, seed=0, prompt=5, actions=None, **chosen):
-    schedule, sampling = choose(tiny.sampling, **chosen)
-    state = begin(tiny, sampling, picture(prompt), track(prompt))
+    plan = choose(tiny.sampling, **chosen)
+    state = begin(tiny, plan, picture(prompt), track(prompt))
     actions = track(40, 1) if actions is None else actions
-    return generate(tiny, schedule, sampling, state, given(actions), seed, length)
+    return generate(tiny, plan, state, given(actions), seed, length)
 
 
 def test_memory_begins_empty_in_the_shape_of_the_network(tiny):
@@ -81,11 +82,11 @@ def test_memory_begins_empty_in_the_shape_of_the_network(tiny):
 
 @pytest.mark.parametrize("frames", [1, 16, 33])
 def test_a_prompt_is_encoded_alike_in_parts_and_at_once(tiny, frames):
-    actions, sampling = track(frames, batch=2), tiny.sampling
-    state = begin(tiny, sampling, picture(frames, 2), actions)
+    actions, plan = track(frames, batch=2), choose(tiny.sampling)
+    state = begin(tiny, plan, picture(frames, 2), actions)
     with torch.no_grad():
         latents = tiny.codec.encode(picture(frames, 2))
-        whole = start(tiny.network, sampling, latents, actions, tiny.network.empty_memory(2, latents.device))
+        whole = start(tiny.network, plan.sampling, latents, actions, tiny.network.empty_memory(2, latents.device))
     torch.testing.assert_close(state.context, whole.context, rtol=0, atol=1e-5)
     torch.testing.assert_close(state.memory.tokens, whole.memory.tokens, rtol=0, atol=1e-4)
 
@@ -110,9 +111,9 @@ def test_without_a_length_frames_come_for_as_long_as_they_are_taken(tiny):
 
 
 def test_frames_are_the_decoded_latents_of_the_stream(tiny):
-    schedule, sampling = choose(tiny.sampling)
-    state, noise = begin(tiny, sampling, picture(5), track(5)), Noise(0, 1, (2, 4, 4))
-    chunks = stream(tiny.network, tiny.diffusion, schedule, sampling, state, noise, given(track(40, 1)))
+    plan = choose(tiny.sampling)
+    state, noise = begin(tiny, plan, picture(5), track(5)), Noise(0, 1, (2, 4, 4))
+    chunks = stream(plan, tiny.network, tiny.diffusion, state, noise, given(track(40, 1)))
     for latents, frames in zip(islice(chunks, 3), make(tiny), strict=False):
         with torch.no_grad():
             assert torch.equal(frames, tiny.codec.decode(latents))
@@ -136,9 +137,9 @@ def test_a_chunk_can_be_shown_before_the_next_is_made(tiny):
         asked.append(first)
         return track(count, first)
 
-    schedule, sampling = choose(tiny.sampling)
-    state = begin(tiny, sampling, picture(5), track(5))
-    chunks = generate(tiny, schedule, sampling, state, drive, 0)
+    plan = choose(tiny.sampling)
+    state = begin(tiny, plan, picture(5), track(5))
+    chunks = generate(tiny, plan, state, drive, 0)
     next(chunks)
     assert asked == [0]
 

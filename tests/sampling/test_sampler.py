@@ -11,6 +11,7 @@ from arvdm_cli.errors import ConfigError, NumericError
 from arvdm_cli.sampling.diffusion import DDPM, FlowMatching
 from arvdm_cli.sampling.generation import given
 from arvdm_cli.sampling.memory import EVICTIONS, Memory
+from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import fifo, next_frame, outpainting, pyramid, rolling
 from arvdm_cli.sampling.state import Noise, Sampling, append, start
@@ -110,7 +111,7 @@ def test_the_noise_a_solver_renews_belongs_to_a_frame_and_to_how_often_it_was_de
 
     sampling = replace(SHORT, solver="ddim", eta=1.0)
     shown = Recorder(film)
-    chunks = stream(shown, shown.diffusion, schedule, sampling, begin(shown, sampling, film), noise, film.drive)
+    chunks = stream(Plan(schedule, sampling), shown, shown.diffusion, begin(shown, sampling, film), noise, film.drive)
     list(islice(chunks, 6))
     assert len(set(asked)) == len(asked)
     entered = schedule.window - schedule.chunk  # frames from here on begin as noise in the AR stage
@@ -178,7 +179,7 @@ def test_look_ahead_uses_the_actions_that_are_given_and_rows_of_zeros_beyond_the
     shown = Recorder(film)
     known = film.drive(0, length)
     drive = given(known)
-    chunks = stream(shown, FlowMatching(), schedule, SHORT, begin(shown, SHORT, film), film.noise(), drive)
+    chunks = stream(Plan(schedule, SHORT), shown, FlowMatching(), begin(shown, SHORT, film), film.noise(), drive)
     close(take(chunks, length), film.new(0, length), atol=1e-4)
     for call, (_, first, row) in zip(shown.calls, planned(schedule, SHORT), strict=False):
         rows = max(0, min(len(row), length - first))
@@ -246,7 +247,9 @@ def test_over_200_ar_steps_the_state_does_not_grow(cache):
     memory = net.empty_memory(1, "cpu")
     state = start(net, sampling, latents(1), track(1), memory)
     noise = Noise(0, 1, (2, 4, 4))
-    chunks = stream(net, FlowMatching(), schedule, sampling, state, noise, lambda first, count: track(count, first))
+    chunks = stream(
+        Plan(schedule, sampling), net, FlowMatching(), state, noise, lambda first, count: track(count, first)
+    )
     shapes = []
     for _ in islice(chunks, 200):
         tensors = [*vars(state).values(), *vars(state.memory).values()]

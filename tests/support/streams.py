@@ -4,6 +4,7 @@ import torch
 
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.generation import given
+from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.state import Noise, Sampling, start
 from support.tiny import latents, network, track
@@ -27,4 +28,4 @@ def wake(schedule, sampling, state, seed=3, batch=1, prompt=9, net=None):
     """Go on from a state."""
     driven = torch.cat([track(prompt + 60, seed + i) for i in range(batch)])[:, prompt:]
     noise = Noise(seed, batch, (2, 4, 4))
-    return stream(net or network(), FlowMatching(), schedule, sampling, state, noise, given(driven))
+    return stream(Plan(schedule, sampling), net or network(), FlowMatching(), state, noise, given(driven))

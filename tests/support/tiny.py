@@ -18,6 +18,7 @@ from arvdm_cli.runs.state_file import freeze, thaw
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.memory import Memory
 from arvdm_cli.sampling.model import Model
+from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import fifo, next_frame, outpainting, pyramid, rolling, shift
 from arvdm_cli.sampling.state import Noise, Sampling, start
@@ -179,7 +180,7 @@ def begin(network, sampling, film):
 def play(schedule, sampling, film, network, state=None):
     """Stream a film's new frames through a Recorder."""
     state = state or begin(network, sampling, film)
-    return stream(network, network.diffusion, schedule, sampling, state, film.noise(), film.drive)
+    return stream(Plan(schedule, sampling), network, network.diffusion, state, film.noise(), film.drive)
 
 
 def take(chunks, frames):

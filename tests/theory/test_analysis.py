@@ -11,6 +11,7 @@ from arvdm_cli.errors import TheoryError
 from arvdm_cli.reports.statistics import spearman
 from arvdm_cli.sampling.diffusion import DDPM, FlowMatching
 from arvdm_cli.sampling.memory import Memory
+from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import PRESETS, Schedule, fifo, next_frame, outpainting, pyramid, rolling
 from arvdm_cli.sampling.state import Sampling, start
@@ -350,7 +351,8 @@ def test_the_generated_law_is_that_of_the_sampler(schedule, kernel):
     linear, begun = LinearNetwork(PROCESS), torch.eye(size, d * prompt, dtype=torch.float64)
     clip, nothing = begun.reshape(size, prompt, d, 1, 1), torch.zeros(size, 99, 0)
     state = start(linear, sampling, clip, nothing[:, :prompt], Memory.empty(size, 1, 1, 0))
-    run = stream(linear, FlowMatching(), schedule, sampling, state, noise, lambda first, count: nothing[:, :count])
+    plan = Plan(schedule, sampling)
+    run = stream(plan, linear, FlowMatching(), state, noise, lambda first, count: nothing[:, :count])
     video = torch.cat([begun, *(chunk.flatten(1) for chunk in islice(run, ar_steps))], 1)  # (size, f * d)
     numbers = torch.eye(size, dtype=torch.float64)
     numbers[: d * prompt, : d * prompt] = PROCESS.covariance(prompt)

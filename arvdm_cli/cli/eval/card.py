@@ -63,13 +63,13 @@ def card(
     from ...sampling import generation
 
     loaded = checkpoint.load(registry.resolve(model), *choose_machine(device, dtype, threads))
-    plan, sampling = generation.choose(loaded.sampling, **chosen)
+    plan = generation.choose(loaded.sampling, **chosen)
     if data:
         check_unseen(mazes, seed, rendered.read(data).seeds)
     with progress("maze", mazes) as report:
         kept = clips or out / "clips.npz"
         truth = take_clips(kept, world_of(loaded, world), mazes, seed, told(report))
-    tasks = plan_card(loaded, truth, plan, sampling, free_runs, free_frames)
+    tasks = plan_card(loaded, truth, plan, free_runs, free_frames)
     with progress("frame", sum(task.frames for task in tasks.values()), "fps") as report:
         measured = measure_card(loaded, truth, tasks, told(report))
     with writing(out):

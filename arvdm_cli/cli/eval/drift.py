@@ -109,13 +109,13 @@ def drift(
         if model in report["models"]:
             continue  # measured before this run was stopped
         loaded = checkpoint.load(registry.resolve(model), *machine)
-        plan, sampling = generation.choose(loaded.sampling, **chosen)
+        plan = generation.choose(loaded.sampling, **chosen)
         true = take_truth(truth or out / "truth", world_of(loaded, world), mazes, length, seed)
         total = len(runs.PATHS) * mazes
         with progress("frame", total * length, "fps") as shown:
-            made, facts = runs.roll_out(loaded, true, plan, sampling, told(shown))
+            made, facts = runs.roll_out(loaded, true, plan, told(shown))
         with progress("clip", total) as shown:
-            by_range, by_frame = runs.measure(made, true, sampling.context, perceived, told(shown))
+            by_range, by_frame = runs.measure(made, true, plan.sampling.context, perceived, told(shown))
         facts |= {"ranges": by_range, "frechet": None, "fvd": None}
         right = true.frames[:, :, HISTORY:]
         ours, theirs = (part.reshape(-1, *part.shape[2:]) for part in (made, right))

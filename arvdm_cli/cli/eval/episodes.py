@@ -37,11 +37,11 @@ def continue_episodes(
     frames, tables = [], []
     for model in models:
         loaded = checkpoint.load(registry.resolve(model), *machine)
-        plan, sampling = generation.choose(loaded.sampling, **chosen)
+        plan = generation.choose(loaded.sampling, **chosen)
         with progress("frame", starts * length, "fps") as shown_:
-            made = continuation.roll_out(loaded, cuts, plan, sampling, seed, told(shown_))
-        by_range, by_frame = continuation.measure(made, cuts, sampling.context)
-        report["models"][model] = {"sha256": loaded.sha256, "schedule": plan.name, "ranges": by_range}
+            made = continuation.roll_out(loaded, cuts, plan, seed, told(shown_))
+        by_range, by_frame = continuation.measure(made, cuts, plan.sampling.context)
+        report["models"][model] = {"sha256": loaded.sha256, "schedule": plan.schedule.name, "ranges": by_range}
         frames += [{"model": model, **row} for row in by_frame]
         tables.append((f"{model}: {starts} starts in {folder}, {shown} frames shown", across(by_range, 0)))
         with writing(out):

@@ -75,18 +75,21 @@ def memory(
     machine = choose_machine(device, dtype, threads)
     for model in models:
         loaded = checkpoint.load(registry.resolve(model), *machine)
-        plan, sampling = generation.choose(loaded.sampling, **chosen)
+        plan = generation.choose(loaded.sampling, **chosen)
         mazes = world_of(loaded, world)
-        used = {"sha256": loaded.sha256, "schedule": plan.name, "steps": plan.steps, "slots": sampling.slots}
+        used = {
+            "sha256": loaded.sha256,
+            "schedule": plan.schedule.name,
+            "steps": plan.schedule.steps,
+            "slots": plan.sampling.slots,
+        }
         for k, g in ((k, g) for k in kinds for g in gaps):
             if not missing(report, model=model, kind=k, gap=g):
                 continue  # measured before this run was stopped
             tests = take_needles(needles or out / "needles", mazes, k, g, worlds, seed)
             total = worlds * sum(frames + g * (name == "free") for name in controls if name != "truth")
             with progress("frame", total, "fps") as shown:
-                rows, made = retrieval.measure(
-                    loaded, tests, plan, sampling, tuple(controls), frames, progress=told(shown)
-                )
+                rows, made = retrieval.measure(loaded, tests, plan, tuple(controls), frames, progress=told(shown))
             report["rows"] += [{"model": model, **used, "kind": k, **row} for row in rows]
             with writing(out):
                 for name in made:

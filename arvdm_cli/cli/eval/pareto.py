@@ -97,9 +97,9 @@ def pareto(
         true = take_truth(truth or out / "truth", world, mazes, length, DRIFT_SEED)
         tests = take_needles(needles or out / "needles", world, kind, gap, worlds, NEEDLE_SEED)
         for text, slots in left:
-            plan, sampling = generation.choose(loaded.sampling, **chosen, schedule=text, slots=slots)
+            plan = generation.choose(loaded.sampling, **chosen, schedule=text, slots=slots)
             with progress("frame", len(runs.PATHS) * mazes * length + worlds * frames, "fps") as shown:
-                row = points.measure(loaded, true, tests, plan, sampling, frames, told(shown))
+                row = points.measure(loaded, true, tests, plan, frames, told(shown))
             report["rows"].append({"model": model, "spelled": text, **row})
             with writing(out):
                 results.save(out / "pareto.json", report)

@@ -85,9 +85,9 @@ def predict(
         with progress("clip", mazes * len(truth.KINDS)) as shown:
             stretches = prediction.encode(loaded, true, told(shown))
         for text in left:
-            plan, sampling = generation.choose(loaded.sampling, **chosen, schedule=text)
-            with progress("batch", prediction.batches(mazes, plan.window, often)) as shown:
-                row = prediction.predict(loaded, stretches, plan, sampling, length, parts, often, told(shown))
+            plan = generation.choose(loaded.sampling, **chosen, schedule=text)
+            with progress("batch", prediction.batches(mazes, plan.schedule.window, often)) as shown:
+                row = prediction.predict(loaded, stretches, plan, length, parts, often, told(shown))
             report["rows"].append({"model": model, "spelled": text, **row})
             with writing(out):
                 results.save(out / "predict.json", report)

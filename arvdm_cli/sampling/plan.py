@@ -1,0 +1,21 @@
+"""A schedule and the settings it is sampled with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .config import Sampling
+from .schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to sample a model: the levels of the window, and all other settings; `generation.choose` makes one."""
+
+    schedule: Schedule
+    sampling: Sampling
+
+    def with_sampling(self, **changes: Any) -> Plan:
+        """The same schedule under other settings; changes: fields of Sampling."""
+        return replace(self, sampling=replace(self.sampling, **changes))
