@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import multiprocessing
 import os
 import signal
@@ -13,13 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from functools import partial
 from math import ceil
-from typing import Any
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import Any, NoReturn
 
 from .errors import ArvdmError
 
 PATIENCE = 10.0  # seconds in which a process may end in good order
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 def render_all(
@@ -49,25 +52,50 @@ def render_all(
 
 @contextmanager
 def serving(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Up to so many processes that begin with `serve`; an error or a signal here stops them at once."""
-    pool = ProcessPoolExecutor(max(1, workers), multiprocessing.get_context("spawn"), serve)
-    stop = partial(_stop, pool)
-    atexit.register(stop)  # if another Ctrl-C comes while they end
+    """Up to `workers` processes that begin with `serve`; an error or a signal here stops them at once.
+
+    All of them, those included that are just being started, read a pipe whose other end this process alone holds.
+    They end when it is closed: here, or by the system when this process has ended, however it did.
+    """
+    context = multiprocessing.get_context("spawn")
+    there, here = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(max(1, workers), context, serve, (there,))
     try:
-        yield pool
+        with _closing_at_signals(here):
+            yield pool
     except BaseException:
-        with suppress(KeyboardInterrupt):  # a second one; those that had the first signal ignore another
-            stop()
-        stop()
+        here.close()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-        atexit.unregister(stop)
+        here.close()
+        there.close()
 
 
-def _stop(pool: ProcessPoolExecutor) -> None:
-    for process in list((pool._processes or {}).values()):
-        process.terminate()
+@contextmanager
+def _closing_at_signals(pipe: Connection) -> Iterator[None]:
+    """Close a pipe before a signal does what it does otherwise.
+
+    What a signal raises may be replaced by what the next one raises, anywhere, also where it was about to be handled;
+    its handler is always run.
+    """
+    before: dict[int, Handler] = {}
+
+    def close(number: int, frame: FrameType | None) -> None:
+        pipe.close()
+        handler = before[number]
+        if callable(handler):
+            handler(number, frame)
+
+    if threading.current_thread() is threading.main_thread():  # no other one may set handlers
+        before = {number: handler for number in ENDING if callable(handler := signal.getsignal(number))}
+    for number in before:
+        signal.signal(number, close)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def answer(work: Callable[..., Any], *job: Any) -> Any:
@@ -75,32 +103,41 @@ def answer(work: Callable[..., Any], *job: Any) -> Any:
     try:
         return work(*job)
     except SystemExit:
-        os._exit(1)
+        _end()
 
 
-def serve() -> None:
-    """In a process that works for its parent: leave Ctrl-C to that one, and end when it has ended, however it did."""
+def _end() -> NoReturn:
+    """End this process, and what it was just starting when a signal came: those are one group of processes."""
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
+def serve(parent: Connection) -> None:
+    """In a process that works for its parent: leave Ctrl-C to that one, and end when it says so or has ended.
+
+    parent: a pipe that the parent writes nothing to; its end is the word to end
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # nor shall what it starts hear Ctrl-C
     signal.signal(signal.SIGTERM, _leave)
-    threading.Thread(target=_outlive_nobody, daemon=True).start()
+    threading.Thread(target=_outlive_nobody, args=(parent,), daemon=True).start()
 
 
-def _leave(number: int, frame: Any) -> None:
+def _leave(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # another one would come between
     if hasattr(signal, "setitimer"):  # the pool catches what is raised between two jobs, and would begin the next
         signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     sys.exit(1)  # by way of what is open, so that it is closed
 
 
-def _outlive_nobody() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent
-    parent.join()
+def _outlive_nobody(parent: Connection) -> None:
+    with suppress(EOFError, OSError):
+        parent.recv()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(PATIENCE)
-    os._exit(1)
+    _end()
 
 
 Progress = Callable[[int, int], None]  # (things done, things in all)

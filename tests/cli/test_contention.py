@@ -1,38 +1,47 @@
-"""The use of cores is told: what this program waits for, and what others use."""
+"""The use of cores, as /proc has it: what this program waits for, and what others use."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the use of cores is told in /proc")
+from arvdm_cli.cli import contention
 
 
-def test_time_without_a_core_is_counted_and_a_child_is_no_other_program():
-    script = """if True:
-        import os, subprocess, sys, time
-        from arvdm_cli.cli.contention import others, waited
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        busy = [sys.executable, "-c", "while True: pass"]
-        with subprocess.Popen(busy) as child:  # on the same core
-            before, until = (waited(), others()), time.monotonic() + 2
-            while time.monotonic() < until:
-                pass
-            print(waited() - before[0], others() - before[1])
-            child.kill()
-    """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    waiting, used = map(float, done.stdout.split())
-    cores = os.cpu_count()
-    assert 0.2 < waiting < 2.5 and -0.1 < used < 2 * (cores - 1) + 0.5  # the other cores may be busy
+@pytest.fixture
+def proc(tmp_path):
+    """A /proc in which two threads waited for 2.5 and 1 s, with a child that worked for 5 + 7 + 11 + 13 ticks."""
+    files = {
+        "stat": "cpu  100 20 30 999999 888 4 6 77 0 0\ncpu0 1 1 1 1 1 1 1 0 0 0\n",
+        "self/task/7/schedstat": "123 2500000000 9\n",
+        "self/task/7/children": "42 \n",
+        "self/task/8/schedstat": "456 1000000000 9\n",
+        "self/task/8/children": "",
+        "42/stat": "42 (a (b) c) R " + " ".join(["0"] * 10) + " 5 7 11 13 20 0 1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
 
 
-def test_what_other_programs_use_is_counted():
-    script = (
-        "import os, time; from arvdm_cli.cli.contention import others; a = others(); time.sleep(2); print(others() - a)"
-    )
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        busy.kill()
-    assert 0.5 < float(done.stdout) < 2 * os.cpu_count() + 0.5
+def test_time_without_a_core_is_that_of_all_threads(proc):
+    assert contention.waited(proc) == 3.5
+
+
+def test_what_cores_have_worked_has_neither_idle_time_nor_that_of_own_children(proc):
+    assert contention.ticks(proc) == 100 + 20 + 30 + 4 + 6 - (5 + 7 + 11 + 13)
+
+
+def test_a_child_that_has_just_ended_counts_for_nothing(proc):
+    (proc / "42/stat").unlink()
+    assert contention.ticks(proc) == 160
+
+
+def test_a_system_that_does_not_tell_is_not_busy(tmp_path):
+    assert contention.waited(tmp_path) == 0 and contention.others(tmp_path) == 0
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the use of cores is read in /proc")
+def test_this_system_tells_both():
+    before, worked = contention.waited(), contention.ticks()
+    assert 0 <= before <= contention.waited() and worked > 0
