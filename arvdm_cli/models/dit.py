@@ -78,7 +78,7 @@ class VideoDiT(nn.Module):
         """Places (b, f, 3), x and y in cells and heading in degrees, that actions (b, f, a) lead to from one (b, 3)."""
         if not self.config.moves:
             return origin.unsqueeze(1).expand(-1, actions.shape[1], -1)
-        ahead, turned = (actions.float() @ actions.new_tensor(self.config.moves)).unbind(-1)  # (b, f)
+        ahead, turned = (actions.float().contiguous() @ actions.new_tensor(self.config.moves)).unbind(-1)  # (b, f)
         heading = origin[:, 2:] + add_up(turned)
         radians = torch.deg2rad(heading)
         steps = torch.stack((ahead * radians.cos(), ahead * radians.sin()), -1)

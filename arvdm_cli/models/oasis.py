@@ -207,6 +207,7 @@ class Block(nn.Module):
         b, f, n, _ = x.shape
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.t_adaLN_modulation(condition).chunk(6, -1)
         places = modulated(x, shift, scale).transpose(1, 2).flatten(0, 1)  # (b n, f, d)
+        places = places.contiguous()  # else a linear without bias is a batched product, and copies its weights for each
         q, k, v = self.t_attn.project(places, angles)
         if past is not None:
             k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
@@ -277,7 +278,7 @@ class OasisDiT(nn.Module):
         index = (additions(levels, INDICES) - 1).clamp_min(0)
         weight = self.external_cond.weight
         condition = self.t_embedder["mlp"](sinusoids(index, 256).to(weight))
-        return condition if actions is None else condition + self.external_cond(actions.to(weight))
+        return condition if actions is None else condition + self.external_cond(actions.to(weight).contiguous())
 
     def run(
         self, latents: Tensor, condition: Tensor, past: Past | None, looking_back: bool
@@ -398,7 +399,7 @@ class OasisCodec(nn.Module):
 
     def paint(self, tokens: Tensor) -> Tensor:
         """Pictures (b, 3, h, w), not yet clamped to [-1, 1], of latent tokens (b, n, c)."""
-        x = self.post_quant_conv(tokens.to(self.predictor.weight))
+        x = self.post_quant_conv(tokens.to(self.predictor.weight).contiguous())
         angles = self.angles(self.config.decoder_dim // self.config.decoder_heads)
         for block in self.decoder:
             x = block(x, angles)
