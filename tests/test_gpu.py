@@ -9,6 +9,7 @@ import torch
 
 from arvdm_cli.device import compile_network
 from arvdm_cli.hub import checkpoint
+from arvdm_cli.models.oasis import Past
 from arvdm_cli.runs import benchmark
 from arvdm_cli.sampling.config import CACHES, Sampling
 from arvdm_cli.sampling.generation import begin, choose, generate, given
@@ -87,8 +88,8 @@ def test_oasis_predicts_and_paints_what_the_reference_does(tmp_path):
     oasis = checkpoint.load(publish(tmp_path), DEVICE)
     x, index, actions = (GOLDEN[f"dit.a.{name}"].to(DEVICE) for name in ("x", "t", "actions"))
     with torch.no_grad():
-        made = oasis.network(x, index_to_level(index.cpu()).to(DEVICE), actions, None)
-        painted = oasis.codec.paint(GOLDEN["vae.z"].to(DEVICE))
+        made = oasis.network(x, index_to_level(index.cpu()).to(DEVICE), actions, Past([]))
+        painted = oasis.codec.decode_pictures(GOLDEN["vae.z"].to(DEVICE))
     assert deviation(made.cpu(), GOLDEN["dit.a.out"]) < 1e-4
     assert deviation(painted.cpu(), GOLDEN["vae.decoded"]) < 1e-4
 

@@ -144,8 +144,6 @@ class GenerationJob:
 
     def write(self, clip: Clip, target: str, asked: dict[str, Any], states: list[Saved]):
         """Make one clip, or the rest of it, and encode it, telling the sidecar whatever happens."""
-        from dataclasses import replace
-
         from .. import media
         from ..runs import saver, sidecar, state_file
         from ..sampling.generation import begin, generate_states
@@ -179,20 +177,19 @@ class GenerationJob:
                     else:
                         state = begin(self.model, self.plan, media.to_tensor(clip.prompt).unsqueeze(0), clip.past)
                         shown = clip.prompt if asked["include_prompt"] else clip.prompt[:0]
-                    beginning = replace(state)  # the other one goes on
                     left = (clip.length or 0) - run.before
                     made = generate_states(self.model, self.plan, state, clip.actions, clip.seed, left, clip.live)
                     try:
-                        for part, reached in made if left or not clip.length else ():
-                            frames = media.to_bytes(part[0])
+                        for chunk in made if left or not clip.length else ():
+                            frames = media.to_bytes(chunk.frames[0])
                             if not saved_ and not run.frames:  # until here an earlier video can be gone on with
                                 state_file.forget_states(target)
-                                keeper.begin(shown, beginning)
+                                keeper.begin(shown, state)
                                 writer.write(shown)
                                 older = len(shown)
                             writer.write(frames)
                             run.add(len(frames))
-                            keeper.add(frames, reached)
+                            keeper.add(frames, chunk.state)
                             report(run.before + run.frames - 1)
                     except EndOfActions:
                         pass

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from threading import Event, Lock
 
@@ -120,7 +120,7 @@ def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = n
         b, f = history.shape[:2]
         state = task.begin(model, np.arange(len(task.history))[clips])
         if task.other is not None:
-            state.memory = task.begin(model, task.other[clips]).memory
+            state = replace(state, memory=task.begin(model, task.other[clips]).memory)
         onward = given(actions[:, f:].to(state.context.device))
         at = 0
         for part in generate(model, task.plan, state, onward, seed + first, task.length):

@@ -24,7 +24,7 @@ class Uncompressed(nn.Module):
         rows, columns = config.grid
         return config.group, config.group * rows * columns, config.token_features
 
-    def forward(self, latents: Tensor, actions: Tensor, places: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, actions: Tensor, poses: Tensor) -> Tensor:
         """Tokens (b, g * n, c * p * p) of one group: latents (b, g, c, h, w)."""
         return self.config.patchify(latents).flatten(1, 2)
 
@@ -58,23 +58,23 @@ class Compression(nn.Module):
         coarse = coarse.flatten(2).transpose(1, 2) + self.grid  # (b * m, k, d)
         return frames.flatten(1, 2), coarse.unflatten(0, (-1, self.config.instants)).flatten(1, 2)
 
-    def positions(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where frame tokens, frames and the grids stand, seen from a group's middle: (b, n, axes) each.
+    def positions(self, poses: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Positions (b, n, axes) of frame tokens, of frames and of the grids, seen from a group's middle.
 
-        places: (b, g, 3)
+        poses: (b, g, 3)
         """
-        (b, g), m = places.shape[:2], self.config.instants
-        times = torch.arange(g, device=places.device, dtype=torch.float32).expand(b, g) - (g - 1) / 2
-        here = places - places.mean(1, keepdim=True)
+        (b, g), m = poses.shape[:2], self.config.instants
+        times = torch.arange(g, device=poses.device, dtype=torch.float32).expand(b, g) - (g - 1) / 2
+        relative = poses - poses.mean(1, keepdim=True)
         side = self.config.memory_side
         return (
-            self.config.positions(times, here, self.config.grid),
-            self.config.positions(times, here, (1, 1)),
-            self.config.positions(mean_pool(times, m), mean_pool(here, m), (side, side)),
+            self.config.positions(times, relative, self.config.grid),
+            self.config.positions(times, relative, (1, 1)),
+            self.config.positions(mean_pool(times, m), mean_pool(relative, m), (side, side)),
         )
 
     def run(self, tokens: Tensor, condition: Tensor, positions: Tensor) -> Tensor:
-        """The grids' tokens (b, m * k, d), last of (b, f, n, d), after all blocks, driven by (b, f, condition)."""
+        """The grids' tokens (b, m * k, d), last of (b, f, n, d), after all blocks, modulated by (b, f, condition)."""
         angles = rotary_angles(positions)
         for block in self.blocks:
             tokens, _ = block(tokens, condition, angles)
@@ -91,16 +91,16 @@ class Joint(Compression):
         super().__init__(config)
         self.action = nn.Linear(config.actions, config.dim)
 
-    def forward(self, latents: Tensor, actions: Tensor, places: Tensor) -> Tensor:
-        """Tokens (b, m * k, d) of one group: latents (b, g, c, h, w), actions (b, g, a), places (b, g, 3)."""
+    def forward(self, latents: Tensor, actions: Tensor, poses: Tensor) -> Tensor:
+        """Tokens (b, m * k, d) of one group: latents (b, g, c, h, w), actions (b, g, a), poses (b, g, 3)."""
         frames, coarse = self.embed(latents)
         tokens = torch.cat((frames, self.action(actions.to(self.action.weight)), coarse), 1)  # (b, ..., d)
-        still = tokens.new_zeros(tokens.shape[0], 1, self.config.condition)
-        return self.run(tokens.unsqueeze(1), still, torch.cat(self.positions(places), 1))
+        unmodulated = tokens.new_zeros(tokens.shape[0], 1, self.config.condition)
+        return self.run(tokens.unsqueeze(1), unmodulated, torch.cat(self.positions(poses), 1))
 
 
 class Modulated(Compression):
-    """Read the frame tokens of a group only; each frame's action drives the norms of its tokens.
+    """Read the frame tokens of a group only; each frame's action modulates the norms of its tokens.
 
     Source: Meta-ARVDM, arXiv 2503.10704v2, modulated compression.
     """
@@ -109,21 +109,21 @@ class Modulated(Compression):
         super().__init__(config)
         self.action = nn.Linear(config.actions, config.condition)
 
-    def forward(self, latents: Tensor, actions: Tensor, places: Tensor) -> Tensor:
-        """Tokens (b, m * k, d) of one group: latents (b, g, c, h, w), actions (b, g, a), places (b, g, 3)."""
+    def forward(self, latents: Tensor, actions: Tensor, poses: Tensor) -> Tensor:
+        """Tokens (b, m * k, d) of one group: latents (b, g, c, h, w), actions (b, g, a), poses (b, g, 3)."""
         frames, coarse = self.embed(latents)
         condition = self.action(actions.to(self.action.weight))  # (b, g, condition)
         rows, columns = self.config.grid
-        each = torch.cat(
+        conditions = torch.cat(
             (
                 condition.repeat_interleave(rows * columns, 1),
                 mean_pool(condition, self.config.instants).repeat_interleave(self.config.memory_tokens, 1),
             ),
             1,
         )  # (b, g * n + m * k, condition)
-        of_frames, _, of_grid = self.positions(places)
-        tokens = torch.cat((frames, coarse), 1).unsqueeze(2)  # (b, g * n + m * k, 1, d), each with a drive of its own
-        return self.run(tokens, each, torch.cat((of_frames, of_grid), 1))
+        of_frames, _, of_grid = self.positions(poses)
+        tokens = torch.cat((frames, coarse), 1).unsqueeze(2)  # (b, g * n + m * k, 1, d), each modulated on its own
+        return self.run(tokens, conditions, torch.cat((of_frames, of_grid), 1))
 
 
 COMPRESSIONS: dict[str, type[Uncompressed | Compression]] = {

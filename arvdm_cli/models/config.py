@@ -30,7 +30,7 @@ class DiTConfig:
     compression: str = "joint"  # how a group of frames shrinks: none, joint, modulated
     compress_depth: int = 1  # transformer blocks of the compression
     compress_mlp: int = 4  # width of their MLPs, in widths of the network
-    cross_width: int = 64  # features of the look at memory after each block, under cross-attention
+    cross_width: int = 64  # features of the attention to memory after each block, under cross-attention
     group: int = 4  # frames compressed together
     reach: int = 16  # groups; all older ones look this old
     slots: int = 16  # groups that have channels, under channel-concat
@@ -82,28 +82,28 @@ class DiTConfig:
         x = x.permute(0, 1, 4, 2, 5, 3, 6)  # (b, f, c, h/p, p, w/p, p)
         return x.flatten(5, 6).flatten(3, 4)  # (b, f, c, h, w)
 
-    def positions(self, times: Tensor, places: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Where tokens stand, (b, f * n, axes): times (b, f), places (b, f, 3), a grid of n over the latent."""
+    def positions(self, times: Tensor, poses: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Positions (b, f * n, axes) of tokens: times (b, f), poses (b, f, 3), a grid of n over the latent."""
         b, f = times.shape
         rows = (torch.arange(grid[0], device=times.device) + 0.5) * (self.height / grid[0])
         columns = (torch.arange(grid[1], device=times.device) + 0.5) * (self.width / grid[1])
         inside = torch.cartesian_prod(rows, columns).expand(b, f, -1, 2)  # (b, f, n, 2)
-        outside = torch.cat((times.unsqueeze(-1), places), -1).unsqueeze(2).expand(-1, -1, inside.shape[2], -1)
+        outside = torch.cat((times.unsqueeze(-1), poses), -1).unsqueeze(2).expand(-1, -1, inside.shape[2], -1)
         return torch.cat((outside[..., :1], inside, outside[..., 1:]), -1).flatten(1, 2)
 
     def group_times(self, memory: Memory) -> Tensor:
-        """When the groups of memory began, (b, s), in frames after the context's first: all are below 0."""
+        """Times (b, s) at which the groups of memory began, in frames after the context's first: all are below 0."""
         # beyond its reach a group looks no older: frame 100 and frame 100,000 obey one law
         ages = memory.ages.clamp(max=self.reach).to(memory.tokens.device, torch.float32)
         return (-(ages + 1) * self.group).expand(memory.tokens.shape[0], -1)
 
     def memory_times(self, memory: Memory, groups: Tensor) -> Tensor:
-        """When the instants (b, s * m) of memory were, if its groups began at times (b, s)."""
+        """Times (b, s * m) of the instants of memory, if its groups began at times (b, s)."""
         m = memory.instants
         within = (torch.arange(m, device=groups.device) + 0.5) * (self.group / m) - 0.5
         return (groups.unsqueeze(-1) + within).flatten(1)
 
     def memory_positions(self, memory: Memory, groups: Tensor) -> Tensor:
-        """Where the tokens of memory stand, (b, s * k, axes), if its groups began at times (b, s)."""
+        """Positions (b, s * k, axes) of the tokens of memory, if its groups began at times (b, s)."""
         grid = self.grid if self.compression == "none" else (self.memory_side,) * 2
-        return self.positions(self.memory_times(memory, groups), memory.places, grid)
+        return self.positions(self.memory_times(memory, groups), memory.poses, grid)

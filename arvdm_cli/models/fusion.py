@@ -2,14 +2,14 @@
 
 A fusion gives a network three openings, of which it uses the ones it needs: keys and values that stand before the
 context's, something added to the window's tokens as they enter, and something done to them after each block. What
-hangs on memory alone is computed by `encode_memory`, once per change of memory. Without memory it does nothing at all.
+depends on memory alone is computed by `encode_memory`, once per change of memory. Without memory it does nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,94 +19,106 @@ from ..errors import ConfigError
 from ..sampling.memory import Memory
 from .compress import memory_shape
 from .config import DiTConfig
-from .layers import HEAD, attend, delay, rotary_angles, rotate
-
-Keys = list[tuple[Tensor, Tensor]]  # per block: keys and values (b, heads, n, HEAD)
-Angles = tuple[Tensor, Tensor]
+from .layers import HEAD, KV, Angles, attend, delay, rotary_angles, rotate
 
 
 @dataclass(frozen=True)
 class Group:
-    """A group of memory as it was encoded; its keys turn as it gets older."""
+    """A group of memory as it was encoded; its keys are rotated further as it gets older."""
 
-    own: Tensor  # keys (depth, b, heads, k, HEAD) of each block, as if it began at time 0
+    keys: Tensor  # (depth, b, heads, k, HEAD) of each block, as if it began at time 0
     values: Tensor  # (depth, b, heads, k, HEAD)
-    age: Tensor | None = None  # () or (b,), at which its keys were turned
-    keys: Keys = field(default_factory=list)  # per block, where it stands; with its values
+    age: Tensor | None = None  # () or (b,), at which its keys were rotated
+    rotated: list[KV] = field(default_factory=list)  # per block, at its own time
 
 
-EncodeGroups = Callable[[Memory], list[Group]]  # a network's own: the groups of memory as if each began at time 0
+EncodeGroups = Callable[[Memory], list[Group]]  # of a network: the groups of memory as if each began at time 0
+Encoded = TypeVar("Encoded")
 
 
-class Fusion(nn.Module):
-    """Leave memory out: the network sees its window and context only."""
+class Fusion(nn.Module, Generic[Encoded]):
+    """Leave memory out: the network sees its window and context only.
+
+    Encoded: what `encode_memory` returns and the openings take; None where there is nothing
+    """
 
     def __init__(self, config: DiTConfig):
         super().__init__()
         self.config = config
 
-    def encode_memory(self, encode_groups: EncodeGroups, memory: Memory, known: Any = None) -> Any:
-        """What the openings below need of memory, or None if there is nothing.
+    def encode_memory(
+        self, encode_groups: EncodeGroups, memory: Memory, earlier: Encoded | None = None
+    ) -> Encoded | None:
+        """Encode memory for the openings below.
 
-        encode_groups: the network's own, through its blocks
-        known: what the openings needed before
+        encode_groups: the network's, through its blocks
+        earlier: what was returned before memory changed
         """
         return None
 
-    def keys(self, remembered: Any) -> list[Keys]:
-        """Keys and values that stand before the context's, one part after the other."""
+    def keys(self, memory: Encoded | None) -> list[list[KV]]:
+        """Keys and values that stand before the context's: parts, one after the other, each of them per block."""
         return []
 
-    def enter(self, x: Tensor, times: Tensor, places: Tensor, remembered: Any) -> Tensor:
-        """Tokens (b, f, n, d) of the window as the first block gets them; times (b, f), places (b, f, 3)."""
+    def enter(self, x: Tensor, times: Tensor, poses: Tensor, memory: Encoded | None) -> Tensor:
+        """Tokens (b, f, n, d) of the window as the first block gets them; times (b, f), poses (b, f, 3)."""
         return x
 
-    def after(self, number: int, x: Tensor, angles: Angles, remembered: Any) -> Tensor:
+    def after(self, number: int, x: Tensor, angles: Angles, memory: Encoded | None) -> Tensor:
         """Tokens (b, f, n, d) of the window after one block."""
         return x
 
 
 @dataclass(frozen=True)
 class Prepended:
-    """Memory, and what was encoded of it."""
+    """Memory and its groups, encoded."""
 
     memory: Memory
     groups: list[Group]
 
 
-class Prepend(Fusion):
-    """Stand memory before the context on the time axis, at level 0 and with its own actions; its outputs are dropped.
+class Prepend(Fusion[Prepended]):
+    """Place memory before the context on the time axis, at level 0 and with its own actions; its outputs are dropped.
 
-    A group sees only itself, so it is encoded once; as it gets older its keys turn with its time.
+    A group sees only itself, so it is encoded once; as it gets older its keys are rotated to its new time.
 
     Source: Meta-ARVDM, arXiv 2503.10704v2, prepending.
     """
 
     def encode_memory(
-        self, encode_groups: EncodeGroups, memory: Memory, known: Prepended | None = None
+        self, encode_groups: EncodeGroups, memory: Memory, earlier: Prepended | None = None
     ) -> Prepended | None:
         if len(memory) == 0:
             return None
-        groups = [known.groups[slot] for slot in known.memory.found(memory)] if known else []
+        groups = [earlier.groups[slot] for slot in earlier.memory.shared_slots(memory)] if earlier else []
         # where nothing is learnt, one by one: a group's keys are the same to the last bit whenever it is encoded
         at_once = len(memory) if torch.is_grad_enabled() else 1
         for first in range(len(groups), len(memory), at_once):
             groups += encode_groups(memory.take(range(first, min(first + at_once, len(memory)))))
         ages = memory.ages.clamp(max=self.config.reach)
-        turning = [i for i, group in enumerate(groups) if group.age is None or not torch.equal(group.age, ages[..., i])]
-        if turning:
-            times = self.config.group_times(memory)[:, turning]
-            turned = delay(torch.stack([groups[i].own for i in turning], 3), times).unbind(3)
-            for i, keys in zip(turning, turned, strict=True):
-                parts = list(zip(keys.contiguous(), groups[i].values, strict=True))
-                groups[i] = replace(groups[i], age=ages[..., i], keys=parts)
+        older = [i for i, group in enumerate(groups) if group.age is None or not torch.equal(group.age, ages[..., i])]
+        if older:
+            times = self.config.group_times(memory)[:, older]
+            rotated = delay(torch.stack([groups[i].keys for i in older], 3), times).unbind(3)
+            for i, keys in zip(older, rotated, strict=True):
+                per_block = list(zip(keys.contiguous(), groups[i].values, strict=True))
+                groups[i] = replace(groups[i], age=ages[..., i], rotated=per_block)
         return Prepended(memory, groups)
 
-    def keys(self, remembered: Prepended | None) -> list[Keys]:
-        return [group.keys for group in remembered.groups] if remembered else []
+    def keys(self, memory: Prepended | None) -> list[list[KV]]:
+        return [group.rotated for group in memory.groups] if memory else []
 
 
-class ChannelConcat(Fusion):
+@dataclass(frozen=True)
+class Pictures:
+    """Memory as it is laid beside a frame."""
+
+    content: Tensor  # channels (b, s * m, n, channels) of every instant at every token of a frame
+    times: Tensor  # (b, s * m)
+    poses: Tensor  # (b, s * m, 3)
+
+
+class ChannelConcat(Fusion[Pictures]):
     """Lay memory beside every frame of the window on the channels, and project back to the width.
 
     Each instant of memory has channels of its own, the newest first, so there is room for `slots` groups. They hold
@@ -128,9 +140,8 @@ class ChannelConcat(Fusion):
         nn.init.zeros_(self.out.weight)
 
     def encode_memory(
-        self, encode_groups: EncodeGroups, memory: Memory, known: Any = None
-    ) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Channels (b, s * m, n, channels) of every instant at every token of a frame; its time and its place."""
+        self, encode_groups: EncodeGroups, memory: Memory, earlier: Pictures | None = None
+    ) -> Pictures | None:
         b, s, k, features = memory.tokens.shape
         if s == 0:
             return None
@@ -140,27 +151,26 @@ class ChannelConcat(Fusion):
         pictures = F.interpolate(pictures.float(), self.config.grid).flatten(2).transpose(1, 2)  # (b * s * m, n, d)
         content = self.content(pictures.to(self.content.weight)).unflatten(0, (b, s * m))
         content = content + self.action(memory.actions.to(content)).unsqueeze(2)
-        return content, self.config.memory_times(memory, self.config.group_times(memory)), memory.places
+        return Pictures(content, self.config.memory_times(memory, self.config.group_times(memory)), memory.poses)
 
-    def enter(self, x: Tensor, times: Tensor, places: Tensor, remembered: tuple[Tensor, Tensor, Tensor] | None):
-        if remembered is None:
+    def enter(self, x: Tensor, times: Tensor, poses: Tensor, memory: Pictures | None) -> Tensor:
+        if memory is None:
             return x
-        content, then, there = remembered
-        b, s = then.shape
+        b, s = memory.times.shape
         f = x.shape[1]
         nowhere = x.new_zeros(b, f, s, 2, dtype=torch.float32)  # a token looks at its own place of the picture
         away = torch.cat(
             (
-                (then.unsqueeze(1) - times.unsqueeze(2)).unsqueeze(3),
+                (memory.times.unsqueeze(1) - times.unsqueeze(2)).unsqueeze(3),
                 nowhere,
-                there.unsqueeze(1) - places.unsqueeze(2),
+                memory.poses.unsqueeze(1) - poses.unsqueeze(2),
             ),
             -1,
         )  # (b, f, s, axes)
         cos, sin = (angle[:, 0].unflatten(1, (f, s)).to(x) for angle in rotary_angles(away.flatten(1, 2)))
         offset = self.offset(torch.cat((cos[..., HEAD // 2 :], sin[..., HEAD // 2 :]), -1))
-        seen = self.narrow(F.silu(content.unsqueeze(1) + offset.unsqueeze(3)))  # (b, f, s, n, channels)
-        beside = seen.flip(2).transpose(2, 3).flatten(3)  # (b, f, n, s * channels), the newest first
+        channels = self.narrow(F.silu(memory.content.unsqueeze(1) + offset.unsqueeze(3)))  # (b, f, s, n, channels)
+        beside = channels.flip(2).transpose(2, 3).flatten(3)  # (b, f, n, s * channels), the newest first
         # slots that hold nothing add nothing
         return x + F.linear(beside, self.out.weight[:, : beside.shape[-1]])
 
@@ -181,21 +191,21 @@ class CrossBlock(nn.Module):
         for zero in (self.out.weight, last.weight, last.bias):
             nn.init.zeros_(zero)
 
-    def encode(self, memory: Tensor, angles: Angles) -> tuple[Tensor, Tensor]:
+    def encode(self, memory: Tensor, angles: Angles) -> KV:
         """Keys and values (b, heads, n, HEAD) of memory tokens (b, n, d)."""
         k, v = self.kv(memory).unflatten(-1, (2, -1, HEAD)).permute(2, 0, 3, 1, 4)
         return rotate(self.k_norm(k), angles), v
 
-    def forward(self, x: Tensor, angles: Angles, memory: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, angles: Angles, memory: KV) -> Tensor:
         """Advance tokens (b, f, n, d)."""
         q = self.q(self.norm(x).flatten(1, 2)).unflatten(-1, (-1, HEAD)).transpose(1, 2)
-        seen = attend(rotate(self.q_norm(q), angles), *memory).transpose(1, 2).flatten(2)
-        x = x + self.out(seen).unflatten(1, x.shape[1:3])
+        update = attend(rotate(self.q_norm(q), angles), *memory).transpose(1, 2).flatten(2)
+        x = x + self.out(update).unflatten(1, x.shape[1:3])
         return x + self.mlp(self.mlp_norm(x))
 
 
-class CrossAttention(Fusion):
-    """After each block let the window look at memory, rotary positions on both, then pass an MLP.
+class CrossAttention(Fusion[list[KV]]):
+    """After each block let the window attend to memory, rotary positions on both, then pass an MLP.
 
     Source: Meta-ARVDM, arXiv 2503.10704v2, cross attention.
     """
@@ -207,7 +217,9 @@ class CrossAttention(Fusion):
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
         self.blocks = nn.ModuleList(CrossBlock(config.dim, config.cross_width) for _ in range(config.depth))
 
-    def encode_memory(self, encode_groups: EncodeGroups, memory: Memory, known: Any = None) -> Keys | None:
+    def encode_memory(
+        self, encode_groups: EncodeGroups, memory: Memory, earlier: list[KV] | None = None
+    ) -> list[KV] | None:
         _, s, k, _ = memory.tokens.shape
         if s == 0:
             return None
@@ -217,8 +229,8 @@ class CrossAttention(Fusion):
         angles = rotary_angles(self.config.memory_positions(memory, self.config.group_times(memory)))
         return [block.encode(tokens, angles) for block in self.blocks]  # type: ignore[operator]
 
-    def after(self, number: int, x: Tensor, angles: Angles, remembered: Keys | None) -> Tensor:
-        return x if remembered is None else self.blocks[number](x, angles, remembered[number])
+    def after(self, number: int, x: Tensor, angles: Angles, memory: list[KV] | None) -> Tensor:
+        return x if memory is None else self.blocks[number](x, angles, memory[number])
 
 
 FUSIONS: dict[str, type[Fusion]] = {

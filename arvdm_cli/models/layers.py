@@ -22,9 +22,12 @@ PERIODS = {
 HEAD = 2 * sum(map(len, PERIODS.values()))  # features per attention head
 EPS = 1e-6  # added to a variance, so that nothing is divided by 0
 
+Angles = tuple[Tensor, Tensor]  # cosines and sines (b, 1, n, HEAD) of rotary positions, as `rotate` takes them
+KV = tuple[Tensor, Tensor]  # keys and values (b, heads, n, HEAD)
 
-def rotary_angles(positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (b, 1, n, HEAD), as `rotate` takes them, for positions (b, n, axes)."""
+
+def rotary_angles(positions: Tensor) -> Angles:
+    """Angles for positions (b, n, axes)."""
     periods = positions.new_tensor([period for axis in AXES for period in PERIODS[axis]])
     axis = torch.tensor([i for i, name in enumerate(AXES) for _ in PERIODS[name]], device=positions.device)
     turns = positions[..., axis] / periods  # (b, n, HEAD / 2)
@@ -33,7 +36,7 @@ def rotary_angles(positions: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
 
 
-def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(x: Tensor, angles: Angles) -> Tensor:
     """Turn the pairs of features, one of each half, of x (..., HEAD) by their angles."""
     cos, sin = angles[0].to(x), angles[1].to(x)
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
@@ -44,10 +47,11 @@ def delay(x: Tensor, times: Tensor) -> Tensor:
     angles = rotary_angles(F.pad(times.unsqueeze(-1), (0, len(AXES) - 1)))  # time is the first axis
     pairs = len(PERIODS["time"])  # those that turn; the others stay as they are
     halves = slice(pairs), slice(HEAD // 2, HEAD // 2 + pairs)
-    own, cos, sin = (torch.cat([t[..., half] for half in halves], -1) for t in (x, *angles))
-    turned = x.clone()
-    turned[..., halves[0]], turned[..., halves[1]] = rotate(own, (cos.unsqueeze(3), sin.unsqueeze(3))).chunk(2, -1)
-    return turned
+    features, cos, sin = (torch.cat([t[..., half] for half in halves], -1) for t in (x, *angles))
+    features = rotate(features, (cos.unsqueeze(3), sin.unsqueeze(3)))
+    x = x.clone()
+    x[..., halves[0]], x[..., halves[1]] = features.chunk(2, -1)
+    return x
 
 
 def rms_norm(x: Tensor, eps: float) -> Tensor:
@@ -83,12 +87,12 @@ class Attention(nn.Module):
         self.q_norm = nn.RMSNorm(HEAD, eps=EPS)
         self.k_norm = nn.RMSNorm(HEAD, eps=EPS)
 
-    def project(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x: Tensor, angles: Angles) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (b, heads, n, HEAD) of tokens (b, n, d)."""
-        made = self.qkv(x).unflatten(-1, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
         weights = torch.cat((self.q_norm.weight, self.k_norm.weight)).view(2, 1, 1, 1, HEAD)
-        q, k = rotate(rms_norm(made[:2], EPS) * weights, angles)
-        return q, k, made[2]
+        q, k = rotate(rms_norm(qkv[:2], EPS) * weights, angles)
+        return q, k, qkv[2]
 
     def join(self, x: Tensor) -> Tensor:
         """Heads (b, heads, n, HEAD) back to tokens (b, n, d)."""
@@ -101,79 +105,79 @@ class KVCache:
     The parts are laid into one piece when a window first looks at them, not at every denoising step again.
     """
 
-    def __init__(self, *parts: tuple[Tensor, Tensor]):
+    def __init__(self, *parts: KV):
         self.parts = parts
         self.length = sum(k.shape[2] for k, _ in parts)
-        self._laid: tuple[Tensor, Tensor] | None = None
+        self._joined: KV | None = None
 
     def __len__(self) -> int:
         return self.length
 
-    def allocate(self, n: int) -> tuple[Tensor, Tensor]:
-        """All parts in one piece, with room for `n` tokens of a window behind them."""
-        if self._laid is None or self._laid[0].shape[2] < self.length + n:
+    def allocate(self, n: int) -> KV:
+        """Lay all parts into one piece, with room for `n` tokens of a window behind them."""
+        if self._joined is None or self._joined[0].shape[2] < self.length + n:
             room = self.parts[0][0]
             room = room.new_empty(*room.shape[:2], n, room.shape[3])
             keys, values = zip(*self.parts, strict=True)
-            self._laid = torch.cat((*keys, room), 2), torch.cat((*values, room), 2)
-        return self._laid
+            self._joined = torch.cat((*keys, room), 2), torch.cat((*values, room), 2)
+        return self._joined
 
-    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of all parts and of a window, (b, heads, n, HEAD); they hold until this is called again."""
+    def append(self, keys: Tensor, values: Tensor) -> KV:
+        """Return those of all parts and of a window, (b, heads, n, HEAD); they hold until this is called again."""
         if not self.length:
             return keys, values
         if torch.is_grad_enabled():
-            every = (*self.parts, (keys, values))
-            return torch.cat([k for k, _ in every], 2), torch.cat([v for _, v in every], 2)
-        laid_keys, laid_values = self.allocate(keys.shape[2])
+            parts = (*self.parts, (keys, values))
+            return torch.cat([k for k, _ in parts], 2), torch.cat([v for _, v in parts], 2)
+        all_keys, all_values = self.allocate(keys.shape[2])
         before, end = self.length, self.length + keys.shape[2]
-        laid_keys[:, :, before:end], laid_values[:, :, before:end] = keys, values
-        return laid_keys[:, :, :end], laid_values[:, :, :end]
+        all_keys[:, :, before:end], all_values[:, :, before:end] = keys, values
+        return all_keys[:, :, :end], all_values[:, :, :end]
 
 
 class Block(nn.Module):
-    """A transformer block whose norms are driven per frame by a condition (adaptive norm, zero at the start).
+    """A transformer block whose norms are modulated per frame by a condition (adaptive norm, zero at the start).
 
     Source: DiT, arXiv 2212.09748.
     """
 
     def __init__(self, dim: int, condition: int, mlp: int = 4):
         super().__init__()
-        drive, last = nn.Linear(condition, 6 * dim), nn.Linear(mlp * dim, dim)
-        self.drive = nn.Sequential(nn.SiLU(), drive)
+        modulation, last = nn.Linear(condition, 6 * dim), nn.Linear(mlp * dim, dim)
+        self.modulation = nn.Sequential(nn.SiLU(), modulation)
         self.attention = Attention(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, mlp * dim), nn.GELU("tanh"), last)
-        for zero in (drive.weight, drive.bias, self.attention.out.weight, last.weight, last.bias):
+        for zero in (modulation.weight, modulation.bias, self.attention.out.weight, last.weight, last.bias):
             nn.init.zeros_(zero)
 
     def forward(
         self,
         x: Tensor,
         condition: Tensor,
-        angles: tuple[Tensor, Tensor],
+        angles: Angles,
         past: KVCache | None = None,
         mask: Tensor | None = None,
         last: bool = False,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Advance tokens (b, f, n, d), driven by (b, f, condition); `past` holds what they may look at.
+    ) -> tuple[Tensor, KV]:
+        """Advance tokens (b, f, n, d), modulated by (b, f, condition); `past` holds what they may look at.
 
-        last: whether nothing looks at the tokens again, so that only their keys and values are made
+        last: whether nothing looks at the tokens again, so that only their keys and values are needed
         Returns the tokens and their own keys and values (b, heads, f * n, HEAD).
         """
         f, n = x.shape[1:3]
-        driven = self.drive(condition).unflatten(-1, (2, 1, 3, -1))  # (b, f, attention or MLP, 1, 3, d)
-        (shift, mlp_shift), scales = driven[..., 0, :].unbind(2), 1 + driven[..., 1:, :]
-        (scale, gate), (mlp_scale, mlp_gate) = (own.unbind(3) for own in scales.unbind(2))  # (b, f, 1, d)
+        modulation = self.modulation(condition).unflatten(-1, (2, 1, 3, -1))  # (b, f, attention or MLP, 1, 3, d)
+        (shift, mlp_shift), scales = modulation[..., 0, :].unbind(2), 1 + modulation[..., 1:, :]
+        (scale, gate), (mlp_scale, mlp_gate) = (part.unbind(3) for part in scales.unbind(2))  # (b, f, 1, d)
         q, k, v = self.attention.project(torch.addcmul(shift, normalise(x), scale).flatten(1, 2), angles)
         if last:
             return x, (k, v)
-        seen = (k, v) if past is None else past.append(k, v)
-        x = torch.addcmul(x, self.attention.join(attend(q, *seen, mask)).unflatten(1, (f, n)), gate)
+        keys, values = (k, v) if past is None else past.append(k, v)
+        x = torch.addcmul(x, self.attention.join(attend(q, keys, values, mask)).unflatten(1, (f, n)), gate)
         return torch.addcmul(x, self.mlp(torch.addcmul(mlp_shift, normalise(x), mlp_scale)), mlp_gate), (k, v)
 
 
 def normalise(x: Tensor) -> Tensor:
-    """Move and scale the features of each token (..., d) to mean 0 and variance 1."""
+    """Shift and scale the features of each token (..., d) to mean 0 and variance 1."""
     return F.layer_norm(x, x.shape[-1:], eps=EPS)
 
 

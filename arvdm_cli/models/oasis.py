@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,14 +17,13 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..sampling.diffusion import additions
-from ..sampling.memory import Memory
 from .architecture import Architecture
 from .layers import sinusoids
 
 INDICES = 1000  # noise levels the network knows, counted from 0
 
 
-def require_positive(config: Any) -> None:
+def require_positive(config: OasisConfig | OasisCodecConfig) -> None:
     """Refuse sizes below 1."""
     for size in fields(config):
         if getattr(config, size.name) <= 0:
@@ -91,21 +89,21 @@ class OasisCodecConfig:
         return self.height // self.patch, self.width // self.patch
 
 
-# Rotary positions: neighbouring features (2i, 2i + 1) turn together
+# Rotary positions: neighbouring features (2i, 2i + 1) rotate together
 
 Angles = tuple[Tensor, Tensor]  # cosines and sines, (..., pairs)
 
 
 def rotate(x: Tensor, angles: Angles) -> Tensor:
-    """Turn the first 2 * pairs features of x (..., n, features) by angles (n, pairs); the rest pass through."""
+    """Rotate the first 2 * pairs features of x (..., n, features) by angles (n, pairs); the rest pass through."""
     cos, sin = (angle.to(x) for angle in angles)
-    turned, rest = x[..., : 2 * cos.shape[-1]], x[..., 2 * cos.shape[-1] :]
-    a, b = turned.unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((a * cos - b * sin, b * cos + a * sin), -1).flatten(-2)
-    return torch.cat((turned, rest), -1) if rest.shape[-1] else turned
+    pairs, rest = x[..., : 2 * cos.shape[-1]], x[..., 2 * cos.shape[-1] :]
+    a, b = pairs.unflatten(-1, (-1, 2)).unbind(-1)
+    pairs = torch.stack((a * cos - b * sin, b * cos + a * sin), -1).flatten(-2)
+    return torch.cat((pairs, rest), -1) if rest.shape[-1] else pairs
 
 
-def turn(angles: Tensor) -> Angles:
+def cos_sin(angles: Tensor) -> Angles:
     """Cosines and sines in single precision."""
     return angles.cos().float(), angles.sin().float()
 
@@ -114,8 +112,8 @@ def spatial_angles(frequencies: Tensor, grid: tuple[int, int]) -> Angles:
     """Angles (n, 2 * frequencies) over a grid from -1 to 1 on both axes: of the row, then of the column."""
     # in single precision, as the weights were trained with: the angles are large, so that their rounding shows
     rows, columns = (torch.linspace(-1, 1, side, device=frequencies.device) for side in grid)
-    places = torch.cartesian_prod(rows, columns)  # (n, 2)
-    return turn((places.unsqueeze(-1) * frequencies).flatten(1))
+    positions = torch.cartesian_prod(rows, columns)  # (n, 2)
+    return cos_sin((positions.unsqueeze(-1) * frequencies).flatten(1))
 
 
 class Frequencies(nn.Module):
@@ -169,11 +167,11 @@ def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return torch.addcmul(shift.unsqueeze(2), norm(x), 1 + scale.unsqueeze(2))
 
 
-KeysValues = tuple[Tensor, Tensor]  # (b * n, heads, f, d / heads): each place of the picture on its own
+KV = tuple[Tensor, Tensor]  # keys and values (b * n, heads, f, d / heads): each position in the picture on its own
 
 
 class Block(nn.Module):
-    """Attention over the tokens of a frame, then over the frames at each token's place, an MLP after each."""
+    """Attention over the tokens of a frame, then over the frames at each token's position, an MLP after each."""
 
     def __init__(self, dim: int, heads: int):
         super().__init__()
@@ -183,32 +181,30 @@ class Block(nn.Module):
         self.t_adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
 
     def forward(
-        self, x: Tensor, condition: Tensor, space: Angles, time: Angles, past: KeysValues | None, last: bool
-    ) -> tuple[Tensor, KeysValues]:
-        """Advance tokens (b, f, n, d), driven by (b, f, d), on top of the past; see `within` and `across`."""
+        self, x: Tensor, condition: Tensor, space: Angles, time: Angles, past: KV | None, last: bool
+    ) -> tuple[Tensor, KV]:
+        """Advance tokens (b, f, n, d), modulated by (b, f, d), on top of the past; see `within` and `across`."""
         return self.across(self.within(x, condition, space), condition, time, past, last)
 
     def within(self, x: Tensor, condition: Tensor, angles: Angles) -> Tensor:
-        """Advance tokens (b, f, n, d), each frame for itself, driven by (b, f, d)."""
+        """Advance tokens (b, f, n, d), each frame on its own, modulated by (b, f, d)."""
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.s_adaLN_modulation(condition).chunk(6, -1)
         q, k, v = self.s_attn.project(modulated(x, shift, scale).flatten(0, 1), angles)
         update = self.s_attn.join(F.scaled_dot_product_attention(q, k, v)).unflatten(0, x.shape[:2])
         x = torch.addcmul(x, gate.unsqueeze(2), update)
         return torch.addcmul(x, mlp_gate.unsqueeze(2), self.s_mlp(modulated(x, mlp_shift, mlp_scale)))
 
-    def across(
-        self, x: Tensor, condition: Tensor, angles: Angles, past: KeysValues | None, last: bool
-    ) -> tuple[Tensor, KeysValues]:
-        """Advance tokens (b, f, n, d), each place for itself: a frame sees the past and the frames up to itself.
+    def across(self, x: Tensor, condition: Tensor, angles: Angles, past: KV | None, last: bool) -> tuple[Tensor, KV]:
+        """Advance tokens (b, f, n, d), each position on its own: a frame sees the past and the frames up to itself.
 
-        last: only the keys and values are wanted
+        last: whether only the keys and values are needed
         Returns the tokens and the keys and values of past and frames.
         """
         b, f, n, _ = x.shape
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.t_adaLN_modulation(condition).chunk(6, -1)
-        places = modulated(x, shift, scale).transpose(1, 2).flatten(0, 1)  # (b n, f, d)
-        places = places.contiguous()  # else a linear without bias is a batched product, and copies its weights for each
-        q, k, v = self.t_attn.project(places, angles)
+        columns = modulated(x, shift, scale).transpose(1, 2).flatten(0, 1)  # (b n, f, d)
+        columns = columns.contiguous()  # else a linear without bias is a batched product that copies its weights
+        q, k, v = self.t_attn.project(columns, angles)
         if past is not None:
             k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
         if last:
@@ -224,12 +220,12 @@ class Block(nn.Module):
 class Past:
     """The context as the network encoded it."""
 
-    keys: list[KeysValues]  # per block; empty when there is nothing
-    first: int = 0  # where its first frame stands on the time axis
+    keys: list[KV]  # per block; empty where there are no frames
+    first: int = 0  # its first frame on the time axis
     frames: int = 0
 
     def drop(self, frames: int) -> Past | None:
-        """Forget the oldest frames; what the others saw of them stays in them."""
+        """Drop the oldest frames; what the others saw of them stays in them."""
         if frames >= self.frames:
             return None
         keys = [(k[:, :, frames:], v[:, :, frames:]) for k, v in self.keys]
@@ -241,8 +237,6 @@ class OasisDiT(nn.Module):
 
     An action of zeros is the one that does nothing, and leads into a first frame too.
     """
-
-    compression = None  # it has no memory
 
     def __init__(self, config: OasisConfig):
         super().__init__()
@@ -256,47 +250,38 @@ class OasisDiT(nn.Module):
         self.spatial_rotary_emb = Frequencies(torch.linspace(1, 128, features // 4, device="cpu") * math.pi)
         self.temporal_rotary_emb = Frequencies(10_000 ** -(torch.arange(0, features, 2, device="cpu") / features))
         self.blocks = nn.ModuleList(Block(dim, config.heads) for _ in range(config.depth))
-        drive, head = nn.Linear(dim, 2 * dim), nn.Linear(dim, config.channels * config.patch**2)
-        self.final_layer = nn.ModuleDict({"adaLN_modulation": nn.Sequential(nn.SiLU(), drive), "linear": head})
+        modulation, head = nn.Linear(dim, 2 * dim), nn.Linear(dim, config.channels * config.patch**2)
+        self.final_layer = nn.ModuleDict({"adaLN_modulation": nn.Sequential(nn.SiLU(), modulation), "linear": head})
 
     def integrate_actions(self, actions: Tensor, origin: Tensor) -> Tensor:
-        """Places (b, f, 3): nothing is known of where an action leads."""
+        """Poses (b, f, 3): nothing is known of where an action leads."""
         return origin.unsqueeze(1).expand(-1, actions.shape[1], -1)
 
-    def compress(self, latents: Tensor, actions: Tensor, places: Tensor) -> Tensor:
-        raise AssertionError("a network without memory compresses nothing")
-
-    def empty_memory(self, batch: int, device: torch.device | str) -> Memory:
-        """Memory, which stays empty."""
-        return Memory.empty(batch, 0, self.config.dim, self.config.actions, device)
-
-    def encode_memory(self, memory: Memory, known: None = None) -> None:
-        """Nothing: there is no memory."""
-
     def condition(self, levels: Tensor, actions: Tensor | None) -> Tensor:
-        """What drives the norms of each frame, (b, f, d): levels (b, f), actions (b, f, a) or None where unknown."""
+        """What modulates the norms of each frame, (b, f, d): levels (b, f), actions (b, f, a) or None where unknown."""
         index = (additions(levels, INDICES) - 1).clamp_min(0)
         weight = self.external_cond.weight
         condition = self.t_embedder["mlp"](sinusoids(index, 256).to(weight))
         return condition if actions is None else condition + self.external_cond(actions.to(weight).contiguous())
 
-    def run(
-        self, latents: Tensor, condition: Tensor, past: Past | None, looking_back: bool
-    ) -> tuple[Tensor, list[KeysValues]]:
-        """Tokens (b, f, n, d) of latents (b, f, c, h, w) after all blocks, and each block's keys and values."""
+    def run(self, latents: Tensor, condition: Tensor, past: Past, keys_only: bool = False) -> tuple[Tensor, list[KV]]:
+        """Tokens (b, f, n, d) of latents (b, f, c, h, w) after all blocks, and each block's keys and values.
+
+        keys_only: whether the tokens are not needed
+        """
         x = self.x_embedder["proj"](latents.flatten(0, 1).to(condition))  # (b f, d, rows, columns)
         x = x.flatten(2).transpose(1, 2).unflatten(0, latents.shape[:2])  # (b, f, n, d)
         space = spatial_angles(self.spatial_rotary_emb.freqs, self.config.grid)
-        begin = past.first + past.frames if past else 0
+        begin = past.first + past.frames
         # in double precision, so that angles hold however long the video; the CPU always has it
         times = torch.arange(begin, begin + latents.shape[1], dtype=torch.float64)
-        cos, sin = turn(times.unsqueeze(1) * self.temporal_rotary_emb.freqs.cpu().double())
+        cos, sin = cos_sin(times.unsqueeze(1) * self.temporal_rotary_emb.freqs.cpu().double())
         time = cos.to(x.device), sin.to(x.device)
         keys = []
         for i, block in enumerate(self.blocks):
-            last = looking_back and i == len(self.blocks) - 1
-            x, seen = block(x, condition, space, time, past.keys[i] if past and past.keys else None, last)
-            keys.append(seen)
+            last = keys_only and i == len(self.blocks) - 1
+            x, kv = block(x, condition, space, time, past.keys[i] if past.keys else None, last)
+            keys.append(kv)
         return x, keys
 
     def encode_context(
@@ -305,28 +290,27 @@ class OasisDiT(nn.Module):
         levels: Tensor,
         actions: Tensor | None,
         origin: Tensor,
-        remembered: None = None,
-        kept: Past | None = None,
-    ) -> Past | None:
+        *,
+        past: Past | None = None,
+    ) -> Past:
         """Encode the context, clean frames (b, f, c, h, w) at reported `levels` (b, f) with actions (b, f, a).
 
-        kept: frames right before them, taken as they were encoded
+        past: frames right before them, which stay as they were encoded
         """
-        if context.shape[1] == 0:
-            return kept
-        _, keys = self.run(context, self.condition(levels, actions), kept, looking_back=True)
-        first, frames = (kept.first, kept.frames) if kept else (0, 0)
-        return Past(keys, first, frames + context.shape[1])
-
-    def advance(self, past: Past | None, frames: Tensor, actions: Tensor | None) -> Past:
-        """The same past, seen from where `frames` (b, f, c, h, w) of the window are behind."""
         past = past or Past([])
+        if context.shape[1] == 0:
+            return past
+        _, keys = self.run(context, self.condition(levels, actions), past, keys_only=True)
+        return Past(keys, past.first, past.frames + context.shape[1])
+
+    def advance(self, past: Past, frames: Tensor, actions: Tensor | None) -> Past:
+        """Return the same past, for a window that begins after `frames` (b, f, c, h, w)."""
         return replace(past, frames=past.frames + frames.shape[1])
 
-    def forward(self, window: Tensor, levels: Tensor, actions: Tensor | None, past: Past | None) -> Tensor:
+    def forward(self, window: Tensor, levels: Tensor, actions: Tensor | None, past: Past) -> Tensor:
         """Predict v for a noisy window (b, f, c, h, w) at `levels` (b, f) with actions (b, f, a)."""
         condition = self.condition(levels, actions)
-        x, _ = self.run(window, condition, past, looking_back=False)
+        x, _ = self.run(window, condition, past)
         shift, scale = self.final_layer["adaLN_modulation"](condition).chunk(2, -1)
         x = self.final_layer["linear"](modulated(x, shift, scale))  # (b, f, n, p * p * c)
         p = self.config.patch
@@ -388,7 +372,7 @@ class OasisCodec(nn.Module):
         frequencies = torch.linspace(1, rows * columns / 2, head // 8, device=device) * math.pi
         return spatial_angles(frequencies, self.config.grid)
 
-    def look(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_pictures(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance (b, n, c) of the latent's tokens of pictures (b, 3, h, w)."""
         x = self.patch_embed["proj"](frames.to(self.predictor.weight)).flatten(2).transpose(1, 2)  # (b, n, d)
         angles = self.angles(self.config.encoder_dim // self.config.encoder_heads)
@@ -397,7 +381,7 @@ class OasisCodec(nn.Module):
         mean, spread = self.quant_conv(self.enc_norm(x)).float().chunk(2, -1)
         return mean, spread.clamp(-30, 20)
 
-    def paint(self, tokens: Tensor) -> Tensor:
+    def decode_pictures(self, tokens: Tensor) -> Tensor:
         """Pictures (b, 3, h, w), not yet clamped to [-1, 1], of latent tokens (b, n, c)."""
         x = self.post_quant_conv(tokens.to(self.predictor.weight).contiguous())
         angles = self.angles(self.config.decoder_dim // self.config.decoder_heads)
@@ -414,21 +398,21 @@ class OasisCodec(nn.Module):
         rows, columns = self.config.grid
         if f == 0:
             return frames.new_zeros(b, 0, self.config.channels, rows, columns)
-        mean, _ = self.look(frames.flatten(0, 1))
+        mean, _ = self.encode_pictures(frames.flatten(0, 1))
         latents = mean.transpose(1, 2).unflatten(2, (rows, columns)) * self.config.scale
         return latents.unflatten(0, (b, f))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Frames (b, f, 3, h, w), clamped to [-1, 1], of latents (b, f, c, h, w)."""
         tokens = latents.flatten(0, 1).flatten(2).transpose(1, 2) / self.config.scale
-        return self.paint(tokens).clamp(-1, 1).unflatten(0, latents.shape[:2])
+        return self.decode_pictures(tokens).clamp(-1, 1).unflatten(0, latents.shape[:2])
 
 
 # The makers' files
 
 
 def own_name(name: str) -> str:
-    """The one name of a tensor that the makers' files may hold under many: rotary frequencies stand in every block."""
+    """The one name of a tensor that the makers' files may hold under many: rotary frequencies are in every block."""
     name = re.sub(r"^blocks\.\d+\.s_attn\.rotary_emb\.", "spatial_rotary_emb.", name)
     return re.sub(r"^blocks\.\d+\.t_attn\.rotary_emb\.", "temporal_rotary_emb.", name)
 

@@ -202,9 +202,9 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
         model.codec.encode(prompt)
     encoded = clock.lap()["encode"] / prompt.shape[1]
 
-    state = start(network, sampling, seen, driven, model.network.empty_memory(1, device))  # type: ignore[arg-type]
+    state = start(network, sampling, seen, driven)  # type: ignore[arg-type]
     noise = Noise(seed, 1, shape, device)
-    chunks = stream(plan, network, model.diffusion, state, noise, given(driven))  # type: ignore[arg-type]
+    steps = stream(plan, network, model.diffusion, state, noise, given(driven))  # type: ignore[arg-type]
     # the first AR step also makes the first window and encodes what later ones keep; compilers need two or three
     warm = 4 if machine.compile else 1
     laps: list[dict[str, float]] = []
@@ -216,16 +216,16 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
             clock.lap()
             for _ in range(warm + -(-frames // schedule.chunk)):
                 began = time.perf_counter()
-                write(convert(decode(next(chunks))[0]))
+                write(convert(decode(next(steps).clean)[0]))
                 laps.append(clock.lap() | {"total": time.perf_counter() - began})
     first, timed = laps[0], laps[warm:]
     peak = peak_memory(device)  # what follows takes memory that making video does not
 
     with FlopCounterMode(display=False, custom_mapping=ATTENTION) as clock.counter:
-        decode(next(chunks))
+        decode(next(steps).clean)
     clock.counter = None
     with Products() as products:
-        next(chunks)
+        next(steps)
     alone = products.again(device)
     rate = matrix_rate(device, dtype)
 

@@ -27,6 +27,13 @@ KINDS: dict[str, type[Any]] = {  # what a state is made of
     **{f"{name} past": kind.past for name, kind in MODELS.items()},
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
+SAVED_AS = {  # fields that have another name in files: that of the first version that wrote them
+    ("state", "cache"): "kept",
+    ("memory", "poses"): "places",
+    ("dit past", "pose"): "place",
+    ("dit past", "memory"): "remembered",
+}
+FIELDS = {(kind, saved): name for (kind, name), saved in SAVED_AS.items()}
 
 
 def freeze(state: Any) -> tuple[dict[str, Tensor], Any]:
@@ -38,8 +45,11 @@ def freeze(state: Any) -> tuple[dict[str, Tensor], Any]:
             tensors[path] = value.contiguous()
             return {"tensor": path, "device": str(value.device)}
         if is_dataclass(value) and not isinstance(value, type):
-            own = {field.name: part(getattr(value, field.name), f"{path}.{field.name}") for field in fields(value)}
-            return {"kind": NAMES[type(value)], "parts": own}
+            kind, parts = NAMES[type(value)], {}
+            for field in fields(value):
+                name = SAVED_AS.get((kind, field.name), field.name)
+                parts[name] = part(getattr(value, field.name), f"{path}.{name}")
+            return {"kind": kind, "parts": parts}
         if isinstance(value, list | tuple):
             each = [part(item, f"{path}.{i}") for i, item in enumerate(value)]
             return {"list" if isinstance(value, list) else "tuple": each}
@@ -61,7 +71,7 @@ def thaw(tensors: dict[str, Tensor], tree: Any) -> Any:
             return tensors[value].to(node["device"])
         if form == "kind":
             ((_, parts),) = rest
-            return KINDS[value](**{name: whole(part) for name, part in parts.items()})
+            return KINDS[value](**{FIELDS.get((value, name), name): whole(part) for name, part in parts.items()})
         if form in ("list", "tuple"):
             each = [whole(item) for item in value]
             return each if form == "list" else tuple(each)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from . import schedules
 from .config import Sampling
 from .model import Model
+from .network import Past, VideoNetwork, has_memory
 from .plan import Plan
 from .sampler import stream
 from .state import Actions, Noise, State, start
@@ -53,18 +54,26 @@ def begin_latents(model: Model, plan: Plan, latents: Tensor, actions: Tensor) ->
 
     Raises: ConfigError where memory is asked for and the network has none, or has groups of another size
     """
-    network = model.network
-    check(network, plan.sampling)
-    memory = network.empty_memory(latents.shape[0], latents.device)
-    return start(network, plan.sampling, latents, actions.to(latents.device), memory)
+    check(model.network, plan.sampling)
+    return start(model.network, plan.sampling, latents, actions.to(latents.device))
 
 
-def check(network: Any, sampling: Sampling) -> None:
+def check(network: VideoNetwork[Past], sampling: Sampling) -> None:
     """Refuse memory where the network has none, or has groups of another size."""
-    if sampling.slots and network.compression is None:
+    if not sampling.slots:
+        return
+    if not has_memory(network):
         raise ConfigError(f"This network has no memory to hold {sampling.slots} groups in.", hint="--memory-slots 0")
-    if sampling.slots and sampling.group != network.config.group:
-        raise ConfigError(f"group is {sampling.group}; this network compresses {network.config.group} together.")
+    if sampling.group != network.group:
+        raise ConfigError(f"group is {sampling.group}; this network compresses {network.group} together.")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """New frames, and where the video stands after the AR step that gave them."""
+
+    frames: Tensor  # (b, f, 3, h, w) in [-1, 1]; the last chunk of a length may be cut
+    state: State  # after the whole AR step, from which a run can be resumed
 
 
 def generate(model: Model, plan: Plan, state: State, actions: Actions, seed: int, length: int = 0) -> Iterator[Tensor]:
@@ -72,7 +81,7 @@ def generate(model: Model, plan: Plan, state: State, actions: Actions, seed: int
 
     length: new frames, 0 for as many as the caller takes
     """
-    return (frames for frames, _ in generate_states(model, plan, state, actions, seed, length))
+    return (chunk.frames for chunk in generate_states(model, plan, state, actions, seed, length))
 
 
 @torch.no_grad()
@@ -84,32 +93,31 @@ def generate_states(
     seed: int,
     length: int = 0,
     live: bool = False,
-) -> Iterator[tuple[Tensor, State]]:
-    """Yield what `generate` yields, each with the state after its AR step, from which a run can go on.
+) -> Iterator[Chunk]:
+    """Yield what `generate` yields, each with the state after its AR step.
 
     On an accelerator the next AR step is sampled while frames are decoded and used.
 
     live: whether actions come as frames are seen, so that none may be asked for early
     """
     noise = Noise(seed, state.context.shape[0], tuple(state.context.shape[2:]), state.context.device)
-    chunks = stream(plan, model.network, model.diffusion, state, noise, actions)
+    steps = stream(plan, model.network, model.diffusion, state, noise, actions)
     if length:
-        chunks = islice(chunks, -(-length // plan.schedule.chunk))
-    steps: Iterator[tuple[Tensor, State]] = ((chunk, replace(state)) for chunk in chunks)
+        steps = islice(steps, -(-length // plan.schedule.chunk))
     if not live and state.context.device.type != "cpu":  # the cores of a CPU are busy as it is
         steps = ahead(steps)
     left = length
-    for chunk, reached in steps:
-        frames = model.codec.decode(chunk)
-        yield frames[:, :left] if 0 < left < frames.shape[1] else frames, reached
-        left -= chunk.shape[1]
+    for step in steps:
+        frames = model.codec.decode(step.clean)
+        yield Chunk(frames[:, :left] if 0 < left < frames.shape[1] else frames, step.state)
+        left -= frames.shape[1]
 
 
 Item = TypeVar("Item")
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield the same, the next one being made meanwhile."""
+    """Yield the same items, computing the next one meanwhile."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, items, None)
         while (item := coming.result()) is not None:

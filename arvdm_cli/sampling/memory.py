@@ -14,14 +14,14 @@ from torch import Tensor
 class Memory:
     """Groups of past frames as they were compressed, oldest first; plain tensors that can be saved.
 
-    A group's place is reckoned from all actions since the start of the video, so that evicting its neighbours
+    A group's pose is reckoned from all actions since the start of the video, so that evicting its neighbours
     loses no action: what it saw can still be located.
     A group stands at m instants: 1 where its frames were melted together, as many as it has frames where not.
     """
 
     tokens: Tensor  # (b, s, k, d), those of one instant after those of another
     actions: Tensor  # (b, s * m, a), mean over an instant's frames
-    places: Tensor  # (b, s * m, 3), mean over an instant's frames
+    poses: Tensor  # (b, s * m, 3), mean over an instant's frames
     numbers: Tensor  # (s,) or (b, s), which group of the video, counted from 0
     instants: int = 1  # m
     count: int = 0  # groups that have ever entered
@@ -34,7 +34,7 @@ class Memory:
         return Memory(
             tokens=torch.zeros(batch, 0, tokens, dim, device=device),
             actions=torch.zeros(batch, 0, actions, device=device),
-            places=torch.zeros(batch, 0, 3, device=device),
+            poses=torch.zeros(batch, 0, 3, device=device),
             numbers=torch.zeros(0, dtype=torch.long),
             instants=instants,
         )
@@ -47,13 +47,13 @@ class Memory:
         """How many groups have entered since each, (s,) or (b, s); the newest is 0."""
         return self.count - 1 - self.numbers
 
-    def append(self, tokens: Tensor, actions: Tensor, places: Tensor) -> Memory:
-        """Add one group: tokens (b, k, d), actions (b, g, a), places (b, g, 3)."""
+    def append(self, tokens: Tensor, actions: Tensor, poses: Tensor) -> Memory:
+        """Add one group: tokens (b, k, d), actions (b, g, a), poses (b, g, 3)."""
         return replace(
             self,
             tokens=torch.cat((self.tokens, tokens.unsqueeze(1)), 1),
             actions=torch.cat((self.actions, mean_pool(actions, self.instants)), 1),
-            places=torch.cat((self.places, mean_pool(places, self.instants)), 1),
+            poses=torch.cat((self.poses, mean_pool(poses, self.instants)), 1),
             numbers=torch.cat((self.numbers, torch.tensor([self.count]))),
             count=self.count + 1,
         )
@@ -65,7 +65,7 @@ class Memory:
             self,
             tokens=self.tokens[:, slots],
             actions=self.actions[:, instants],
-            places=self.places[:, instants],
+            poses=self.poses[:, instants],
             numbers=self.numbers[..., slots],
         )
 
@@ -73,17 +73,17 @@ class Memory:
         """Forget the group in one slot."""
         return self.take([i for i in range(len(self)) if i != slot])
 
-    def found(self, other: Memory) -> list[int]:
+    def shared_slots(self, other: Memory) -> list[int]:
         """The slots here of the groups with which another memory begins, up to the first that is not here.
 
-        None of them, [], where a group of the same number is another.
+        [] where a group of the same number is another.
         """
         if self.numbers.ndim > 1 or other.numbers.ndim > 1:
             return []
         mine = {number: slot for slot, number in enumerate(self.numbers.tolist())}
         slots = [mine[number] for number in takewhile(mine.__contains__, other.numbers.tolist())]
         here, there = self.take(slots), other.take(range(len(slots)))
-        parts = ((getattr(here, name), getattr(there, name)) for name in ("tokens", "actions", "places"))
+        parts = ((getattr(here, name), getattr(there, name)) for name in ("tokens", "actions", "poses"))
         return slots if all(torch.equal(*pair) for pair in parts) else []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
@@ -12,20 +13,27 @@ from torch import Tensor
 from ..errors import NumericError
 from .denoiser import Denoiser
 from .diffusion import Diffusion
-from .network import Network
+from .network import Past, VideoNetwork
 from .plan import Plan
 from .schedules import Schedule
 from .state import Actions, Noise, State, append
 
 
+@dataclass(frozen=True)
+class Step:
+    """What one AR step gives."""
+
+    clean: Tensor  # (b, chunk, c, h, w), latents
+    state: State  # after it, from which sampling can go on
+
+
 @torch.no_grad()
 def stream(
-    plan: Plan, network: Network, diffusion: Diffusion, state: State, noise: Noise, actions: Actions
-) -> Iterator[Tensor]:
-    """Yield clean latents, one chunk per AR step, for as long as the caller asks.
+    plan: Plan, network: VideoNetwork[Past], diffusion: Diffusion, state: State, noise: Noise, actions: Actions
+) -> Iterator[Step]:
+    """Yield clean latents and the state after them, one chunk per AR step, for as long as the caller asks.
 
-    state: as `start` or an earlier call left it; it is brought up to date before every yield
-    Yields: (b, chunk, c, h, w) clean latents
+    state: as `start` or an earlier step left it
     Raises: NumericError where NaN or infinity appears
 
     Source: Meta-ARVDM, arXiv 2503.10704v2, Sec. 4, initialization and auto-regressive generation stages.
@@ -33,41 +41,40 @@ def stream(
     schedule, sampling = plan.schedule, plan.sampling
     w, chunk, last = schedule.window, schedule.chunk, schedule.levels[-1]
     denoise = Denoiser(network, diffusion, sampling)
-    turns = [(w - 1 - i) // chunk for i in range(w)]  # AR steps that each frame has been in the window for
-    if state.window is None:
-        state.window = initialise(denoise, schedule, state, noise, actions)
+    ages = [(w - 1 - i) // chunk for i in range(w)]  # AR steps that each frame has been in the window for
+    window = initialize(denoise, schedule, state, noise, actions) if state.window is None else state.window
     while True:
-        window, driven = state.window, actions(state.frame, w)
+        window_actions = actions(state.frame, w)
         for step, (before, after) in enumerate(pairwise(schedule.levels)):
-            draw = partial(noise, "solver", state.frame, w, [step + schedule.steps * turn for turn in turns])
-            window = denoise(state, window, before, after, driven, draw)
+            draw = partial(noise, "solver", state.frame, w, [step + schedule.steps * age for age in ages])
+            window = denoise(state, window, before, after, window_actions, draw)
             check(window, f"AR step {state.frame // chunk}, denoising step {step}")
         assert all(level == 0 for level in last[:chunk])  # 0-T boundary: the chunk leaves clean
-        clean = window[:, :chunk]
-        append(network, sampling, state, clean, driven[:, :chunk])
-        state.frame += chunk
+        clean, frame = window[:, :chunk], state.frame + chunk
+        state = append(network, sampling, denoise.past.keep(state), clean, window_actions[:, :chunk])
         # circularity: the rest is already at levels[0]; 0-T boundary: new frames enter as noise
-        state.window = torch.cat((window[:, chunk:], noise("init", state.frame + w - chunk, chunk)), 1)
-        yield clean
+        window = torch.cat((window[:, chunk:], noise("init", frame + w - chunk, chunk)), 1)
+        state = replace(state, window=window, frame=frame)
+        yield Step(clean, state)
 
 
-def initialise(denoise: Denoiser, schedule: Schedule, state: State, noise: Noise, actions: Actions) -> Tensor:
-    """The first window (b, w, c, h, w) at `levels[0]`: made under flat levels, then noised again."""
+def initialize(denoise: Denoiser[Past], schedule: Schedule, state: State, noise: Noise, actions: Actions) -> Tensor:
+    """The first window (b, w, c, h, w) at `levels[0]`: denoised under flat levels, then noised again."""
     w, chunk, steps = schedule.window, schedule.chunk, denoise.sampling.init_steps
-    made = w - chunk
+    count = w - chunk
     window = noise("init", state.frame, w)
-    if made == 0:
+    if count == 0:
         return window
-    first, driven = window[:, :made], actions(state.frame, made)
-    flat = [(1 - m / steps,) * made for m in range(steps + 1)]
+    first, first_actions = window[:, :count], actions(state.frame, count)
+    flat = [(1 - m / steps,) * count for m in range(steps + 1)]
     for step, (before, after) in enumerate(pairwise(flat)):
-        draw = partial(noise, "init-solver", state.frame, made, step)
-        first = denoise(state, first, before, after, driven, draw)
+        draw = partial(noise, "init-solver", state.frame, count, step)
+        first = denoise(state, first, before, after, first_actions, draw)
         check(first, f"the initialization stage, denoising step {step}")
-    # fresh noise: the noise that made these frames would inflate their variance
-    levels = torch.tensor(schedule.levels[0][:made], device=first.device)
-    first = denoise.diffusion.add_noise(first, noise("renoise", state.frame, made), levels)
-    return torch.cat((first, window[:, made:]), 1)
+    # fresh noise: the noise that these frames were made from would inflate their variance
+    levels = torch.tensor(schedule.levels[0][:count], device=first.device)
+    first = denoise.diffusion.add_noise(first, noise("renoise", state.frame, count), levels)
+    return torch.cat((first, window[:, count:]), 1)
 
 
 def check(window: Tensor, where: str) -> None:

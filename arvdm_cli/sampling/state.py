@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from .config import Sampling
 from .memory import EVICTIONS, Memory
-from .network import Network
+from .network import EncodedPast, Past, VideoNetwork, has_memory
 
 Actions = Callable[[int, int], Tensor]  # (first, count) -> actions (b, count, a) that lead into those new frames
 
 
-@dataclass
+@dataclass(frozen=True)
 class State:
-    """Where a video stands between AR steps: plain tensors of constant size."""
+    """Where a video stands between AR steps: plain tensors of constant size, which nothing writes into.
+
+    Sampling goes on from any state, as often as one likes, to the same frames.
+    """
 
     context: Tensor  # (b, f, c, h, w), clean frames before the window
     actions: Tensor  # (b, f, a), that led into them
-    origin: Tensor  # (b, 3), the place before the first of them
+    origin: Tensor  # (b, 3), the pose before the first of them
     memory: Memory
     window: Tensor | None = None  # (b, w, c, h, w) at `levels[0]`; None before the initialization stage
     frame: int = 0  # new frame at the window's start
-    kept: Any = None  # under `keep`: the past as it was encoded
+    cache: EncodedPast | None = None  # under `keep`: frames of the context as they were encoded, all but the newest
 
 
 class Noise:
@@ -41,39 +43,53 @@ class Noise:
 
     def __call__(self, use: str, first: int, count: int, step: int | Sequence[int] = 0) -> Tensor:
         """Noise (b, count, c, h, w) for new frames from `first` on, after `step` denoising steps, of all or of each."""
-        drawn = torch.empty(self.batch, count, *self.shape)
+        noise = torch.empty(self.batch, count, *self.shape)
         for clip in range(self.batch):
             for i in range(count):
-                had = step if isinstance(step, int) else step[i]
-                key = hashlib.sha256(f"{self.seed + clip}/{first + i}/{use}/{had}".encode()).digest()
+                steps = step if isinstance(step, int) else step[i]
+                key = hashlib.sha256(f"{self.seed + clip}/{first + i}/{use}/{steps}".encode()).digest()
                 generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little", signed=True))
-                torch.randn(self.shape, generator=generator, out=drawn[clip, i])
-        return drawn.to(self.device)
+                torch.randn(self.shape, generator=generator, out=noise[clip, i])
+        return noise.to(self.device)
 
 
-def start(network: Network, sampling: Sampling, prompt: Tensor, actions: Tensor, memory: Memory) -> State:
-    """Let a prompt (b, f, c, h, w) with its actions (b, f, a) fill the context and the memory."""
-    b = prompt.shape[0]
-    state = State(prompt[:, :0], actions[:, :0], torch.zeros(b, 3, device=prompt.device), memory)
-    append(network, sampling, state, prompt, actions)
-    return state
+def start(network: VideoNetwork[Past], sampling: Sampling, prompt: Tensor, actions: Tensor) -> State:
+    """Return the state after a prompt (b, f, c, h, w) with its actions (b, f, a): the context and the memory it fills.
+
+    f: from 0 on
+    """
+    b, device = prompt.shape[0], prompt.device
+    if has_memory(network):
+        memory = network.empty_memory(b, device)
+    else:
+        memory = Memory.empty(b, 0, 0, actions.shape[2], device)
+    state = State(prompt[:, :0], actions[:, :0], torch.zeros(b, 3, device=device), memory)
+    return append(network, sampling, state, prompt, actions)
 
 
-def append(network: Network, sampling: Sampling, state: State, clean: Tensor, actions: Tensor) -> None:
-    """Let clean frames join the context, and the oldest leave it: into memory, a full group at a time, or for good."""
-    state.context = torch.cat((state.context, clean), 1)
-    state.actions = torch.cat((state.actions, actions), 1)
+def append(network: VideoNetwork[Past], sampling: Sampling, state: State, clean: Tensor, actions: Tensor) -> State:
+    """Return the state after clean frames (b, f, c, h, w), into which actions (b, f, a) led, have joined the context.
+
+    The oldest frames leave it: into memory, a full group at a time, or for good.
+    """
+    context, led = torch.cat((state.context, clean), 1), torch.cat((state.actions, actions), 1)
+    origin, memory, cache = state.origin, state.memory, state.cache
     # with memory the context keeps up to group - 1 more frames until a group is full, so that there is no hole
     leaving = sampling.group if sampling.slots else 1
-    while state.context.shape[1] >= sampling.context + leaving:
-        frames, driven = state.context[:, :leaving], state.actions[:, :leaving]
-        places = network.integrate_actions(driven, state.origin)
+    while context.shape[1] >= sampling.context + leaving:
+        poses = network.integrate_actions(led[:, :leaving], origin)
         if sampling.slots:
-            with torch.no_grad():
-                tokens = network.compress(frames, driven, places)
-            state.memory = state.memory.append(tokens, driven, places)
-            if len(state.memory) > sampling.slots:
-                state.memory = EVICTIONS[sampling.eviction](state.memory)
-        state.context, state.actions = state.context[:, leaving:], state.actions[:, leaving:]
-        state.origin = places[:, -1]
-        state.kept = state.kept and state.kept.drop(leaving)
+            memory = remember(network, sampling, memory, context[:, :leaving], led[:, :leaving], poses)
+        context, led, origin = context[:, leaving:], led[:, leaving:], poses[:, -1]
+        cache = cache.drop(leaving) if cache else None
+    return replace(state, context=context, actions=led, origin=origin, memory=memory, cache=cache)
+
+
+@torch.no_grad()
+def remember(
+    network: VideoNetwork[Past], sampling: Sampling, memory: Memory, frames: Tensor, actions: Tensor, poses: Tensor
+) -> Memory:
+    """Return memory with one more group, and without another where there is no slot for it."""
+    assert has_memory(network), "memory slots for a network without memory"
+    memory = memory.append(network.compress(frames, actions, poses), actions, poses)
+    return EVICTIONS[sampling.eviction](memory) if len(memory) > sampling.slots else memory

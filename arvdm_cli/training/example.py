@@ -77,7 +77,7 @@ class TrainingExample:
             memory,
             tokens=tokens.unflatten(0, (b, groups)),
             actions=mean_pool(actions.flatten(1, 2), instants),
-            places=mean_pool(places.flatten(1, 2), instants),
+            poses=mean_pool(places.flatten(1, 2), instants),
             numbers=numbers,
         )
 

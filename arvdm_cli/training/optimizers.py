@@ -33,7 +33,7 @@ def optimizers(config: TrainConfig, network: VideoDiT, device: torch.device) -> 
     """Muon for the matrices inside blocks, AdamW for the rest; the trunk's learning rates are a part of memory's."""
     kinds: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, weight in network.named_parameters():
-        inside = "blocks" in name and weight.ndim == 2 and ".drive." not in name
+        inside = "blocks" in name and weight.ndim == 2 and ".modulation." not in name
         kinds.setdefault((inside, name.startswith(MEMORY)), []).append(weight)
 
     def groups(inside: bool) -> list[dict[str, Any]]:

@@ -57,6 +57,26 @@ def test_weights_read_back_as_they_are_in_half_precision_and_statistics_as_they_
         assert torch.equal(after[name], tensor.half().float() if name in weights else tensor), name
 
 
+def earlier(tensors):
+    """The same tensors under the names of the first version."""
+    return {name.replace("modulation.", "drive."): tensor for name, tensor in tensors.items()}
+
+
+def test_weights_of_an_earlier_version_load_from_a_checkpoint_and_from_a_saved_run(saved, folder):
+    def rename(tensors):
+        renamed = earlier(tensors)
+        assert renamed.keys() != tensors.keys()
+        tensors.clear()
+        tensors.update(renamed)
+
+    edit_weights(folder, rename)
+    network, before = load(folder).network, load(saved).network.state_dict()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    run = model(seed=1).network
+    run.load_state_dict(earlier(before))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in run.state_dict().items())
+
+
 def test_configs_and_card_read_back(tmp_path):
     sampling = Sampling("fifo", {"steps": 3}, context=2, stabilization=0.05)
     first = replace(model(sampling=sampling), diffusion=FlowMatching("velocity", 0.2))

@@ -1,5 +1,6 @@
 """Architectures: each in one module, found by itself, or offered by an installed package and by nothing else."""
 
+import inspect
 import json
 from dataclasses import replace
 from importlib.metadata import EntryPoint
@@ -11,6 +12,7 @@ from arvdm_cli.errors import CheckpointError
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.models import MODELS, architecture, architecture_of, dit
 from arvdm_cli.models.dit import VideoDiT
+from arvdm_cli.sampling.network import MemoryNetwork, VideoNetwork
 from support.tiny import model
 
 
@@ -33,6 +35,18 @@ def test_every_architecture_is_known_by_its_own_name():
     assert set(MODELS) >= {"dit", "oasis"}
     for name, kind in MODELS.items():
         assert kind.name == name and architecture(name) is kind
+
+
+@pytest.mark.parametrize("kind", MODELS.values(), ids=MODELS)
+def test_a_network_takes_what_its_protocol_says_the_sampler_gives(kind):
+    protocol = MemoryNetwork if hasattr(kind.network, "encode_memory") else VideoNetwork
+    wanted = {name: call for name, call in {**vars(VideoNetwork), **vars(protocol)}.items() if inspect.isfunction(call)}
+    wanted = {name: call for name, call in wanted.items() if not name.startswith("_") or name == "__call__"}
+    assert {"integrate_actions", "encode_context", "advance", "__call__"} <= wanted.keys()
+    for name, call in wanted.items():
+        own = kind.network.forward if name == "__call__" else getattr(kind.network, name)
+        assert [*inspect.signature(own).parameters] == [*inspect.signature(call).parameters], name
+    assert {"frames", "drop"} <= {*kind.past.__dataclass_fields__, *vars(kind.past)}
 
 
 def test_a_network_of_an_installed_package_is_saved_and_loads(installed, tmp_path):

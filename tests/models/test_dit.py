@@ -95,7 +95,7 @@ def test_the_window_sees_every_frame_of_the_context(scene, frame):
 
 
 @pytest.mark.parametrize("slot", range(3))
-@pytest.mark.parametrize("part", ["tokens", "actions", "places"])
+@pytest.mark.parametrize("part", ["tokens", "actions", "poses"])
 def test_the_window_sees_every_group_of_memory_its_action_and_its_place(scene, slot, part):
     memory = replace(scene.memory, **{part: changed(getattr(scene.memory, part), 0, slot)})
     assert differ(scene.answer(), scene.replace(memory=memory).answer()).any()
@@ -159,7 +159,7 @@ def test_keys_of_a_group_turn_until_it_is_out_of_reach():
     net, known, turned = network(reach=2), None, []
     for groups in range(1, 6):
         known = net.encode_memory(remember(net, groups)[0], known)
-        turned.append(known.groups[0].keys)
+        turned.append(known.groups[0].rotated)
     assert all(differ(one[0][0], other[0][0]).any() for one, other in pairwise(turned[:3]))
     assert turned[2] is turned[3] and turned[3] is turned[4]
     assert all(torch.equal(keys[0][1], turned[0][0][1]) for keys in turned)  # values stay
@@ -170,7 +170,7 @@ def test_keys_of_a_group_turn_until_it_is_out_of_reach():
 def test_a_group_of_memory_sees_itself_alone(scene, slot):
     if scene.net.config.fusion == "channel-concat":
         before, after = (
-            scene.net.encode_memory(memory)[0].unflatten(1, (3, -1))
+            scene.net.encode_memory(memory).content.unflatten(1, (3, -1))
             for memory in (scene.memory, replace(scene.memory, tokens=changed(scene.memory.tokens, 0, slot)))
         )
         unlike = (before - after).abs().amax((0, 2, 4)) > 1e-5  # (groups, tokens)
@@ -234,7 +234,7 @@ def test_each_clip_of_a_batch_is_seen_alone(scene):
     assert together.shape == (2, 3, 2, 4, 4)
     for i in range(2):
         parts = ("context", "window", "context_levels", "levels", "context_actions", "actions", "origin")
-        groups = {part: getattr(both.memory, part)[[i]] for part in ("tokens", "actions", "places")}
+        groups = {part: getattr(both.memory, part)[[i]] for part in ("tokens", "actions", "poses")}
         memory = replace(both.memory, **groups)
         alone = both.replace(memory=memory, **{part: getattr(both, part)[[i]] for part in parts})
         close(alone.answer(), together[[i]])
@@ -254,7 +254,7 @@ def test_an_action_of_zeros_is_unknown_and_no_level_or_action_takes_its_place(sc
 
 @torch.no_grad()
 def shifted(scene, offset):
-    memory = replace(scene.memory, places=scene.memory.places + offset)
+    memory = replace(scene.memory, poses=scene.memory.poses + offset)
     return scene.replace(memory=memory, origin=scene.origin + offset)
 
 
@@ -265,7 +265,7 @@ def test_where_the_world_begins_does_not_matter_nor_do_full_turns(scene, offset)
 
 @pytest.mark.parametrize("offset", [(0.25, 0.0, 0.0), (0.0, 0.5, 0.0), (0.0, 0.0, 45.0)])
 def test_where_memory_was_made_does_matter(scene, offset):
-    memory = replace(scene.memory, places=scene.memory.places + torch.tensor(offset))
+    memory = replace(scene.memory, poses=scene.memory.poses + torch.tensor(offset))
     assert differ(scene.answer(), scene.replace(memory=memory).answer()).any()
 
 
@@ -430,8 +430,12 @@ def test_gradients_reach_every_weight_also_through_memory(moves, way):
     past = net.encode_context(latents(4, 3), torch.full((1, 4), 0.02), track(4, 3), origin, net.encode_memory(memory))
     net(latents(3, 4), torch.rand(1, 3), unknown, past).square().mean().backward()
     for name, weight in net.named_parameters():
-        # a group has no level: the norms that shrink it are driven by their biases alone
-        if way["compression"] != "joint" or not name.startswith("compression.") or not name.endswith("drive.1.weight"):
+        # a group has no level: the norms that shrink it are modulated by their biases alone
+        if (
+            way["compression"] != "joint"
+            or not name.startswith("compression.")
+            or not name.endswith("modulation.1.weight")
+        ):
             assert weight.grad is not None and weight.grad.abs().sum() > 0, name
 
 

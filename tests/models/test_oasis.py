@@ -15,7 +15,7 @@ from arvdm_cli.errors import ArvdmError, CheckpointError, ConfigError, Integrity
 from arvdm_cli.hub.checkpoint import load
 from arvdm_cli.hub.convert import convert
 from arvdm_cli.hub.registry import read_config
-from arvdm_cli.models.oasis import OasisCodec, OasisCodecConfig, OasisConfig, OasisDiT, own_name
+from arvdm_cli.models.oasis import OasisCodec, OasisCodecConfig, OasisConfig, OasisDiT, Past, own_name
 from arvdm_cli.sampling.config import CACHES
 from arvdm_cli.sampling.diffusion import additions, remaining
 from arvdm_cli.sampling.generation import begin, choose, given
@@ -24,6 +24,7 @@ from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import PRESETS, next_frame
 from arvdm_cli.sampling.state import Noise, start
 from support.oasis import CLIPS, GOLDEN, NETWORK, Recorded, deviation, index_to_level, publish, weights
+from support.tiny import joined
 
 every_clip = pytest.mark.parametrize("clip", CLIPS)
 
@@ -37,7 +38,7 @@ def model(tmp_path_factory):
 def predict(network, case, actions):
     x, index = GOLDEN[f"dit.{case}.x"], GOLDEN[f"dit.{case}.t"]
     with torch.no_grad():
-        return network(x, index_to_level(index), actions, None)
+        return network(x, index_to_level(index), actions, Past([]))
 
 
 def reenact(model, clip, cache="exact", frames=None):
@@ -45,11 +46,11 @@ def reenact(model, clip, cache="exact", frames=None):
     prompt, actions = GOLDEN[f"{clip}.prompt_latents"], GOLDEN[f"{clip}.actions"]
     steps, first = int(GOLDEN[f"{clip}.steps"]), prompt.shape[1]
     sampling = replace(model.sampling, cache=cache)
-    memory = model.network.empty_memory(prompt.shape[0], "cpu")
-    state = start(model.network, sampling, prompt, actions[:, :first], memory)
+    state = start(model.network, sampling, prompt, actions[:, :first])
     drive = given(actions[:, first:])
-    chunks = stream(Plan(next_frame(steps), sampling), model.network, model.diffusion, state, Recorded(clip), drive)
-    return torch.cat([prompt, *islice(chunks, (frames or GOLDEN[f"{clip}.latents"].shape[1]) - first)], 1)
+    run = stream(Plan(next_frame(steps), sampling), model.network, model.diffusion, state, Recorded(clip), drive)
+    steps = islice(run, (frames or GOLDEN[f"{clip}.latents"].shape[1]) - first)
+    return torch.cat((prompt, joined(steps)), 1)
 
 
 # Equal to the reference
@@ -74,7 +75,7 @@ def test_the_window_on_top_of_an_encoded_context_is_predicted_as_in_one_pass(mod
         past = None
         for part in (slice(0, 1), slice(1, known)):  # in two goes: what is kept is as good as new
             if part.stop > part.start:
-                past = model.network.encode_context(x[:, part], levels[:, part], actions[:, part], origin, None, past)
+                past = model.network.encode_context(x[:, part], levels[:, part], actions[:, part], origin, past=past)
         made = model.network(x[:, known:], levels[:, known:], actions[:, known:], past)
     assert deviation(made, GOLDEN["dit.a.out"][:, known:]) < 2e-5
 
@@ -82,9 +83,9 @@ def test_the_window_on_top_of_an_encoded_context_is_predicted_as_in_one_pass(mod
 def test_the_codec_encodes_and_decodes_as_the_reference_does(model):
     frames = GOLDEN["vae.image_u8"].float() / 127.5 - 1
     with torch.no_grad():
-        mean, spread = model.codec.look(frames)
+        mean, spread = model.codec.encode_pictures(frames)
         assert deviation(mean, GOLDEN["vae.mean"]) < 2e-5 and deviation(spread, GOLDEN["vae.logvar"]) < 2e-5
-        assert deviation(model.codec.paint(GOLDEN["vae.z"]), GOLDEN["vae.decoded"]) < 2e-5
+        assert deviation(model.codec.decode_pictures(GOLDEN["vae.z"]), GOLDEN["vae.decoded"]) < 2e-5
         again = model.codec.decode(model.codec.encode(frames.unsqueeze(0)))
     assert deviation(again[0], GOLDEN["vae.recon"].clamp(-1, 1)) < 2e-5
 
@@ -145,9 +146,9 @@ def test_kept_keys_of_frames_that_see_no_other_frame_stay_exact_for_ever():
     with torch.no_grad():
         for i in range(200):
             part = slice(i, i + 1)
-            past = network.encode_context(frames[:, part], levels[:, part], actions[:, part], origin, None, past)
+            past = network.encode_context(frames[:, part], levels[:, part], actions[:, part], origin, past=past)
             past = past.drop(1) if past.frames > 5 else past
-        anew = network.encode_context(frames[:, -5:], levels[:, -5:], actions[:, -5:], origin, None)
+        anew = network.encode_context(frames[:, -5:], levels[:, -5:], actions[:, -5:], origin)
         window, level = frames[:, :1], torch.full((1, 1), 0.5)
         close = [network(window, level, actions[:, :1], seen) for seen in (past, anew)]
     assert deviation(*close) < 1e-5
@@ -161,8 +162,8 @@ def test_the_weights_run_under_every_preset(model, preset):
     plan = choose(model.sampling, schedule=preset)
     prompt = GOLDEN["vae.image_u8"][None, :1].float() / 127.5 - 1
     state = begin(model, plan, prompt, torch.zeros(1, 1, 25))
-    chunks = stream(plan, model.network, model.diffusion, state, Noise(0, 1, (4, 6, 8)), given(torch.zeros(1, 9, 25)))
-    made = torch.cat(list(islice(chunks, 4)), 1)
+    steps = stream(plan, model.network, model.diffusion, state, Noise(0, 1, (4, 6, 8)), given(torch.zeros(1, 9, 25)))
+    made = joined(islice(steps, 4))
     assert made.shape[1] == 4 * plan.schedule.chunk and torch.isfinite(made).all()
 
 
@@ -171,11 +172,11 @@ def test_a_video_begins_from_nothing_with_the_same_frames_under_every_cache(mode
     def made(kind):
         plan = choose(model.sampling, cache=kind)
         latents, actions = torch.zeros(1, 0, 4, 6, 8), torch.zeros(1, 9, 25)
-        state = start(model.network, plan.sampling, latents, actions[:, :0], model.network.empty_memory(1, "cpu"))
+        state = start(model.network, plan.sampling, latents, actions[:, :0])
         noise = Noise(0, 1, (4, 6, 8))
-        return list(islice(stream(plan, model.network, model.diffusion, state, noise, given(actions)), 3))
+        return joined(islice(stream(plan, model.network, model.diffusion, state, noise, given(actions)), 3))
 
-    torch.testing.assert_close(torch.cat(made(cache)), torch.cat(made("off")), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(made(cache), made("off"), rtol=1e-4, atol=1e-4)
 
 
 def test_memory_is_refused_where_the_network_has_none(model):

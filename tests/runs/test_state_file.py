@@ -14,7 +14,7 @@ from arvdm_cli.runs.state_file import KINDS, freeze, thaw
 from arvdm_cli.sampling.schedules import rolling
 from arvdm_cli.sampling.state import State
 from support.streams import SAMPLING, dream, wake
-from support.tiny import WAYS, network
+from support.tiny import WAYS, joined, network
 
 
 def through_bytes(state):
@@ -28,13 +28,26 @@ def through_bytes(state):
 def test_whatever_way_memory_takes_a_state_that_went_through_a_file_goes_on_to_the_same_frames(way, cache):
     sampling, net = replace(SAMPLING, cache=cache, context=5), network(slots=3, **way)
     schedule = rolling(2, 3, 2)
-    state, chunks = dream(schedule, sampling, net=net)
-    list(islice(chunks, 4))
-    kept = through_bytes(state)
-    assert isinstance(kept, State) and kept.frame == state.frame == 12
-    assert (kept.kept is None) == (cache == "exact")
-    on, again = list(islice(chunks, 3)), list(islice(wake(schedule, sampling, kept, net=net), 3))
-    assert torch.equal(torch.cat(on, 1), torch.cat(again, 1))
+    _, steps = dream(schedule, sampling, net=net)
+    *_, last = islice(steps, 4)
+    state = through_bytes(last.state)
+    assert isinstance(state, State) and state.frame == last.state.frame == 12
+    assert (state.cache is None) == (cache == "exact")
+    on, again = islice(steps, 3), islice(wake(schedule, sampling, state, net=net), 3)
+    assert torch.equal(joined(on), joined(again))
+
+
+def test_a_state_goes_into_a_file_under_the_names_of_the_first_version_and_comes_back():
+    _, steps = dream(rolling(), replace(SAMPLING, cache="keep"))
+    state = next(steps).state
+    tensors, tree = freeze(state)
+    ((_, kind), (_, parts)) = tree.items()
+    assert kind == "state" and {"memory", "kept"} <= parts.keys()
+    assert {"tokens", "places"} <= parts["memory"]["parts"].keys()
+    assert {"place", "remembered"} <= parts["kept"]["parts"].keys()
+    assert {"state.memory.places", "state.kept.place", "state.kept.context.0.0"} <= tensors.keys()
+    back = through_bytes(state)
+    assert torch.equal(back.memory.poses, state.memory.poses) and torch.equal(back.cache.pose, state.cache.pose)
 
 
 def test_a_state_before_its_first_window_and_keys_of_oasis_are_kept_too():

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from arvdm_cli.errors import ConfigError
-from arvdm_cli.sampling.denoiser import Denoiser
+from arvdm_cli.sampling.denoiser import guided
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.generation import given
+from arvdm_cli.sampling.past import PastCache
 from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import fifo
@@ -70,11 +71,9 @@ def test_the_network_is_shown_the_levels_and_actions_of_the_frames_it_reads(view
 def test_a_view_that_begins_later_stands_where_it_stood_in_the_whole_window():
     net, window, actions = network(), latents(6, 1), track(6, 2)
     past = net.encode_context(latents(3), torch.zeros(1, 3), track(3), torch.zeros(1, 3), None)
-    tokens, angles = net.enter(window, past.last, past.frames, net.integrate_actions(actions, past.place))
+    tokens, angles = net.enter(window, past.last, past.frames, net.integrate_actions(actions, past.pose))
     later = net.advance(past, window[:, :4], actions[:, :4])
-    some, turned = net.enter(
-        window[:, 4:], later.last, later.frames, net.integrate_actions(actions[:, 4:], later.place)
-    )
+    some, turned = net.enter(window[:, 4:], later.last, later.frames, net.integrate_actions(actions[:, 4:], later.pose))
     close(some, tokens[:, 4:])
     for one, other in zip(turned, angles, strict=True):
         close(one, other[:, :, -one.shape[2] :])
@@ -96,14 +95,14 @@ def dream(sampling, net=None, batch=1, frames=8):
     net = net or network()
     shown = torch.cat([latents(9, 3 + i) for i in range(batch)])
     driven = torch.cat([track(60, 3 + i) for i in range(batch)])
-    state = start(net, sampling, shown, driven[:, :9], net.empty_memory(batch, "cpu"))
+    state = start(net, sampling, shown, driven[:, :9])
     noise = Noise(3, batch, (2, 4, 4))
     return take(stream(Plan(fifo(4), sampling), net, FlowMatching(), state, noise, given(driven[:, 9:])), frames)
 
 
 def scene(net, sampling):
     """A state with context and memory, a noisy window, its levels and its actions."""
-    state = start(net, sampling, latents(9), track(9), net.empty_memory(1, "cpu"))
+    state = start(net, sampling, latents(9), track(9))
     return state, latents(4, 5), torch.linspace(0.2, 1, 4).unsqueeze(0), track(4, 6)
 
 
@@ -121,15 +120,18 @@ def test_guidance_moves_away_from_what_is_said_without_actions_and_without_memor
 
     plain = say(state, actions, state.memory)
     memory = state.memory
-    blank = replace(memory, actions=0 * memory.actions, places=0 * memory.places)
+    blank = replace(memory, actions=0 * memory.actions, poses=0 * memory.poses)
     blind = replace(state, actions=0 * state.actions, origin=0 * state.origin)
     unknown = say(blind, 0 * actions, blank)
     forgetful = say(state, actions, net.empty_memory(1, "cpu"))
     assert min((plain - unknown).abs().max(), (plain - forgetful).abs().max()) > 1e-3
 
-    denoise = Denoiser(net, FlowMatching(), sampling)
-    guided = denoise.predict(window, levels, actions, denoise.encode_context(state))
-    close(guided, plain + 0.5 * (plain - unknown) + 2 * (plain - forgetful), atol=1e-4)
+    pasts = PastCache(net, sampling).encode(state)
+    close(
+        guided(net, pasts, sampling, window, levels, actions),
+        plain + 0.5 * (plain - unknown) + 2 * (plain - forgetful),
+        atol=1e-4,
+    )
 
 
 def test_without_guidance_the_network_is_called_once_a_step_and_with_both_kinds_twice():

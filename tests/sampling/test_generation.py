@@ -86,7 +86,7 @@ def test_a_prompt_is_encoded_alike_in_parts_and_at_once(tiny, frames):
     state = begin(tiny, plan, picture(frames, 2), actions)
     with torch.no_grad():
         latents = tiny.codec.encode(picture(frames, 2))
-        whole = start(tiny.network, plan.sampling, latents, actions, tiny.network.empty_memory(2, latents.device))
+        whole = start(tiny.network, plan.sampling, latents, actions)
     torch.testing.assert_close(state.context, whole.context, rtol=0, atol=1e-5)
     torch.testing.assert_close(state.memory.tokens, whole.memory.tokens, rtol=0, atol=1e-4)
 
@@ -113,10 +113,10 @@ def test_without_a_length_frames_come_for_as_long_as_they_are_taken(tiny):
 def test_frames_are_the_decoded_latents_of_the_stream(tiny):
     plan = choose(tiny.sampling)
     state, noise = begin(tiny, plan, picture(5), track(5)), Noise(0, 1, (2, 4, 4))
-    chunks = stream(plan, tiny.network, tiny.diffusion, state, noise, given(track(40, 1)))
-    for latents, frames in zip(islice(chunks, 3), make(tiny), strict=False):
+    steps = stream(plan, tiny.network, tiny.diffusion, state, noise, given(track(40, 1)))
+    for step, frames in zip(islice(steps, 3), make(tiny), strict=False):
         with torch.no_grad():
-            assert torch.equal(frames, tiny.codec.decode(latents))
+            assert torch.equal(frames, tiny.codec.decode(step.clean))
         assert frames.abs().max() <= 1
 
 

@@ -14,8 +14,8 @@ SLOTS = (2, 3, 4, 5, 8, 16)
 
 def remember(memory):
     """Append a group whose tensors all tell its number."""
-    places = torch.tensor([0.0, 1.0]).view(1, 2, 1) + torch.full((2, 2, 3), float(memory.count))
-    return memory.append(torch.full((2, 3, 4), float(memory.count)), places[..., :1], places)
+    poses = torch.tensor([0.0, 1.0]).view(1, 2, 1) + torch.full((2, 2, 3), float(memory.count))
+    return memory.append(torch.full((2, 3, 4), float(memory.count)), poses[..., :1], poses)
 
 
 def history(slots, groups, evict=stride):
@@ -31,13 +31,13 @@ def history(slots, groups, evict=stride):
 def test_empty_memory_has_no_slots_in_use():
     memory = Memory.empty(2, 3, 4, 1)
     assert len(memory) == 0
-    assert (memory.tokens.shape, memory.actions.shape, memory.places.shape) == ((2, 0, 3, 4), (2, 0, 1), (2, 0, 3))
+    assert (memory.tokens.shape, memory.actions.shape, memory.poses.shape) == ((2, 0, 3, 4), (2, 0, 1), (2, 0, 3))
 
 
 def test_a_group_is_kept_with_the_mean_of_its_actions_and_places():
     memory = remember(remember(Memory.empty(2, 3, 4, 1)))
     assert memory.tokens.shape == (2, 2, 3, 4)
-    assert torch.equal(memory.places[:, 1], torch.full((2, 3), 1.5))
+    assert torch.equal(memory.poses[:, 1], torch.full((2, 3), 1.5))
     assert torch.equal(memory.actions[:, 1], torch.full((2, 1), 1.5))
 
 
@@ -67,7 +67,7 @@ def test_memory_fills_its_slots_and_never_exceeds_them(slots, evict):
     for number, memory in enumerate(history(slots, 100, evict)):
         assert len(memory) == min(number + 1, slots)
         assert memory.count == number + 1
-        assert memory.tokens.shape[1] == memory.actions.shape[1] == memory.places.shape[1] == len(memory.numbers)
+        assert memory.tokens.shape[1] == memory.actions.shape[1] == memory.poses.shape[1] == len(memory.numbers)
 
 
 @pytest.mark.parametrize("evict", EVICTIONS.values(), ids=EVICTIONS)
@@ -77,7 +77,7 @@ def test_eviction_keeps_the_other_groups_in_order_and_as_they_were(slots, evict)
         numbers = memory.numbers.tolist()
         assert numbers == sorted(set(numbers))
         assert torch.equal(memory.tokens, memory.numbers.view(1, -1, 1, 1).expand_as(memory.tokens).float())
-        assert torch.equal(memory.places, memory.numbers.view(1, -1, 1).expand_as(memory.places) + 0.5)
+        assert torch.equal(memory.poses, memory.numbers.view(1, -1, 1).expand_as(memory.poses) + 0.5)
         assert torch.equal(memory.actions, memory.numbers.view(1, -1, 1).expand_as(memory.actions) + 0.5)
 
 

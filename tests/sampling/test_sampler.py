@@ -1,5 +1,6 @@
 """What the sampler shows the network, what it keeps of the past, and what a seed means."""
 
+from copy import deepcopy
 from dataclasses import replace
 from itertools import count, islice, product
 from math import lcm
@@ -10,7 +11,8 @@ import torch
 from arvdm_cli.errors import ConfigError, NumericError
 from arvdm_cli.sampling.diffusion import DDPM, FlowMatching
 from arvdm_cli.sampling.generation import given
-from arvdm_cli.sampling.memory import EVICTIONS, Memory
+from arvdm_cli.sampling.memory import EVICTIONS
+from arvdm_cli.sampling.past import PastCache
 from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import fifo, next_frame, outpainting, pyramid, rolling
@@ -22,6 +24,7 @@ from support.tiny import (
     Film,
     Recorder,
     begin,
+    joined,
     latents,
     network,
     play,
@@ -170,7 +173,7 @@ def test_the_past_that_a_call_sees_ends_where_its_window_begins(schedule, slots)
             assert frames[-1] < now - f
             assert torch.equal(past.memory.tokens[:, slot, 0], (1.0 + frames).expand(2, -1))
             close(past.memory.actions[:, slot], film.actions[:, frames].mean(1))
-            close(past.memory.places[:, slot], (1.0 + frames).mean().expand(2, 3))
+            close(past.memory.poses[:, slot], (1.0 + frames).mean().expand(2, 3))
 
 
 @pytest.mark.parametrize("schedule", ODD.values(), ids=ODD)
@@ -196,9 +199,8 @@ def test_look_ahead_uses_the_actions_that_are_given_and_rows_of_zeros_beyond_the
 def test_every_past_frame_is_in_the_context_or_was_compressed_once_in_order(schedule, sampling):
     film = Film(prompt=3)
     shown = Recorder(film)
-    state = begin(shown, sampling, film)
-    for turn, _ in enumerate(islice(play(schedule, sampling, film, shown, state), 12)):
-        past = film.prompt + (turn + 1) * schedule.chunk
+    for turn, step in enumerate(islice(play(schedule, sampling, film, shown), 12)):
+        state, past = step.state, film.prompt + (turn + 1) * schedule.chunk
         assert state.frame == (turn + 1) * schedule.chunk
         assert len(state.memory) <= sampling.slots
         held = state.context.shape[1]
@@ -211,12 +213,12 @@ def test_every_past_frame_is_in_the_context_or_was_compressed_once_in_order(sche
         assert all(group.shape[1] == sampling.group for group, _, _ in shown.compressed)
         frames = torch.cat([group for group, _, _ in shown.compressed] + [state.context], 1)
         actions = torch.cat([led for _, led, _ in shown.compressed] + [state.actions], 1)
-        places = torch.cat(
+        poses = torch.cat(
             [at for _, _, at in shown.compressed] + [shown.integrate_actions(state.actions, state.origin)], 1
         )
         close(frames, film.latents[:, :past], atol=1e-4)
         assert torch.equal(actions, film.actions[:, :past])
-        assert torch.equal(places[0, :, 0], torch.arange(1.0, past + 1))
+        assert torch.equal(poses[0, :, 0], torch.arange(1.0, past + 1))
 
 
 @every_past
@@ -224,18 +226,18 @@ def test_a_prompt_shown_in_parts_leaves_the_same_state_as_one_shown_at_once(samp
     film = Film(prompt=23, batch=2)
     at_once, parts = Recorder(film), Recorder(film)
     whole = begin(at_once, sampling, film)
-    state = start(parts, sampling, film.latents[:, :0], film.actions[:, :0], Memory.empty(2, 1, sampling.group, 3))
-    first = 0
+    parts.group = sampling.group
+    state, first = start(parts, sampling, film.latents[:, :0], film.actions[:, :0]), 0
     for size in (0, 1, 7, 2, 13):
-        append(parts, sampling, state, film.latents[:, first : first + size], film.actions[:, first : first + size])
-        first += size
+        part = slice(first, first + size)
+        state, first = append(parts, sampling, state, film.latents[:, part], film.actions[:, part]), first + size
     same(state, whole)
 
 
 def same(one, other, atol=0.0):
     for name in ("context", "actions", "origin"):
         close(getattr(one, name), getattr(other, name), atol)
-    for name in ("tokens", "actions", "places", "numbers"):
+    for name in ("tokens", "actions", "poses", "numbers"):
         close(getattr(one.memory, name), getattr(other.memory, name), atol)
     assert (one.frame, one.memory.count, one.memory.stride) == (other.frame, other.memory.count, other.memory.stride)
 
@@ -244,16 +246,14 @@ def same(one, other, atol=0.0):
 def test_over_200_ar_steps_the_state_does_not_grow(cache):
     schedule, sampling = rolling(2, 3, 1), Sampling(context=2, slots=3, group=2, init_steps=1, cache=cache)
     net = network(depth=1)
-    memory = net.empty_memory(1, "cpu")
-    state = start(net, sampling, latents(1), track(1), memory)
+    state = start(net, sampling, latents(1), track(1))
     noise = Noise(0, 1, (2, 4, 4))
-    chunks = stream(
-        Plan(schedule, sampling), net, FlowMatching(), state, noise, lambda first, count: track(count, first)
-    )
+    plan, drive = Plan(schedule, sampling), lambda first, count: track(count, first)
     shapes = []
-    for _ in islice(chunks, 200):
+    for step in islice(stream(plan, net, FlowMatching(), state, noise, drive), 200):
+        state = step.state
         tensors = [*vars(state).values(), *vars(state.memory).values()]
-        tensors += [part for layer in state.kept.keys for part in layer] if state.kept else []
+        tensors += [part for layer in state.cache.context for part in layer] if state.cache else []
         shapes.append([tuple(held.shape) for held in tensors if isinstance(held, torch.Tensor)])
     # chunks and groups of different length keep different time: after this many AR steps they meet
     period = lcm(schedule.chunk, sampling.group) // schedule.chunk
@@ -296,12 +296,12 @@ def test_whatever_way_memory_takes_encoding_it_once_per_change_equals_encoding_i
     )
     assert torch.equal(exact, off)
 
-    state, chunks = dream(FEW["rolling"], sampling, net=net)
-    begun = take(chunks, 6)
-    store(state, tmp_path / "state.pt")
-    went_on = wake(FEW["rolling"], sampling, restore(tmp_path / "state.pt"), net=net)
-    assert torch.equal(torch.cat((begun, take(went_on, 6)), 1), exact)
-    assert len(state.memory) == 3 and state.memory.count > 3  # something was evicted
+    first = list(islice(dream(FEW["rolling"], sampling, net=net)[1], 2))
+    memory = first[-1].state.memory
+    store(first[-1].state, tmp_path / "state.pt")
+    rest = wake(FEW["rolling"], sampling, restore(tmp_path / "state.pt"), net=net)
+    assert torch.equal(torch.cat((joined(first), take(rest, 12)), 1)[:, :12], exact)
+    assert len(memory) == 3 and memory.count > 3  # something was evicted
 
 
 @pytest.mark.parametrize("schedule", FEW.values(), ids=FEW)
@@ -320,23 +320,47 @@ def test_a_cache_that_is_kept_is_exact_until_a_frame_has_left_the_context(schedu
 def test_a_video_is_the_same_however_it_is_split_into_streams(schedule, cache):
     sampling = replace(SHORT, cache=cache)
     whole = take(dream(schedule, sampling)[1], 12)
-    state, chunks = dream(schedule, sampling)
-    parts = [*islice(chunks, 1)]
+    steps = [*islice(dream(schedule, sampling)[1], 1)]
     for turns in (2, 1, 8):
-        parts += islice(wake(schedule, sampling, state), turns)
-    assert torch.equal(torch.cat(parts, 1)[:, :12], whole)
+        steps += islice(wake(schedule, sampling, steps[-1].state), turns)
+    assert torch.equal(joined(steps)[:, :12], whole)
+
+
+@pytest.mark.parametrize("cache", ["exact", "keep"])
+@pytest.mark.parametrize("schedule", FEW.values(), ids=FEW)
+def test_streams_from_one_state_do_not_disturb_each_other_nor_the_state(schedule, cache, tmp_path):
+    sampling, net = replace(SHORT, cache=cache), network()
+    state = next(dream(schedule, sampling, net=net)[1]).state
+    store(state, tmp_path / "before.pt")
+    one, other = (wake(schedule, sampling, state, net=net) for _ in range(2))
+    pairs = [(next(one), next(other)) for _ in range(3)]  # by turns
+    assert all(torch.equal(first.clean, second.clean) for first, second in pairs)
+    store(state, tmp_path / "after.pt")
+    assert (tmp_path / "before.pt").read_bytes() == (tmp_path / "after.pt").read_bytes()
+
+
+@pytest.mark.parametrize("cache", ["exact", "keep", "off"])
+def test_the_past_is_known_by_what_it_holds_and_not_by_the_object_it_is(cache):
+    film, sampling = Film(prompt=9), replace(SHORT, cache=cache)
+    shown = Recorder(film)
+    pasts, state = PastCache(shown, sampling), begin(shown, sampling, film)
+    assert pasts.encode(state).conditioned.context.shape == state.context.shape
+    pasts.encode(deepcopy(state))
+    assert (len(shown.looks), len(shown.remembered)) == ((2, 2) if cache == "off" else (1, 1))
+    later = append(shown, sampling, state, film.new(0, 1), film.drive(0, 1))
+    pasts.encode(replace(later, frame=1))
+    assert len(shown.looks) == (3 if cache == "off" else 2)  # the window has moved
 
 
 @pytest.mark.parametrize("cache", ["exact", "keep"])
 @pytest.mark.parametrize("schedule", FEW.values(), ids=FEW)
 def test_a_saved_state_goes_on_as_if_it_had_not_been_saved(schedule, cache, tmp_path):
     sampling = replace(SHORT, cache=cache)
-    state, chunks = dream(schedule, sampling)
-    list(islice(chunks, 5))
-    store(state, tmp_path / "state.pt")
-    went_on = list(islice(chunks, 4))
-    resumed = list(islice(wake(schedule, sampling, restore(tmp_path / "state.pt")), 4))
-    assert all(torch.equal(one, other) for one, other in zip(went_on, resumed, strict=True))
+    _, steps = dream(schedule, sampling)
+    *_, last = islice(steps, 5)
+    store(last.state, tmp_path / "state.pt")
+    resumed = islice(wake(schedule, sampling, restore(tmp_path / "state.pt")), 4)
+    assert all(torch.equal(one.clean, other.clean) for one, other in zip(islice(steps, 4), resumed, strict=True))
 
 
 @pytest.mark.parametrize("schedule", FEW.values(), ids=FEW)
@@ -359,9 +383,8 @@ def test_another_seed_makes_another_video():
 
 def test_what_was_yielded_is_what_is_remembered():
     net = network()
-    state, chunks = dream(outpainting(2, 2), replace(SHORT, slots=0, context=6), net=net)
-    made = take(chunks, 6)
-    assert torch.equal(state.context, made)
+    steps = list(islice(dream(outpainting(2, 2), replace(SHORT, slots=0, context=6), net=net)[1], 3))
+    assert torch.equal(steps[-1].state.context, joined(steps))
 
 
 def test_memory_changes_what_is_made():
@@ -375,8 +398,8 @@ def test_memory_changes_what_is_made():
 def test_kept_keys_of_frames_that_see_no_other_frame_are_those_of_frames_encoded_anew():
     net, frames, driven = network(depth=1, moves=()), latents(9), track(9)
     levels, origin = torch.full((1, 9), 0.02), torch.zeros(1, 3)
-    kept = net.encode_context(frames, levels, driven, origin, []).drop(4)
-    anew = net.encode_context(frames[:, 4:], levels[:, 4:], driven[:, 4:], origin, [])
+    kept = net.encode_context(frames, levels, driven, origin).drop(4)
+    anew = net.encode_context(frames[:, 4:], levels[:, 4:], driven[:, 4:], origin)
     tokens = anew.context[0][0].shape[2] // 5
     for one, other in zip(kept.context[0], anew.context[0], strict=True):  # the first of them saw no frame before it
         close(one[:, :, tokens:], other[:, :, tokens:])
@@ -420,11 +443,12 @@ def test_a_number_that_is_none_stops_the_stream_naming_ar_step_and_denoising_ste
             return clean.index_fill(3, torch.tensor([1]), value) if len(self.calls) == 4 * 3 + 2 else clean
 
     broken = Broken(film)
-    state, yielded = begin(broken, SHORT, film), []
+    yielded = []
     with pytest.raises(NumericError, match="AR step 4, denoising step 1") as caught:
-        yielded.extend(play(schedule, SHORT, film, broken, state))
+        yielded.extend(play(schedule, SHORT, film, broken))
     assert caught.value.code == 9
-    close(torch.cat(yielded, 1), film.new(0, 8))
+    close(joined(yielded), film.new(0, 8))
+    state = yielded[-1].state
     assert state.frame == 8 and torch.isfinite(state.window).all() and torch.isfinite(state.context).all()
 
 

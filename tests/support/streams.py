@@ -14,13 +14,12 @@ SHORT = Sampling(context=3, slots=3, group=2, init_steps=3)
 
 
 def dream(schedule, sampling, seed=3, batch=1, prompt=9, net=None):
-    """A stream of what a network with random weights makes, and its state; clip i is seed + i alone or together."""
+    """A state, and a stream of what a network with random weights makes of it; clip i is seed + i alone or together."""
     net = net or network()
     clips = [seed + i for i in range(batch)]
     shown = torch.cat([latents(prompt, clip) for clip in clips])
     driven = torch.cat([track(prompt + 60, clip) for clip in clips])
-    memory = net.empty_memory(batch, "cpu")
-    state = start(net, sampling, shown, driven[:, :prompt], memory)
+    state = start(net, sampling, shown, driven[:, :prompt])
     return state, wake(schedule, sampling, state, seed, batch, prompt, net)
 
 

@@ -103,12 +103,12 @@ class Seen:
     actions: torch.Tensor
     origin: torch.Tensor
     memory: Memory
-    kept: "Seen | None" = None  # frames right before the context, shown earlier
+    past: "Seen | None" = None  # frames right before the context, shown earlier
 
     @property
     def shown(self):
         """All frames that are held, whenever they were shown."""
-        return torch.cat((self.kept.shown, self.context), 1) if self.kept else self.context
+        return torch.cat((self.past.shown, self.context), 1) if self.past else self.context
 
     @property
     def frames(self):
@@ -132,8 +132,10 @@ class Call:
 class Recorder:
     """A network that keeps what it was given and answers as one that knows the film.
 
-    A group is compressed to the numbers of its frames; a place is how many frames have led to it.
+    A group is compressed to the numbers of its frames; a pose is how many frames have led to it.
     """
+
+    group = 2
 
     def __init__(self, film, diffusion=None):
         self.film, self.diffusion = film, diffusion or FlowMatching()
@@ -142,20 +144,20 @@ class Recorder:
     def integrate_actions(self, actions, origin):
         return origin.unsqueeze(1) + torch.arange(1, 1 + actions.shape[1]).view(1, -1, 1)
 
-    def compress(self, latents, actions, places):
-        self.compressed.append((latents, actions, places))
+    def compress(self, latents, actions, poses):
+        self.compressed.append((latents, actions, poses))
         return actions[..., 0].unsqueeze(1)  # (b, 1, g)
 
-    def encode_memory(self, memory, known=None):
+    def encode_memory(self, memory, earlier=None):
         self.remembered.append(memory)
         return memory
 
-    def encode_context(self, context, levels, actions, origin, remembered, kept=None):
-        self.looks.append(Seen(context, levels, actions, origin, remembered, kept))
+    def encode_context(self, context, levels, actions, origin, memory=None, *, past=None):
+        self.looks.append(Seen(context, levels, actions, origin, memory, past))
         return self.looks[-1]
 
     def empty_memory(self, batch, device):
-        return Memory.empty(batch, 1, 2, 3)
+        return Memory.empty(batch, 1, self.group, 3)
 
     def advance(self, past, frames, actions):
         return past
@@ -173,8 +175,8 @@ class Recorder:
 
 def begin(network, sampling, film):
     """Show a Recorder the prompt of its film."""
-    memory = Memory.empty(film.batch, 1, sampling.group, 3)
-    return start(network, sampling, film.latents[:, : film.prompt], film.actions[:, : film.prompt], memory)
+    network.group = sampling.group
+    return start(network, sampling, film.latents[:, : film.prompt], film.actions[:, : film.prompt])
 
 
 def play(schedule, sampling, film, network, state=None):
@@ -183,12 +185,17 @@ def play(schedule, sampling, film, network, state=None):
     return stream(Plan(schedule, sampling), network, network.diffusion, state, film.noise(), film.drive)
 
 
-def take(chunks, frames):
+def joined(steps):
+    """The latents of some steps of a stream."""
+    return torch.cat([step.clean for step in steps], 1)
+
+
+def take(steps, frames):
     """The first frames of a stream."""
-    taken: list[torch.Tensor] = []
-    while sum(chunk.shape[1] for chunk in taken) < frames:
-        taken += islice(chunks, 1)
-    return torch.cat(taken, 1)[:, :frames]
+    taken = []
+    while sum(step.clean.shape[1] for step in taken) < frames:
+        taken += islice(steps, 1)
+    return joined(taken)[:, :frames]
 
 
 # A network with weights
@@ -243,9 +250,9 @@ def remember(net, groups, seed=0, batch=1):
     group, memory, origin = net.config.group, net.empty_memory(batch, "cpu"), torch.zeros(batch, 3)
     for number in range(groups):
         actions = track(group, seed + number, batch)
-        places = net.integrate_actions(actions, origin)
-        tokens = net.compress(latents(group, seed + number, batch), actions, places)
-        memory, origin = memory.append(tokens, actions, places), places[:, -1]
+        poses = net.integrate_actions(actions, origin)
+        tokens = net.compress(latents(group, seed + number, batch), actions, poses)
+        memory, origin = memory.append(tokens, actions, poses), poses[:, -1]
     return memory, origin
 
 

@@ -10,7 +10,6 @@ from torch.testing import assert_close
 from arvdm_cli.errors import TheoryError
 from arvdm_cli.reports.statistics import spearman
 from arvdm_cli.sampling.diffusion import DDPM, FlowMatching
-from arvdm_cli.sampling.memory import Memory
 from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import PRESETS, Schedule, fifo, next_frame, outpainting, pyramid, rolling
@@ -308,18 +307,13 @@ def test_what_renews_noise_is_not_predicted():
 class LinearNetwork:
     """The best network for a Gaussian process, as the sampler calls it; it reads the levels that it is given."""
 
-    compression = None
-
     def __init__(self, process):
         self.law, self.sights = ForwardProcess(process, FlowMatching(), 16), {}
 
     def integrate_actions(self, actions, origin):
         return origin[:, None].expand(-1, actions.shape[1], -1)
 
-    def encode_memory(self, memory, known=None):
-        return None
-
-    def encode_context(self, context, levels, actions, origin, remembered, kept=None):
+    def encode_context(self, context, levels, actions, origin, *, past=None):
         return context.flatten(1).flip(1)
 
     def __call__(self, window, levels, actions, past):
@@ -350,10 +344,10 @@ def test_the_generated_law_is_that_of_the_sampler(schedule, kernel):
     sampling = Sampling(solver=kernel, init_steps=4, context=2, slots=0, stabilization=0.0)
     linear, begun = LinearNetwork(PROCESS), torch.eye(size, d * prompt, dtype=torch.float64)
     clip, nothing = begun.reshape(size, prompt, d, 1, 1), torch.zeros(size, 99, 0)
-    state = start(linear, sampling, clip, nothing[:, :prompt], Memory.empty(size, 1, 1, 0))
+    state = start(linear, sampling, clip, nothing[:, :prompt])
     plan = Plan(schedule, sampling)
     run = stream(plan, linear, FlowMatching(), state, noise, lambda first, count: nothing[:, :count])
-    video = torch.cat([begun, *(chunk.flatten(1) for chunk in islice(run, ar_steps))], 1)  # (size, f * d)
+    video = torch.cat([begun, *(step.clean.flatten(1) for step in islice(run, ar_steps))], 1)  # (size, f * d)
     numbers = torch.eye(size, dtype=torch.float64)
     numbers[: d * prompt, : d * prompt] = PROCESS.covariance(prompt)
 

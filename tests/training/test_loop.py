@@ -436,17 +436,16 @@ def test_training_shows_the_network_the_past_as_sampling_does(run, data, moves):
     )
 
     seen = torch.cat((batch.groups.flatten(1, 2), batch.clip[:, :6]), 1)
-    empty = model.network.empty_memory(1, "cpu")
-    state = start(model.network, config.sampling, seen, batch.actions[:, :18], empty)
+    state = start(model.network, config.sampling, seen, batch.actions[:, :18])
     levels = torch.full((1, 6), config.sampling.stabilization)
     sampled = model.network.encode_context(
         state.context, levels, state.actions, state.origin, model.network.encode_memory(state.memory)
     )
     torch.testing.assert_close(memory.tokens, state.memory.tokens)
-    torch.testing.assert_close(memory.places, state.memory.places)
+    torch.testing.assert_close(memory.poses, state.memory.poses)
     torch.testing.assert_close(memory.actions, state.memory.actions)
     assert torch.equal(memory.ages.flatten(), state.memory.ages)
-    torch.testing.assert_close(trained.place, sampled.place)
+    torch.testing.assert_close(trained.pose, sampled.pose)
     assert torch.equal(trained.last, sampled.last) and trained.frames == sampled.frames
     for pair in zip(whole(trained), whole(sampled), strict=True):
         for one, other in zip(*pair, strict=True):

@@ -77,6 +77,7 @@ def pareto(
     from ...hub import checkpoint, registry
     from ...reports import figure, results
     from ...sampling import generation
+    from ...sampling.network import has_memory
 
     metrics.need_ms_ssim()
     figure.figure()  # fails now rather than at the end, where it cannot draw
@@ -87,7 +88,7 @@ def pareto(
     machine = choose_machine(device, dtype, threads)
     for model in models:
         loaded = checkpoint.load(registry.resolve(model), *machine)
-        forgetful = loaded.network.compression is None  # so that there is no budget to choose
+        forgetful = not has_memory(loaded.network)  # so that there is no budget to choose
         budgets = [0] if forgetful else memory_slots or [loaded.sampling.slots]
         named = ((text, slots) for text in schedules_of(loaded, schedule) for slots in dict.fromkeys(budgets))
         left = [point for point in named if missing(report, model=model, spelled=point[0], slots=point[1])]
