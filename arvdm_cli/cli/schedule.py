@@ -11,7 +11,7 @@ from rich.text import Text
 from typer import Argument, Option
 
 from ..errors import OutputExistsError
-from ..sampling.schedules import PRESETS, Schedule, choose, describe, read, spelled
+from ..sampling.schedules import PRESETS, Schedule, choose, describe, parse_schedule, read
 from . import flags
 from .console import out, printable, settings, write_json
 
@@ -34,7 +34,7 @@ def list_():
 
     for name, about in presets.items():
         facts = Table.grid(padding=(0, 2))
-        facts.add_row(Text("known from", "dim"), about.kin)
+        facts.add_row(Text("known from", "dim"), about.used_by)
         facts.add_row(Text("options", "dim"), " ".join(f"--{option}" for option in about.options))
         facts.add_row(Text("--steps", "dim"), about.steps)
         table = Table.grid(padding=(0, 2))
@@ -90,7 +90,7 @@ def plot(
 
 def options_for(text: str, chosen: flags.Choices) -> flags.Choices:
     """Those options that a schedule has: next-frame, for one, has no chunk."""
-    name, _ = spelled(text)
+    name, _ = parse_schedule(text)
     own = ("shift", *(describe(name).options if name in PRESETS else ()))
     return {option: value for option, value in chosen.items() if option in own}
 

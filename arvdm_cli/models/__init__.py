@@ -7,7 +7,6 @@ point of the group `arvdm.networks`, which leads to an Architecture; its code ru
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
-from typing import Any
 
 from .architecture import Architecture
 
@@ -15,7 +14,7 @@ __all__ = ["MODELS", "Architecture", "architecture", "architecture_of"]
 
 _modules = (import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
 MODELS: dict[str, Architecture] = {
-    found.name: found for module in _modules if (found := getattr(module, "ARCHITECTURE", None))
+    kind.name: kind for module in _modules if (kind := getattr(module, "ARCHITECTURE", None))
 }
 
 
@@ -28,9 +27,9 @@ def architecture(name: str) -> Architecture:
     return installed[name].load() if name in installed else MODELS[name]
 
 
-def architecture_of(network: Any) -> Architecture:
+def architecture_of(network: object) -> Architecture:
     """The architecture that a network is of."""
-    if known := next((kind for kind in MODELS.values() if type(network) is kind.network), None):
-        return known
+    if kind := next((kind for kind in MODELS.values() if type(network) is kind.network), None):
+        return kind
     installed = (point.load() for point in entry_points(group="arvdm.networks"))
     return next(kind for kind in installed if type(network) is kind.network)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+
+from torch import nn
+
+from ..sampling.network import EncodedPast
 
 
 @dataclass(frozen=True)
@@ -13,10 +16,10 @@ class Architecture:
 
     name: str  # `model` in a checkpoint's config.json
     network_config: type
-    network: type[Any]
+    network: type[nn.Module]  # a `sampling.network.VideoNetwork`
     codec_config: type
-    codec: type[Any]
-    past: type[Any]  # the dataclass in which the network keeps an encoded past; part of saved states
+    codec: type[nn.Module]
+    past: type[EncodedPast]  # the dataclass in which the network keeps an encoded past; part of saved states
     half_codec: bool = False  # whether the codec runs in the network's dtype
     own_name: Callable[[str], str] = str  # the name here of a tensor in a file
     may_lack: Callable[[str], bool] = lambda name: False  # whether a file may leave a tensor out, by its name here

@@ -20,7 +20,7 @@ from .layers import KV, Angles, Block, KVCache, delay, normalise, rotary_angles,
 
 
 def add_up(steps: Tensor) -> Tensor:
-    """The sums of steps (b, f, ...) up to each; on a CPU where sums have to be alike, as a GPU's are not."""
+    """Cumulative sums of steps (b, f, ...); on the CPU where they must be reproducible, as a GPU's are not."""
     if steps.is_cuda and torch.are_deterministic_algorithms_enabled():
         return steps.cpu().cumsum(1).to(steps.device)
     return steps.cumsum(1)
@@ -28,7 +28,7 @@ def add_up(steps: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Past:
-    """What a window may look at: everything before it, encoded once."""
+    """All that stands before a window, encoded once."""
 
     keys: list[KVCache]  # per block, of memory and context; empty when there is nothing
     last: Tensor  # (b, 1, c, h, w), the latent before the window
@@ -241,8 +241,8 @@ class VideoDiT(nn.Module):
         noisy: (b, k * size, c, h, w), its last frames at `levels` (b, k * size)
         """
         f, count = clean.shape[1], noisy.shape[1]
-        first, seen = f - count, f - size  # frames before the first window, and before the last
-        past = self.encode_context(clean[:, :seen], reported[:, :seen], actions[:, :seen], origin, memory)
+        first, length = f - count, f - size  # frames before the first window, and before the last
+        past = self.encode_context(clean[:, :length], reported[:, :length], actions[:, :length], origin, memory)
         padded = torch.cat((torch.zeros_like(clean[:, :1]), clean), 1)
         last = padded[:, first:f:size]  # (b, k, c, h, w), the clean frame before each window
         x, angles = self.enter(noisy, last, first, self.integrate_actions(actions, origin)[:, first:], memory)
@@ -250,10 +250,10 @@ class VideoDiT(nn.Module):
         n = x.shape[2]
         frame = torch.arange(f, device=clean.device)
         begin = frame[first:] - (frame[first:] - first) % size  # where each noisy frame's window begins
-        before = frame[:seen] < begin.unsqueeze(1)
+        before = frame[:length] < begin.unsqueeze(1)
         same = begin == begin.unsqueeze(1)
         mask = torch.cat((before, same), 1).repeat_interleave(n, 0).repeat_interleave(n, 1)
-        remembered = len(past.keys[0]) - seen * n if past.keys else 0  # tokens of memory, which every window sees
+        remembered = len(past.keys[0]) - length * n if past.keys else 0  # tokens of memory, which every window sees
         mask = torch.cat((mask.new_ones(count * n, remembered), mask), 1)
         return self.run(x, levels, actions[:, first:], angles, past, mask)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import ConfigError
 from .schedules import OPTIONS, Option
@@ -15,9 +15,20 @@ from .schedules import OPTIONS, Option
 CACHES = ("exact", "keep", "off")
 
 
-def option(default: Any, help: str, **facts: Any) -> Any:
-    """A field that a user may choose; facts as in Option."""
-    return field(default=default, metadata={"option": Option(help, type(default), **facts)})
+Value = TypeVar("Value")
+
+
+def option(
+    default: Value,
+    help: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    flag: str | None = None,
+    short: str | None = None,
+) -> Value:
+    """A field that a user may choose; the rest as in Option."""
+    return field(default=default, metadata={"option": Option(help, type(default), least, most, flag, short)})
 
 
 @dataclass(frozen=True)
@@ -35,16 +46,18 @@ class Sampling:
     solver: str = option("euler", "euler, ddim, or heun, which calls the network twice a step.")
     eta: float = option(0.0, "Share of the noise that ddim renews at every step, 0 to 1.", least=0, most=1)
     # 1 takes the prediction as it is, more moves it away from that without actions, or without memory
-    guidance: float = option(1.0, "Above 1, actions are obeyed more; costs a second clip.")
-    history_guidance: float = option(1.0, "Above 1, memory counts more; costs a second call.")
+    guidance: float = option(
+        1.0, "Guidance scale for actions; above 1 follows them more closely and doubles the batch."
+    )
+    history_guidance: float = option(1.0, "Guidance scale for memory; above 1 uses it more and adds a second call.")
     views: str = option("whole", "Show a long window whole, or by partition or lookahead, as FIFO-Diffusion does.")
     view: int = option(8, "Frames of one view.", least=1)
     context: int = option(8, "Clean frames before the window.", least=0)
     stabilization: float = option(0.02, "Level reported for clean frames, 0 to 1.", least=0, most=1)
     slots: int = option(16, "Groups of past frames in memory; 0 for none.", least=0, flag="memory_slots")
-    group: int = 4  # frames compressed together; the network's own, so not to be chosen
+    group: int = 4  # frames compressed together; a property of the network, so not to be chosen
     eviction: str = option("stride", "stride, oldest or sink: which group leaves a full memory.")
-    # exact gives the frames that off gives; under keep a frame still holds what it saw of frames that are gone
+    # exact gives the frames that off gives; under keep a frame's keys hold what it saw of frames that have left
     cache: str = option(
         "exact", "exact, off or keep: encode the past once per AR step, at every step, or once for all."
     )

@@ -112,7 +112,7 @@ class FlowMatching(Diffusion):
         super().__post_init__()
         if self.prediction == "epsilon":
             raise ConfigError(
-                "On straight paths nothing of a frame is left at level 1, so its noise cannot tell it.",
+                "On straight paths nothing of a frame is left at level 1, so it cannot be read off its noise.",
                 hint="Choose the prediction x0, velocity or v.",
             )
 
@@ -141,8 +141,8 @@ class DDPM(Diffusion):
             raise ConfigError(f"count is {self.count}; at least 1 addition of noise is needed.")
 
     def scales(self, levels: Tensor) -> tuple[Tensor, Tensor]:
-        kept = remaining(self.betas, self.count).to(levels.device)[additions(levels, self.count)]
-        return kept.sqrt(), (1 - kept).sqrt()
+        alpha_bar = remaining(self.betas, self.count).to(levels.device)[additions(levels, self.count)]
+        return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
 
 def additions(levels: Tensor, count: int) -> Tensor:
@@ -153,9 +153,9 @@ def additions(levels: Tensor, count: int) -> Tensor:
 
 @cache
 def remaining(betas: str, count: int) -> Tensor:
-    """The part (count + 1,) of a clean frame's variance that is left after so many additions of noise."""
-    left = 1 - BETAS[betas](count).clamp(0, 0.999).float()
-    return torch.cat((torch.ones(1), left.cumprod(0)))
+    """The part (count + 1,) of a clean frame's variance that is left after 0 to `count` additions of noise."""
+    alphas = 1 - BETAS[betas](count).clamp(0, 0.999).float()
+    return torch.cat((torch.ones(1), alphas.cumprod(0)))
 
 
 def linear_betas(count: int) -> Tensor:
@@ -164,24 +164,21 @@ def linear_betas(count: int) -> Tensor:
 
 def cosine_betas(count: int) -> Tensor:
     u = torch.arange(count + 1, dtype=torch.float64) / count
-    left = torch.cos((u + 0.008) / 1.008 * torch.pi / 2).square()
-    return 1 - left[1:] / left[:-1]
+    alpha_bar = torch.cos((u + 0.008) / 1.008 * torch.pi / 2).square()
+    return 1 - alpha_bar[1:] / alpha_bar[:-1]
 
 
 def sigmoid_betas(count: int) -> Tensor:
     u = torch.arange(count + 1, dtype=torch.float64) / count
     # the ends in single precision, as checkpoints were trained with them
     first, last = torch.tensor(-3.0).sigmoid(), torch.tensor(3.0).sigmoid()
-    left = (last - torch.sigmoid(6 * u - 3)) / (last - first)
-    left = left / left[0]
-    return 1 - left[1:] / left[:-1]
+    alpha_bar = (last - torch.sigmoid(6 * u - 3)) / (last - first)
+    alpha_bar = alpha_bar / alpha_bar[0]
+    return 1 - alpha_bar[1:] / alpha_bar[:-1]
 
 
 BETAS: dict[str, Callable[[int], Tensor]] = {"linear": linear_betas, "cosine": cosine_betas, "sigmoid": sigmoid_betas}
 DIFFUSIONS: dict[str, type[Diffusion]] = {kind.family: kind for kind in (FlowMatching, DDPM)}
-
-
-# Solvers: (diffusion, predict, noisy, before, after, eta, draw) -> latents at `after`
 
 
 def logit_normal(shape: tuple[int, ...], mean: float, std: float, generator: torch.Generator) -> Tensor:

@@ -22,16 +22,17 @@ from .state import Actions, Noise, State, start
 
 
 def choose(sampling: Sampling, **chosen: Any) -> Plan:
-    """Put a user's choices above a checkpoint's own; what is left at None stays.
+    """Apply a user's choices to a checkpoint's sampling; what is None stays.
 
     chosen: names of `config.SETTINGS`, fields of Sampling and options of the preset; a schedule may hold its options
     """
-    given = {name: value for name, value in chosen.items() if value is not None}
-    own = {name: given.pop(name) for name in list(given) if name in Sampling.__dataclass_fields__}
-    if "schedule" in own:
-        own["schedule"], given = schedules.merge(own["schedule"], **given)
-    options = sampling.options if own.get("schedule", sampling.schedule) == sampling.schedule else {}
-    sampling = replace(sampling, **own, options={**options, **given})
+    options = {name: value for name, value in chosen.items() if value is not None}
+    changes = {name: options.pop(name) for name in list(options) if name in Sampling.__dataclass_fields__}
+    if "schedule" in changes:
+        changes["schedule"], options = schedules.merge(changes["schedule"], **options)
+    if changes.get("schedule", sampling.schedule) == sampling.schedule:
+        options = {**sampling.options, **options}
+    sampling = replace(sampling, **changes, options=options)
     return Plan(schedules.choose(sampling.schedule, **sampling.options), sampling)
 
 
@@ -106,11 +107,11 @@ def generate_states(
         steps = islice(steps, -(-length // plan.schedule.chunk))
     if not live and state.context.device.type != "cpu":  # the cores of a CPU are busy as it is
         steps = ahead(steps)
-    left = length
+    remaining = length
     for step in steps:
         frames = model.codec.decode(step.clean)
-        yield Chunk(frames[:, :left] if 0 < left < frames.shape[1] else frames, step.state)
-        left -= frames.shape[1]
+        yield Chunk(frames[:, :remaining] if 0 < remaining < frames.shape[1] else frames, step.state)
+        remaining -= frames.shape[1]
 
 
 Item = TypeVar("Item")

@@ -13,8 +13,8 @@ from .diffusion import Diffusion
 class Model:
     """A checkpoint in memory: networks, how to sample them, and what the card says."""
 
-    network: Any  # a module that is a `sampler.Network`
-    codec: Any  # a module with `encode` and `decode`; see models.codec.Codec
+    network: Any  # a torch module that is a `network.VideoNetwork`
+    codec: Any  # a torch module with `encode` and `decode`; see models.codec.Codec
     diffusion: Diffusion
     sampling: Sampling
     card: dict[str, Any] = field(default_factory=dict)  # name, actions, fps, licence, data, training, ...

@@ -76,8 +76,8 @@ class PastCache(Generic[Past]):
             nothing = self.network.encode_memory(self.network.empty_memory(context.shape[0], context.device))
             without = self._look_back(context, actions, origin, nothing, None)
         past = cast("Past | None", state.cache) if sampling.cache == "keep" else None
-        known = past.frames if past else 0
-        context, actions = context[:, known:], actions[:, known:]
+        cached = past.frames if past else 0
+        context, actions = context[:, cached:], actions[:, cached:]
         if sampling.guidance != 1:
             context, actions, origin = twice(context), nulled(actions), nulled(origin)
         return Pasts(self._look_back(context, actions, origin, memory, past), without)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 from ..errors import ConfigError, InputError, OutputError, ScheduleError
 
@@ -130,7 +129,7 @@ class Schedule:
 def outpainting(chunk: int = 4, steps: int = 4) -> Schedule:
     """Denoise a chunk from pure noise to clean, all its frames alike, then begin the next.
 
-    Kin: StreamingT2V, CausVid, Self-Forcing
+    Used by: StreamingT2V, CausVid, Self-Forcing
     Steps: denoising steps per AR step
     """
     _require_whole(chunk=chunk, steps=steps)
@@ -140,7 +139,7 @@ def outpainting(chunk: int = 4, steps: int = 4) -> Schedule:
 def next_frame(steps: int = 4) -> Schedule:
     """Denoise one frame from pure noise to clean, then begin the next.
 
-    Kin: Oasis, FAR, WorldMem, DIAMOND
+    Used by: Oasis, FAR, WorldMem, DIAMOND
     Steps: denoising steps per AR step
     """
     _require_whole(steps=steps)
@@ -150,7 +149,7 @@ def next_frame(steps: int = 4) -> Schedule:
 def fifo(steps: int = 8) -> Schedule:
     """Hold the window on a diagonal: one frame leaves clean as one enters as noise.
 
-    Kin: FIFO-Diffusion
+    Used by: FIFO-Diffusion
     Steps: frames in the window; each takes one step per place
     """
     _require_whole(steps=steps)
@@ -169,7 +168,7 @@ def rolling(
     Said in either of two ways: `blocks` (4) and denoising steps per AR step (2), or the `total` denoising steps
     of a frame (8) and the `lag` (2), by how many of them a block is ahead of the next.
 
-    Kin: Rolling Diffusion, Rolling Forcing, MAGI-1, SkyReels-V2 (its ar_step is `lag`)
+    Used by: Rolling Diffusion, Rolling Forcing, MAGI-1, SkyReels-V2 (its ar_step is `lag`)
     Steps: denoising steps per AR step; with `lag`, those of a frame in all
     """
     if total is None and lag is None:
@@ -204,7 +203,7 @@ def _staircase(total: int, lag: int, chunk: int) -> Schedule:
 def pyramid(chunk: int = 4, steps: int = 4, lag: int = 2) -> Schedule:
     """Denoise a chunk from pure noise to clean, each frame some steps behind the one before.
 
-    Kin: Diffusion Forcing
+    Used by: Diffusion Forcing
     Steps: denoising steps of one frame; a chunk takes (chunk - 1) * lag more
     """
     _require_whole(chunk=chunk, steps=steps)
@@ -226,7 +225,7 @@ class Option:
     flag: str | None = None  # its name on the command line, where it has another there
     short: str | None = None  # -s
 
-    def check(self, name: str, value: Any) -> None:
+    def check(self, name: str, value: float) -> None:
         """Raise ConfigError where a value is outside the limits."""
         if self.least is not None and not value >= self.least:  # nor NaN
             raise ConfigError(f"{name} is {value}; it is at least {self.least}.")
@@ -253,7 +252,7 @@ PRESETS: dict[str, Callable[..., Schedule]] = {
 }
 
 
-def preset(name: str, /, **chosen: int | None) -> Schedule:
+def preset(name: str, /, **chosen: float | None) -> Schedule:
     """Build a preset by name; an option left at None keeps that preset's own default."""
     if name == "trapezoid":
         raise ScheduleError(
@@ -262,17 +261,17 @@ def preset(name: str, /, **chosen: int | None) -> Schedule:
             hint="The nearest preset is pyramid, which cleans the window from its first frame to its last.",
         )
     if name not in PRESETS:
-        nearest = sorted(PRESETS, key=lambda known: -SequenceMatcher(None, name.lower(), known).ratio())
+        nearest = sorted(PRESETS, key=lambda other: -SequenceMatcher(None, name.lower(), other).ratio())
         raise ScheduleError(f"No schedule is called {name!r}.", hint=f"Choose from: {', '.join(nearest)}.")
-    given = {option: value for option, value in chosen.items() if value is not None}
-    known = describe(name).options
-    for option, value in given.items():
-        if option not in known:
-            raise ScheduleError(f"{name} has no option {option!r} ({value}).", hint=f"It has: {', '.join(known)}.")
-    return replace(PRESETS[name](**given), name=name)
+    options = {option: value for option, value in chosen.items() if value is not None}
+    names = describe(name).options
+    for option, value in options.items():
+        if option not in names:
+            raise ScheduleError(f"{name} has no option {option!r} ({value}).", hint=f"It has: {', '.join(names)}.")
+    return replace(PRESETS[name](**options), name=name)
 
 
-def choose(text: str, /, **chosen: Any) -> Schedule:
+def choose(text: str, /, **chosen: float | None) -> Schedule:
     """Build what a user asks for: a preset, as a name or in one word with its options, or a schedule file.
 
     chosen: further options of the preset; `shift` moves the levels of either
@@ -288,27 +287,27 @@ def choose(text: str, /, **chosen: Any) -> Schedule:
     return schedule if value is None else shift(schedule, value)
 
 
-def merge(text: str, /, **chosen: Any) -> tuple[str, dict[str, Any]]:
+def merge(text: str, /, **chosen: float | None) -> tuple[str, dict[str, float]]:
     """The name of a schedule, and the options that are written with it or chosen beside it; None chooses nothing.
 
     Raises: ScheduleError where an option is set twice, to different numbers
     """
-    name, options = spelled(text)
+    name, options = parse_schedule(text)
     for option, value in chosen.items():
         if value is not None and options.setdefault(option, value) != value:
             raise ScheduleError(
-                f"{text!r} sets `{option}` to {options[option]}, and beside it stands {value}.",
+                f"{text!r} sets `{option}` to {options[option]}, but {value} was chosen as well.",
                 hint="Leave out one of them.",
             )
     return name, options
 
 
-def spelled(text: str) -> tuple[str, dict[str, int | float]]:
+def parse_schedule(text: str) -> tuple[str, dict[str, float]]:
     """Read a schedule written in one word, as outpainting:chunk=2,steps=8: its name, and options for `choose`."""
     name, colon, rest = text.partition(":")
     if Path(text).suffix.lower() in (".json", ".toml"):
         return text, {}
-    options: dict[str, int | float] = {}
+    options: dict[str, float] = {}
     for part in rest.split(",") if colon else ():
         option, _, value = part.partition("=")
         try:
@@ -333,10 +332,10 @@ def shift(schedule: Schedule, value: float) -> Schedule:
 
 @dataclass(frozen=True)
 class Description:
-    """What there is to say about a preset."""
+    """A preset in words."""
 
     summary: str  # one sentence
-    kin: str  # known models that work this way
+    used_by: str  # models that work this way
     steps: str  # what the option `steps` sets
     options: tuple[str, ...]
 
@@ -345,9 +344,9 @@ def describe(name: str) -> Description:
     """Read a preset's docstring and signature."""
     function = PRESETS[name]
     summary, _, rest = (inspect.getdoc(function) or "").partition("\n")
-    facts = dict(line.split(": ", 1) for line in rest.splitlines() if line.startswith(("Kin: ", "Steps: ")))
+    facts = dict(line.split(": ", 1) for line in rest.splitlines() if line.startswith(("Used by: ", "Steps: ")))
     options = tuple(inspect.signature(function).parameters)
-    return Description(summary, facts.get("Kin", ""), facts.get("Steps", ""), options)
+    return Description(summary, facts.get("Used by", ""), facts.get("Steps", ""), options)
 
 
 def read(path: str | Path) -> Schedule:
@@ -358,7 +357,7 @@ def read(path: str | Path) -> Schedule:
             text = file.read(LONGEST + 1)
         if len(text) > LONGEST:
             raise InputError(f"{path} is longer than any schedule.")
-        content: Any = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+        content: object = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from .diffusion import Diffusion, per_frame
 Predict = Callable[[Tensor, Tensor], Tensor]  # (noisy latents, their levels) -> the network's output
 
 
-def euler(diffusion: Diffusion, predict: Predict, noisy: Tensor, before: Tensor, after: Tensor, *_: Any) -> Tensor:
+def euler(diffusion: Diffusion, predict: Predict, noisy: Tensor, before: Tensor, after: Tensor, *_: object) -> Tensor:
     """Step every frame from level `before` to level `after` on the probability-flow ODE, which renews no noise.
 
     The step follows the line through the clean estimate, which is Euler's in (noisy / sigma, alpha / sigma).
@@ -22,7 +21,7 @@ def euler(diffusion: Diffusion, predict: Predict, noisy: Tensor, before: Tensor,
     return follow(diffusion, clean, noisy, before, after)
 
 
-def heun(diffusion: Diffusion, predict: Predict, noisy: Tensor, before: Tensor, after: Tensor, *_: Any) -> Tensor:
+def heun(diffusion: Diffusion, predict: Predict, noisy: Tensor, before: Tensor, after: Tensor, *_: object) -> Tensor:
     """Step on the probability-flow ODE along the mean of the clean estimates at both ends: second order, two calls.
 
     Heun's method in (noisy / sigma, alpha / sigma), where the slope is the clean estimate; a step that ends at level 0
@@ -31,10 +30,10 @@ def heun(diffusion: Diffusion, predict: Predict, noisy: Tensor, before: Tensor, 
     Source: Karras et al., arXiv 2206.00364, algorithm 1, in other variables.
     """
     clean = diffusion.to_clean(predict(noisy, before), noisy, before)
-    there = follow(diffusion, clean, noisy, before, after)
+    end = follow(diffusion, clean, noisy, before, after)
     if not after.any():
-        return there
-    later = diffusion.to_clean(predict(there, after), there, after)
+        return end
+    later = diffusion.to_clean(predict(end, after), end, after)
     clean = torch.where(per_frame(after, clean) > 0, (clean + later) / 2, clean)
     return follow(diffusion, clean, noisy, before, after)
 
@@ -59,25 +58,25 @@ def ddim(
     if not eta or draw is None:
         return follow(diffusion, clean, noisy, before, after)
     (alpha, sigma), (alpha_then, sigma_then) = diffusion.spread(before, noisy), diffusion.spread(after, noisy)
-    kept = (sigma_then / sigma).nan_to_num(1.0)
-    grown = (sigma.square() - (alpha / alpha_then * sigma_then).square()).nan_to_num(0.0).clamp_min(0)
-    share = (eta * grown.sqrt() / sigma).nan_to_num(0.0)  # of the noise that stays, what is drawn anew
-    kept = kept * (1 - share.square()).clamp_min(0).sqrt()
-    return alpha_then * clean + kept * (noisy - alpha * clean) + share * sigma_then * draw()
+    ratio = (sigma_then / sigma).nan_to_num(1.0)
+    growth = (sigma.square() - (alpha / alpha_then * sigma_then).square()).nan_to_num(0.0).clamp_min(0)
+    share = (eta * growth.sqrt() / sigma).nan_to_num(0.0)  # of the noise that stays, what is renewed
+    ratio = ratio * (1 - share.square()).clamp_min(0).sqrt()
+    return alpha_then * clean + ratio * (noisy - alpha * clean) + share * sigma_then * draw()
 
 
 def follow(diffusion: Diffusion, clean: Tensor, noisy: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """Latents at level `after` on the line from the noisy ones at `before` to the clean ones."""
     (alpha, sigma), (alpha_then, sigma_then) = diffusion.spread(before, noisy), diffusion.spread(after, noisy)
-    kept = (sigma_then / sigma).nan_to_num(1.0)  # a clean frame stays as it is: 0 / 0 counts as 1
-    return alpha_then * clean + kept * (noisy - alpha * clean)
+    ratio = (sigma_then / sigma).nan_to_num(1.0)  # a clean frame stays as it is: 0 / 0 counts as 1
+    return alpha_then * clean + ratio * (noisy - alpha * clean)
 
 
-def estimate(diffusion: Diffusion, there: Tensor, noisy: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """The clean frames with which `follow` leads from the noisy ones `there`; no numbers where the levels are alike."""
+def estimate(diffusion: Diffusion, end: Tensor, noisy: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """The clean frames that lead `follow` from the noisy ones to `end`; NaN or infinity where the levels are alike."""
     sigma, sigma_then = (diffusion.spread(levels, noisy)[1] for levels in (before, after))
-    taken = per_frame(taken_up(diffusion, before, after), noisy)
-    return (there - (sigma_then / sigma).nan_to_num(1.0) * noisy) / taken
+    weight = per_frame(taken_up(diffusion, before, after), noisy)
+    return (end - (sigma_then / sigma).nan_to_num(1.0) * noisy) / weight
 
 
 def taken_up(diffusion: Diffusion, before: Tensor, after: Tensor) -> Tensor:

@@ -15,12 +15,12 @@ from arvdm_cli.sampling.schedules import (
     fifo,
     next_frame,
     outpainting,
+    parse_schedule,
     preset,
     pyramid,
     read,
     rolling,
     shift,
-    spelled,
     write,
 )
 
@@ -205,7 +205,7 @@ def test_a_schedule_with_a_name_says_it_in_its_errors():
 def test_every_preset_says_what_it_does_who_works_that_way_and_what_steps_sets(name):
     about = describe(name)
     assert about.summary.endswith(".")
-    assert about.kin
+    assert about.used_by
     assert about.steps
     assert "steps" in about.options
 
@@ -288,9 +288,9 @@ def test_the_name_is_no_part_of_what_a_schedule_is():
 
 
 def test_a_schedule_can_be_spelled_in_one_word():
-    assert spelled("fifo") == ("fifo", {}) and spelled("a:b.json") == ("a:b.json", {})
-    name, options = spelled("outpainting:chunk=2,steps=8,shift=1.5")
+    assert parse_schedule("fifo") == ("fifo", {}) and parse_schedule("a:b.json") == ("a:b.json", {})
+    name, options = parse_schedule("outpainting:chunk=2,steps=8,shift=1.5")
     assert choose(name, **options) == shift(outpainting(2, 8), 1.5)
     for wrong in ("outpainting:chunk", "outpainting:chunk=two", "outpainting:", "outpainting:chunk=2,"):
         with pytest.raises(ScheduleError, match="sets no option to a number"):
-            spelled(wrong)
+            parse_schedule(wrong)
