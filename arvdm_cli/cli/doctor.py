@@ -22,7 +22,7 @@ from .console import out as stdout
 from .console import printable, settings, write_json
 
 NEEDED = ("torch", "numpy", "typer", "rich", "imageio", "imageio-ffmpeg", "safetensors", "huggingface-hub")
-OPTIONAL = {"pillow": "data", "vizdoom": "data", "labmaze": "data", "matplotlib": "plot", "torchmetrics": "eval"}
+OPTIONAL = ("pillow", "vizdoom", "labmaze", "matplotlib", "torchmetrics", "scipy", "jinja2")
 VARIABLES = (  # that change what arvdm does, beside those of its flags
     "ARVDM_REGISTRY", "ARVDM_HUB_TOKEN", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN",
     "HF_HUB_DISABLE_XET", "IMAGEIO_FFMPEG_EXE", "NO_COLOR", "TMPDIR", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES",

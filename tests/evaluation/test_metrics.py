@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from arvdm_cli.errors import CheckpointError
 from arvdm_cli.evaluation import metrics
@@ -34,6 +35,17 @@ def test_ssim_is_1_for_equal_frames_and_as_its_formula_says_for_others():
                 likeness = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
                 scores.append(likeness * (2 * both + 0.03**2) / (var_x + var_y + 0.03**2))
     assert metrics.ssim(a, b)[1, 0] == pytest.approx(np.mean(scores), abs=1e-5)
+
+
+def test_ssim_is_that_of_torchmetrics_where_the_window_lies_inside_the_picture():
+    draw = torch.Generator().manual_seed(2)
+    a = torch.rand(1, 3, 3, 24, 20, generator=draw)
+    b = (a + 0.3 * torch.rand(a.shape, generator=draw)).clamp(0, 1)
+    _, places = structural_similarity_index_measure(
+        a[0], b[0], reduction="none", data_range=1.0, return_full_image=True
+    )
+    inside = places.reshape(a[0].shape)[..., 5:-5, 5:-5].mean((1, 2, 3))
+    np.testing.assert_allclose(metrics.ssim(a, b)[0], inside, atol=1e-5)
 
 
 def test_psnr_colour_and_sharpness_of_known_frames():

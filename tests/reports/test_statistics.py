@@ -1,9 +1,13 @@
 """How two columns order the same things: ranks, rank correlation, the frontier."""
 
+import importlib
+import sys
+
 import numpy as np
 import pytest
 
-from arvdm_cli.reports.statistics import frontier, ranks, shuffled, spearman
+from arvdm_cli.errors import UsageError
+from arvdm_cli.reports.statistics import frontier, interval, ranks, shuffled, spearman
 
 
 def test_ranks_share_their_mean_where_values_are_equal():
@@ -23,7 +27,8 @@ def test_rank_correlation_is_known_where_it_was_worked_out_by_hand():
 
 def test_chance_is_the_share_of_orders_that_agree_or_disagree_as_much():
     # of the 24 orders of four points one agrees wholly, and one disagrees wholly
-    assert shuffled([1, 2, 3, 4], [1, 2, 3, 4]) == pytest.approx(2 / 24, abs=0.01)
+    assert shuffled([1, 2, 3, 4], [1, 2, 3, 4]) == pytest.approx(2 / 24)
+    assert shuffled([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(2 / 24)
     assert shuffled([1, 1, 1], [1, 2, 3]) is None
 
 
@@ -32,3 +37,15 @@ def test_the_frontier_is_what_no_point_beats():
     # (2, 4) loses to (2, 3), (4, 1) to (3, 1); two equal points beat neither
     assert frontier(one, other) == [True, True, True, False, False, True]
     assert frontier([], []) == []
+
+
+def test_the_interval_of_one_value_is_that_value():
+    assert interval(np.array([3.0])) == (3, 3)
+
+
+def test_without_scipy_one_is_told_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.delitem(sys.modules, "arvdm_cli.reports.statistics")
+    with pytest.raises(UsageError, match="scipy") as caught:
+        importlib.import_module("arvdm_cli.reports.statistics")
+    assert caught.value.hint == "pip install 'arvdm[eval]'"
