@@ -1,9 +1,12 @@
 """Files are replaced whole, or not at all."""
 
-import pytest
+import os
 
-from arvdm_cli.errors import OutputError
-from arvdm_cli.files import replacing
+import pytest
+import torch
+
+from arvdm_cli.errors import CheckpointError, OutputError
+from arvdm_cli.files import load_pickled, replacing
 
 
 def write(path, text, error=None, **options):
@@ -35,3 +38,25 @@ def test_what_cannot_be_written_is_named_with_what_to_try(tmp_path):
     with pytest.raises(OutputError, match=r"out\.txt cannot be written") as caught:
         write(tmp_path / "missing" / "out.txt", "new", hint="Choose another folder.")
     assert caught.value.hint == "Choose another folder."
+
+
+class Canary:
+    """Makes a folder as it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_tensors_and_numbers_are_read_as_they_were_saved_and_nothing_runs(tmp_path, archive):
+    state = {"step": 4, "weights": {"a": torch.arange(6.0)}, "order": [1, 2]}
+    torch.save(state, tmp_path / "state.pt", _use_new_zipfile_serialization=archive)
+    loaded = load_pickled(tmp_path / "state.pt")
+    assert loaded["step"] == 4 and loaded["order"] == [1, 2] and torch.equal(loaded["weights"]["a"], torch.arange(6.0))
+    torch.save({"a": Canary(tmp_path / "canary")}, tmp_path / "evil.pt", _use_new_zipfile_serialization=archive)
+    with pytest.raises(CheckpointError, match="without running code"):
+        load_pickled(tmp_path / "evil.pt")
+    assert not (tmp_path / "canary").exists()

@@ -3,6 +3,9 @@
 Such a file is an archive of a pickle, which is a little program that builds objects, and of the tensors' bytes.
 For a lone tensor the program is always the same but for a few numbers. Here they are picked out of its text, and any
 other program is refused; so no unpickler is needed, nor torch.
+
+By hand, where weights and saved runs go through `files.load_pickled`: actions come from anybody, a command that only
+converts them starts in 0.2 s instead of the 1.5 s with torch, and a file can promise no more memory than BYTES.
 """
 
 import math

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..files import load_pickled
 from ..models import architecture
 from ..sampling.model import Model
 from .build import build
@@ -18,18 +18,13 @@ from .registry import CONFIG, foreign, read_config
 
 def unpickle(path: Path) -> dict[str, Tensor]:
     """Tensors of a PyTorch file, read without running any code in it."""
-    try:
-        # files older than PyTorch 1.6 are no archives and cannot be mapped
-        kept = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # torch.load raises many kinds
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} holds no tensors that can be read without running code: {said}") from error
+    content = load_pickled(path)
     for key in ("state_dict", "model", "module"):  # some files hold more than the weights
-        if isinstance(kept, dict) and isinstance(kept.get(key), dict):
-            kept = kept[key]
-    if not isinstance(kept, dict) or not all(isinstance(value, Tensor) for value in kept.values()):
-        raise CheckpointError(f"{path} is no table of tensors by name.")
-    return {str(name): tensor for name, tensor in kept.items()}
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path} is not a table of tensors by name.")
+    return {str(name): tensor for name, tensor in content.items()}
 
 
 PICKLED = (".pt", ".pth", ".ckpt", ".bin")

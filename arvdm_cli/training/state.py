@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError, ConfigError
-from ..files import replacing
+from ..files import load_pickled, replacing
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -23,8 +23,9 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 def load_state(path: Path) -> dict[str, Any]:
     """Read a run's state without running any code in it."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = load_pickled(path)
     except FileNotFoundError as error:
         raise ConfigError(f"There is no run to resume: {path} is missing.", hint="Leave out --resume.") from error
-    except Exception as error:  # torch.load raises many kinds
-        raise CheckpointError(f"{path} is no saved run: {error}.") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} is not the state of a run.")
+    return state
