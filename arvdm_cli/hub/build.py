@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import Field
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import ClassVar, Protocol
 
 from ..actions.phrases import parse
-from ..configs import fill
+from ..configs import brief, fill, table
 from ..errors import ActionError, CheckpointError, ConfigError, IntegrityError
 from ..media.decoder import FRAME_PIXELS
 from ..models import architecture
@@ -17,52 +18,81 @@ from ..sampling.diffusion import DIFFUSIONS
 from ..sampling.model import Model
 from ..sampling.schedules import PRESETS
 
+
+class NetworkConfig(Protocol):
+    """What is checked of a network's config, whichever its architecture."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
+    channels: int
+    height: int
+    width: int
+    actions: int
+
+
+class CodecConfig(Protocol):
+    """What is checked of a codec's config, whichever its architecture."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def grid(self) -> tuple[int, int]: ...
+
+
 SECTIONS = ("network", "codec", "diffusion", "sampling", "model", "format", "weights")
 
 
-def build(config: dict[str, Any], where: str) -> Model:
-    """A model with new weights, as a checkpoint's config describes it; `where` it stands, for messages."""
+def build(config: Mapping[str, object], where: str) -> Model:
+    """A model with new weights, as a checkpoint's config describes it.
+
+    where: the file of the config, for messages
+    Raises: CheckpointError where it describes no model that arvdm knows, IntegrityError where it names a file elsewhere
+    """
     try:
-        kind, family = architecture(config["model"]), dict(config["diffusion"])
-        for name in dict(config.get("weights") or {}).values():
+        kind, family = architecture(str(config["model"])), dict(table(config, "diffusion"))
+        for name in (table(config, "weights") if config.get("weights") else {}).values():
             if not isinstance(name, str) or Path(name).name != name:
                 raise IntegrityError(f"{where} names a file outside its folder: {name!r}.")
-        network = fill(kind.network_config, config["network"], where)
-        codec = fill(kind.codec_config, config["codec"], where)
-        card = {key: value for key, value in config.items() if key not in SECTIONS}
+        network: NetworkConfig = fill(kind.network_config, table(config, "network"), where)
+        codec: CodecConfig = fill(kind.codec_config, table(config, "codec"), where)
+        metadata = {key: value for key, value in config.items() if key not in SECTIONS}
         check_sizes(network, codec)
-        check_card(card, network.actions)
-        sampling = fill(Sampling, config["sampling"], where)
+        check_metadata(metadata, network.actions)
+        sampling = fill(Sampling, table(config, "sampling"), where)
         if sampling.schedule not in PRESETS:  # least of all a file of this machine
             raise ConfigError(f"no preset is called {sampling.schedule!r}")
         return Model(
             network=kind.network(network),
             codec=kind.codec(codec),
-            diffusion=fill(DIFFUSIONS[family.pop("family", "flow")], family, where),
+            diffusion=fill(DIFFUSIONS[str(family.pop("family", "flow"))], family, where),
             sampling=sampling,
-            card=card,
+            card=metadata,
         )
     # the last is torch's word for a shape that cannot be
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, ConfigError, RuntimeError) as error:
         raise CheckpointError(f"{where} does not describe a model arvdm knows: {str(error).rstrip('.')}.") from error
 
 
-LARGEST = 1 << 20  # number in a config: no feature, token or pixel is counted beyond
-
-
+LARGEST = 1 << 20  # of a number in a config: of features, tokens or pixels
 DEEPEST = 1000  # blocks
 
 
-def check_sizes(network: Any, codec: Any) -> None:
-    """Refuse a network and codec that do not fit each other, or that would fill memory as they are made."""
-    for config in (network, codec):
-        for field_ in fields(config):
-            value = getattr(config, field_.name)
-            most = DEEPEST if "depth" in field_.name or "blocks" in field_.name else LARGEST
+def check_sizes(network: NetworkConfig, codec: CodecConfig) -> None:
+    """Refuse a network and codec that do not fit each other, or that would fill memory as they are built.
+
+    Raises: ConfigError
+    """
+    configs: tuple[NetworkConfig | CodecConfig, ...] = (network, codec)
+    for config in configs:
+        for name in config.__dataclass_fields__:
+            value = getattr(config, name)
+            most = DEEPEST if "depth" in name or "blocks" in name else LARGEST
             if type(value) is int and not 0 <= value <= most:
-                raise ConfigError(f"{field_.name} is {value}; it lies between 0 and {most}")
+                raise ConfigError(f"{name} is {value}; it lies between 0 and {most}")
             if type(value) is float and not isfinite(value):
-                raise ConfigError(f"{field_.name} is {value}")
+                raise ConfigError(f"{name} is {value}")
     if codec.height * codec.width > FRAME_PIXELS:
         raise ConfigError(f"frames of {codec.width}x{codec.height} are larger than 8K")
     (height, width), channels = codec.grid, codec.channels
@@ -71,35 +101,43 @@ def check_sizes(network: Any, codec: Any) -> None:
         raise ConfigError(f"the network is for latents of {shape}, the codec makes {channels}x{height}x{width}")
 
 
-def check_card(card: dict[str, Any], actions: int) -> None:
-    """Refuse what a card says of actions and rate, where it cannot be used."""
-    names, presets, walk = card.get("actions"), card.get("presets", []), card.get("walk")
-    fps = card.get("fps", 15)
-    if "actions" in card:
+def check_metadata(metadata: Mapping[str, object], actions: int) -> None:
+    """Refuse actions, a rate, presets or a walk that cannot be used.
+
+    actions: of the network
+    Raises: ConfigError
+    """
+    names = metadata.get("actions", ())
+    if "actions" in metadata:
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
             raise ConfigError(f"actions is {brief(names)}, not a list of names")
         if len(names) != actions or len(set(names)) < len(names):
             raise ConfigError(f"actions is {brief(names)}; the network has {actions}, each of another name")
-    if type(fps) not in (int, float) or not 0 < fps <= 1000:
+    assert isinstance(names, list | tuple)
+    fps = metadata.get("fps", 15)
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps <= 1000:
         raise ConfigError(f"fps is {brief(fps)}, not a rate from above 0 to 1000")
+    presets = metadata.get("presets", [])
     if not isinstance(presets, list) or not all(isinstance(name, str) for name in presets):
         raise ConfigError(f"presets is {brief(presets)}, not a list of names")
-    if walk is not None:
-        if not isinstance(walk, dict) or not all(type(n) in (int, float) and 0 < n < 1e9 for n in walk.values()):
-            raise ConfigError(f"walk is {brief(walk)}, not phrases and how often each is taken")
-        for phrase in walk:
-            try:
-                length = len(parse(phrase, names or ()))
-            except ActionError as error:
-                raise ConfigError(f"walk has the phrase {brief(phrase)}. {error}") from error
-            if not 0 < length <= LONGEST:
-                raise ConfigError(f"walk has a phrase of {length} actions; it has from 1 to {LONGEST}")
+    if (walk := metadata.get("walk")) is not None:
+        check_walk(walk, names)
 
 
 LONGEST = 10_000  # actions of a phrase of a walk
 
 
-def brief(value: Any) -> str:
-    """A value as short text."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def check_walk(walk: object, names: Sequence[str]) -> None:
+    """Refuse a random walk that is not a table of phrases and how often each is taken.
+
+    Raises: ConfigError
+    """
+    if not isinstance(walk, dict) or not all(type(n) in (int, float) and 0 < n < 1e9 for n in walk.values()):
+        raise ConfigError(f"walk is {brief(walk)}, not phrases and how often each is taken")
+    for phrase in walk:
+        try:
+            length = len(parse(phrase, names))
+        except ActionError as error:
+            raise ConfigError(f"walk has the phrase {brief(phrase)}. {error}") from error
+        if not 0 < length <= LONGEST:
+            raise ConfigError(f"walk has a phrase of {length} actions; it has from 1 to {LONGEST}")
