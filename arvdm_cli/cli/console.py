@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -87,7 +87,7 @@ def show_error(error: ArvdmError):
         console.print(Text.assemble(("hint: ", "bold cyan"), printable(error.hint)), soft_wrap=True)
 
 
-def write_json(result: dict[str, Any], stderr: bool = False):
+def write_json(result: Mapping[str, object], stderr: bool = False):
     """Print a command's result for `--json`, in one line; on stderr when stdout carries the video."""
     print(json.dumps(result, default=str), file=sys.stderr if stderr else sys.stdout, flush=True)
 

@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from typer import Argument, Option
 
@@ -38,9 +39,10 @@ def parameter(setting: str, repeat: bool = False) -> inspect.Parameter:
     )
 
 
-def sampling(
-    *, presets: bool = True, fields: bool = True, repeat: bool = False
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+Command = Callable[..., object]  # typer reads its parameters, so their types cannot be told here
+
+
+def sampling(*, presets: bool = True, fields: bool = True, repeat: bool = False) -> Callable[[Command], Command]:
     """Give a command the flags of sampling, at the place of its parameter `chosen: Choices`.
 
     A flag that the command has itself, with another meaning or form, is left out.
@@ -50,18 +52,18 @@ def sampling(
     repeat: whether each may be given more than once; then `chosen` holds lists
     """
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        own = inspect.signature(command, eval_str=True).parameters
-        wanted = [name for name in SETTINGS if (presets and name in OPTIONS) or (fields and name in CHOSEN)]
-        settings = {name_of(name): name for name in wanted if name_of(name) not in own}
+    def decorate(command: Command) -> Command:
+        declared = inspect.signature(command, eval_str=True).parameters
+        names = [name for name in SETTINGS if (presets and name in OPTIONS) or (fields and name in CHOSEN)]
+        settings = {name_of(name): name for name in names if name_of(name) not in declared}
 
         @wraps(command)
-        def run(**given: Any) -> Any:
-            values = {name: given.pop(flag) for flag, name in settings.items()}
-            return command(**given, chosen={name: value for name, value in values.items() if value not in (None, [])})
+        def run(**values: object) -> object:
+            sampled = {name: values.pop(flag) for flag, name in settings.items()}
+            return command(**values, chosen={name: value for name, value in sampled.items() if value not in (None, [])})
 
         parameters: list[inspect.Parameter] = []
-        for name, each in own.items():
+        for name, each in declared.items():
             if name == "chosen":
                 parameters += [parameter(setting, repeat) for setting in settings.values()]
             else:
@@ -70,6 +72,34 @@ def sampling(
         return run
 
     return decorate
+
+
+def grouped(command: Command) -> Command:
+    """Give a command a flag for every field of its parameters that are dataclasses, with the field's default.
+
+    A field is annotated as a parameter of a command is: Annotated[int, Option(help=...)].
+    """
+    declared = inspect.signature(command, eval_str=True).parameters
+    groups: dict[str, type] = {
+        name: each.annotation for name, each in declared.items() if hasattr(each.annotation, "__dataclass_fields__")
+    }
+
+    @wraps(command)
+    def run(**values: object) -> object:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        return command(**values)
+
+    parameters: list[inspect.Parameter] = []
+    for name, each in declared.items():
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        hints = get_type_hints(each.annotation, include_extras=True) if name in groups else {}
+        parameters += [
+            inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
+            for field in (fields(each.annotation) if name in groups else ())
+        ] or [each.replace(kind=keyword)]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return run
 
 
 # The machine

@@ -15,9 +15,9 @@ from torch import Tensor
 from ..errors import TheoryError
 from ..sampling.diffusion import Diffusion
 
-NEW = 1e-9  # what is left of a vector of length 1, beside others, that counts as new
-SINGULAR = 1e-12  # what is left of a variance of 1, when others are known, that counts as nothing
-LONGEST = 600  # numbers on which the next frame of a process hangs
+NEW = 1e-9  # residual of a vector of length 1, beside others, that counts as new
+SINGULAR = 1e-12  # residual of a variance of 1, when others are known, that counts as nothing
+LONGEST = 600  # numbers on which the next frame of a process may depend
 
 State = tuple[int, float]  # frame, level
 Levels = tuple[float, ...]
@@ -36,11 +36,11 @@ class Process:
         p, d = (*self.lags.shape[:2], 0, 0)[:2]
         if not p or not d or self.lags.shape != (p, d, d) or self.noise.shape != (d, d):
             raise TheoryError(
-                f"Lags of shape {tuple(self.lags.shape)} and noise of shape {tuple(self.noise.shape)} are no process.",
+                f"Lags of shape {tuple(self.lags.shape)} and noise {tuple(self.noise.shape)} are not a process.",
                 hint="Lags are (order, dim, dim), noise is (dim, dim).",
             )
         if not torch.allclose(self.noise, self.noise.mT) or torch.linalg.cholesky_ex(self.noise).info:
-            raise TheoryError("The noise is no covariance.", hint="It is symmetric, with all eigenvalues above 0.")
+            raise TheoryError("The noise is not a covariance.", hint="It is symmetric, with all eigenvalues above 0.")
         radius = torch.linalg.eigvals(self.companion).abs().max().item()
         if not radius < 1:
             raise TheoryError(
@@ -63,7 +63,7 @@ class Process:
         return torch.cat((self.lags.transpose(0, 1).flatten(1), older))
 
     def covariance(self, frames: int) -> Tensor:
-        """Of so many frames in a row, (f * d, f * d)."""
+        """Covariance of N frames in a row, (f * d, f * d)."""
         d, step = self.dim, self.companion
         whole = torch.zeros_like(step)
         whole[:d, :d] = self.noise
@@ -117,7 +117,7 @@ class ForwardProcess:
         return alpha.double(), sigma.double()
 
     def covariance(self, left: Sequence[State], right: Sequence[State]) -> Tensor:
-        """Of states with others, (n * d, m * d)."""
+        """Covariance of states with others, (n * d, m * d)."""
         d, (t, s), (u, r) = self.dim, columns(left), columns(right)
         clean = self.clean.unflatten(1, (-1, d)).unflatten(0, (-1, d))[t][:, :, u]  # (n, d, m, d)
         low, high = torch.minimum(s[:, None], r), torch.maximum(s[:, None], r)
@@ -142,30 +142,30 @@ class Kernel:
 
 
 def regress(joint: Tensor, count: int) -> Kernel:
-    """The first numbers of a joint law, so many, given the rest."""
+    """Law of the first `count` numbers of a joint law, given the rest."""
     cross = joint[:count, count:]
     weight = torch.linalg.solve(joint[count:, count:], cross.mT).mT
     return Kernel(weight, symmetric(joint[:count, :count] - weight @ cross.mT))
 
 
-def kl(true: Tensor, made: Tensor) -> Tensor:
+def kl(true: Tensor, generated: Tensor) -> Tensor:
     """KL of N(0, true) from N(0, made) over the first 0, 1, ..., n numbers, (n + 1,); infinite if one is singular."""
-    (a, bad), (b, worse) = torch.linalg.cholesky_ex(true), torch.linalg.cholesky_ex(made)
-    if bad or worse or (b.diagonal().square() < SINGULAR * made.diagonal()).any():
+    (a, bad), (b, worse) = torch.linalg.cholesky_ex(true), torch.linalg.cholesky_ex(generated)
+    if bad or worse or (b.diagonal().square() < SINGULAR * generated.diagonal()).any():
         return torch.full((len(true) + 1,), math.inf, dtype=torch.float64)
     ratio = torch.linalg.solve_triangular(b, a, upper=False)  # of roots, so that its first rows belong to the first
     each = ratio.square().sum(1) - 1 - 2 * ratio.diagonal().log()
     return torch.cat((eye(1)[0] * 0, each.cumsum(0) / 2))
 
 
-def kernel_kl(true: Kernel, made: Kernel, given: Tensor) -> float:
+def kernel_kl(true: Kernel, generated: Kernel, inputs: Tensor) -> float:
     """Expected KL between two kernels, over what is truly given: its covariance (m, m)."""
-    off = made.weight - true.weight
-    root, bad = torch.linalg.cholesky_ex(made.noise)
+    off = generated.weight - true.weight
+    root, bad = torch.linalg.cholesky_ex(generated.noise)
     if bad:
         return math.inf
-    ratio = torch.cholesky_solve(true.noise + off @ given @ off.mT, root).diagonal().sum() - len(root)
-    return ((ratio + log_det(made.noise) - log_det(true.noise)) / 2).item()
+    ratio = torch.cholesky_solve(true.noise + off @ inputs @ off.mT, root).diagonal().sum() - len(root)
+    return ((ratio + log_det(generated.noise) - log_det(true.noise)) / 2).item()
 
 
 def log_det(covariance: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class Past:
     held: Tensor  # (r, f * d), the memory of the AR step before
     leaving: range  # frames that have left the context since
     rows: Callable[[Sequence[int]], Tensor]  # clean frames as functions of all of them, (n * d, f * d)
-    tell_most: Callable[[int], Tensor]  # so many functions of what lies before the context, the best for this AR step
+    most_informative: Callable[[int], Tensor]  # the best n functions, for this AR step, of the past before the context
 
 
 def none(past: Past) -> Tensor:
@@ -29,18 +29,18 @@ def none(past: Past) -> Tensor:
 
 
 def last(past: Past, frames: int = 4) -> Tensor:
-    """The last so many frames before the context."""
+    """The last frames before the context."""
     rows = torch.cat((past.held, past.rows(past.leaving)))
     return rows[max(0, len(rows) - frames * len(past.rows([0]))) :]
 
 
 def stride(past: Past, every: int = 2) -> Tensor:
-    """One frame of every so many, on a fixed grid, from all of the past."""
+    """Every n-th frame, on a fixed grid, from all of the past."""
     return torch.cat((past.held, past.rows([frame for frame in past.leaving if frame % every == 0])))
 
 
 def average(past: Past, rank: int = 3) -> Tensor:
-    """So many leaky averages of the past: one of each component, then one of each that leaks half as much, ..."""
+    """Leaky averages of the past: one of each component, then one of each that leaks half as much, ..."""
     held = past.held
     for frame in past.leaving:
         new = past.rows([frame])  # (d, f * d)
@@ -51,11 +51,11 @@ def average(past: Past, rank: int = 3) -> Tensor:
 
 
 def best(past: Past, rank: int = 3) -> Tensor:
-    """The so many numbers that tell most about the next output: no memory of that size has a smaller bottleneck.
+    """The numbers that say most about the next output: no memory of that size has a smaller bottleneck.
 
-    Chosen anew from all of the past in every AR step, so it is no function of what it was.
+    Chosen again from all of the past in every AR step, so it is no function of what it was.
     """
-    return past.tell_most(rank)
+    return past.most_informative(rank)
 
 
 MEMORIES: dict[str, Callable[..., Tensor]] = {
@@ -69,15 +69,15 @@ MEMORIES: dict[str, Callable[..., Tensor]] = {
 
 def memory(name: str, **chosen: int | None) -> Callable[[Past], Tensor]:
     """Choose a memory by name; an option left at None keeps that memory's own default."""
-    known = options_of(name)
-    given = {option: value for option, value in chosen.items() if value is not None}
-    for option, value in given.items():
-        if option not in known:
-            hint = f"It has: {', '.join(known)}." if known else "It has none."
+    options = options_of(name)
+    values = {option: value for option, value in chosen.items() if value is not None}
+    for option, value in values.items():
+        if option not in options:
+            hint = f"It has: {', '.join(options)}." if options else "It has none."
             raise TheoryError(f"The memory {name} has no option {option!r} ({value}).", hint=hint)
         if value < 1:
             raise TheoryError(f"`{option}` of the memory {name} must be at least 1, not {value}.")
-    return partial(MEMORIES[name], **given)
+    return partial(MEMORIES[name], **values)
 
 
 def options_of(name: str) -> dict[str, int]:

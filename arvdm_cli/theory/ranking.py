@@ -1,4 +1,4 @@
-"""Which schedule degrades more, foretold from single AR steps."""
+"""Which schedule degrades more, predicted from single AR steps."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VARIETY = {
 
 @dataclass(frozen=True)
 class Prediction:
-    """What single denoising steps from true noisy frames say of a video that was never generated; and what is true.
+    """Errors of single denoising steps from true noisy frames, and the KL of the video, which they are to predict.
 
     The first three are squared distances, summed over all denoising steps of the video (`kernels.step_errors`).
     """
@@ -57,9 +57,9 @@ def predict(
     last: int = 4,
     networks: int = 4,
 ) -> dict[str, Prediction]:
-    """Set what single steps say about videos of so many frames beside their KL, and that of their `last` frames.
+    """Compare what single steps predict of videos of N frames with their KL, and with that of their `last` frames.
 
-    networks: that are off in ways of their own; each number is a mean over them
+    networks: how many networks, each with a score error of its own seed; each number is a mean over them
 
     Source: Meta-ARVDM, arXiv 2503.10704v2: temporal degradation is the sum of per-step errors.
     """
@@ -67,7 +67,7 @@ def predict(
         raise TheoryError(f"Steps of {setting.kernel} renew noise.", hint=f"Choose from: {', '.join(ODE)}.")
     if not 1 <= last <= frames or networks < 1:
         raise TheoryError(f"The last {last} of {frames} frames with {networks} networks are nothing to look at.")
-    found = {}
+    results = {}
     for name, schedule in schedules.items():
         ar_steps = math.ceil(frames / schedule.chunk)
         rows = []
@@ -75,38 +75,62 @@ def predict(
             video = Video(process, schedule, replace(setting, seed=seed), ar_steps)
             steps, analysis = single_steps(video), video.analyse()
             size, most = (setting.prompt + frames) * process.dim, last * process.dim
-            true, made = (law[:size, :size] for law in analysis.video)
-            long, short = kl(true, made)[-1], kl(true[-most:, -most:], made[-most:, -most:])[-1]
+            true, generated = (law[:size, :size] for law in analysis.video)
+            long, short = kl(true, generated)[-1], kl(true[-most:, -most:], generated[-most:, -most:])[-1]
             rows.append(torch.tensor([*steps, analysis.loss[-1], analysis.excess[-1], long, short]))
-        found[name] = Prediction(*torch.stack(rows).mean(0).tolist())
-    return found
+        results[name] = Prediction(*torch.stack(rows).mean(0).tolist())
+    return results
 
 
 def single_steps(video: Video) -> tuple[float, float, float]:
     """Squared distances of single steps from true ones, over a video: of its start, its score and its solver."""
-    known: dict[tuple[Levels, bytes], tuple[float, float]] = {}
+    cache: dict[tuple[Levels, bytes], tuple[float, float]] = {}
     start = score = solver = 0.0
-    alpha, sigma = (each.item() for each in video.law.scales((1.0,)))
-    for k, (turn, seen) in enumerate(video.look()):
-        if not turn.frames:
+    alpha, sigma = (each.item() for each in video.forward.scales((1.0,)))
+    for k, (ar_step, seen) in enumerate(video.conditions()):
+        if not ar_step.frames:
             continue  # nothing to initialise
-        variance = video.law.clean[: video.dim, : video.dim].diagonal().sum().item()
-        start += len(turn.entering) * (alpha**2 * variance + (1 - sigma) ** 2 * video.dim)  # what is no noise yet
-        key = video.key(turn, seen)
-        if key not in known:
-            sight = Conditioning(video.law, turn.frames, seen)
-            networks = video.setting.network(sight), video.setting.ideal.network(sight)
-            known[key] = step_errors(sight, *networks, turn, video.setting.kernel)
+        variance = video.forward.clean[: video.dim, : video.dim].diagonal().sum().item()
+        start += len(ar_step.entering) * (alpha**2 * variance + (1 - sigma) ** 2 * video.dim)  # what is no noise yet
+        key = video.key(ar_step, seen)
+        if key not in cache:
+            conditioning = Conditioning(video.forward, ar_step.frames, seen)
+            networks = video.setting.network(conditioning), video.setting.ideal.network(conditioning)
+            cache[key] = step_errors(conditioning, *networks, ar_step, video.setting.kernel)
         if k:
-            score, solver = score + known[key][0], solver + known[key][1]
+            score, solver = score + cache[key][0], solver + cache[key][1]
         else:
-            start += sum(known[key])
+            start += sum(cache[key])
     return start, score, solver
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """Rank correlation of a prediction with the KL of the videos; None where one of them is constant."""
+
+    video: float | None
+    last: float | None  # with the KL of the last frames
+
+
+def agreement(predictions: Mapping[str, Prediction]) -> dict[str, Agreement]:
+    """Spearman's rank correlation of each way to predict with the KL: total, excess and raw.
+
+    Raises: UsageError where SciPy is not installed
+    """
+    from ..reports.statistics import spearman  # of an extra, which nothing else here needs
+
+    def column(name: str) -> list[float]:
+        return [getattr(each, name) for each in predictions.values()]
+
+    return {
+        name: Agreement(spearman(column(name), column("kl")), spearman(column(name), column("kl_last")))
+        for name in ("total", "excess", "raw")
+    }
+
+
+@dataclass(frozen=True)
 class CounterExample:
-    """What becomes of a schedule when it is broken in either of two ways: KL of the video in nats."""
+    """KL of a video, in nats, when its schedule is used right and when it is broken in either of two ways."""
 
     kl: float  # done right
     causal: float  # with an exact network in which each frame of the window sees only the ones before it
@@ -117,13 +141,13 @@ class CounterExample:
 def counter_examples(
     process: Process, schedules: Mapping[str, Schedule], setting: Setting, ar_steps: int = 4
 ) -> dict[str, CounterExample]:
-    """Break schedules, all else being right."""
-    found = {}
+    """KL of videos of broken schedules, all else being right."""
+    results = {}
     for name, schedule in schedules.items():
         right = analyse(process, schedule, setting, ar_steps)
         causal = analyse(process, schedule, replace(setting, mask="causal"), ar_steps)
         same = replace(setting, renoise="same")
         reused = analyse(process, schedule, same, ar_steps) if schedule.window > schedule.chunk else right
         long, hidden, again = (each.kl_video[-1].item() for each in (right, causal, reused))
-        found[name] = CounterExample(long, hidden, again, reused.inflation)
-    return found
+        results[name] = CounterExample(long, hidden, again, reused.inflation)
+    return results

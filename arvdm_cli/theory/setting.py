@@ -1,4 +1,4 @@
-"""One setting of the theory."""
+"""How videos are generated in theory."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Setting:
     substeps: int = 1  # denoising steps from one row of the schedule to the next
     init_steps: int = 8  # denoising steps of the initialization stage
     score_error: float = 0.0  # how far every weight of the network is off, relatively
-    seed: int = 0  # of what is off
+    seed: int = 0  # of the score error
     mask: str = "window"  # window: its frames see each other; causal: each sees only the ones before it
     renoise: str = "fresh"  # after the initialization stage; same: with the noise that made the frame
     diffusion: Diffusion = field(default_factory=FlowMatching)
 
     def __post_init__(self) -> None:
-        for name, known in (("kernel", KERNELS), ("mask", ("window", "causal")), ("renoise", ("fresh", "same"))):
-            if getattr(self, name) not in known:
-                raise TheoryError(f"No {name} is called {getattr(self, name)!r}.", f"Choose from: {', '.join(known)}.")
+        for name, names in (("kernel", KERNELS), ("mask", ("window", "causal")), ("renoise", ("fresh", "same"))):
+            if getattr(self, name) not in names:
+                raise TheoryError(f"No {name} is called {getattr(self, name)!r}.", f"Choose from: {', '.join(names)}.")
         if min(self.prompt, self.context, self.score_error) < 0 or min(self.substeps, self.init_steps) < 1:
             raise TheoryError("prompt, context and score_error are at least 0, substeps and init_steps at least 1.")
         if not math.isfinite(self.score_error):
@@ -44,11 +44,11 @@ class Setting:
                 hint=f"Choose from: {', '.join(KERNELS[1:])}.",
             )
 
-    def network(self, sight: Conditioning) -> Network:
-        """The network that it asks for."""
-        return make_network(sight, self.mask, self.score_error, self.seed)
+    def network(self, conditioning: Conditioning) -> Network:
+        """Build the network of an AR step."""
+        return make_network(conditioning, self.mask, self.score_error, self.seed)
 
     @property
     def ideal(self) -> Setting:
-        """The same, with an exact network."""
+        """The same setting with an exact network."""
         return replace(self, mask="window", score_error=0.0)

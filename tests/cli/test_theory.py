@@ -1,6 +1,7 @@
 """`arvdm theory` as a user runs it."""
 
 import json
+import sys
 
 import pytest
 
@@ -136,7 +137,7 @@ def test_plots_are_written_and_never_over_something_unasked(arvdm, command, tmp_
         (["bound", "--score-error", "inf"], "The score error is a number, not inf"),
         (["bound", "--seed", 2**64], "--seed"),
         (["bound", "--order", 10_000], "10000 lags of 3 numbers are 30000; up to 600"),
-        (["bound", "--plot", "bound.doc"], "bound.doc is no picture"),
+        (["bound", "--plot", "bound.doc"], "bound.doc is not an image file name"),
         (["predict", "--kernel", "analytic"], "Steps of analytic renew noise"),
         (["predict", "--length", 3], "The last 4 of 3 frames"),
     ],
@@ -145,3 +146,12 @@ def test_what_cannot_be_analysed_is_a_usage_error(arvdm, words, says):
     done = arvdm("theory", *words)
     assert done.exit_code == 2
     assert says in done.stderr
+
+
+def test_without_scipy_schedules_are_compared_without_rank_correlations(arvdm, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.delitem(sys.modules, "arvdm_cli.reports.statistics", raising=False)
+    few = ["-s", "fifo", "-s", "next-frame", "--dim", 1, "--length", 4, "--init-steps", 2, "--substeps", 1]
+    done = arvdm("theory", "predict", *few, "--networks", 1, "--json")
+    assert done.exit_code == 0 and len(json.loads(done.stdout)["rows"]) == 2
+    assert json.loads(done.stdout)["rank_correlation"] == {} and "arvdm[eval]" in done.stderr
