@@ -10,7 +10,6 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from rich.table import Table
 from rich.text import Text
@@ -25,7 +24,8 @@ NEEDED = ("torch", "numpy", "typer", "rich", "imageio", "imageio-ffmpeg", "safet
 OPTIONAL = ("pillow", "vizdoom", "labmaze", "matplotlib", "torchmetrics", "scipy", "jinja2")
 VARIABLES = (  # that change what arvdm does, beside those of its flags
     "ARVDM_REGISTRY", "ARVDM_HUB_TOKEN", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN",
-    "HF_HUB_DISABLE_XET", "IMAGEIO_FFMPEG_EXE", "NO_COLOR", "TMPDIR", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
+    "HF_HUB_DISABLE_XET", "ALL_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "IMAGEIO_FFMPEG_EXE",
+    "NO_COLOR", "TMPDIR", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
 )  # fmt: skip
 FRAMES, SIDE = 8, 64  # of the video that tries the encoder
 LEAST = 1 << 20  # bytes, with less of which nothing can be written
@@ -123,6 +123,7 @@ def encoder(facts: dict[str, Any]):
 
 def hub(facts: dict[str, Any]):
     """Where downloaded checkpoints lie, and which of those with a short name are here."""
+    from ..hub.connection import without_login
     from ..hub.registry import entries, hub_client, place
 
     constants = hub_client().constants
@@ -159,6 +160,8 @@ CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
 
 def where_from(context: Context) -> dict[str, Any]:
     """The value of each setting, and whether a flag, the environment, a file or nobody set it; no secret is shown."""
+    from ..hub.connection import without_login
+
     found: dict[str, Any] = {}
     root = context.find_root()
     beforehand = root.meta["settings"]
@@ -190,15 +193,6 @@ def size_of(folder: Path) -> int:
             if not path.is_symlink():
                 total += path.stat().st_size if path.exists() else 0
     return total
-
-
-def without_login(url: str) -> str:
-    """An address without the name and password that it may hold."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url
-    return url if "@" not in parts.netloc else parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def show(found: dict[str, dict[str, Any]], problems: list[ArvdmError]):

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from .. import __version__
 from ..errors import ArvdmError, CheckpointError, IntegrityError, NetworkError, OutputError, UnknownModelError
+from .connection import check_environment, proxy_of
 from .registry import CONFIG, MANIFEST, Entry, foreign, hub_client, missing, storage
 
 PATIENCE = 30.0  # seconds without a new byte after which no further request is made
@@ -259,7 +260,11 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 @contextmanager
 def _session(patience: float) -> Iterator[_Session]:
-    """Open a session: from here on the client asks it before every request."""
+    """Open a session: from here on the client asks it before every request.
+
+    Raises: ConfigError where the environment sets a proxy or certificates that cannot be used
+    """
+    check_environment()
     client = hub_client()
     session = _Session(patience)
     kind = type(client.utils.get_session())  # of whichever HTTP library this client uses
@@ -384,11 +389,13 @@ def _explain(what: Entry | Plan, endpoint: str, error: BaseException) -> ArvdmEr
         return UnknownModelError(f"{repo} has no such file: {urlsplit(str(error.response.url)).path}.")
     if status == 404:
         return UnknownModelError(f"{endpoint} has no repository {repo!r}.", hint="Is the name right?")
-    said = f"HTTP {status}" if status else _first_line(error)
-    return NetworkError(
-        f"{repo} could not be fetched from {endpoint}: {said}.",
-        hint="Try again; the part of a file that had come is gone, finished files stay.",
-    )
+    reason = f"HTTP {status}" if status else _first_line(error)
+    hint = "Try again; the part of a file that had come is gone, finished files stay."
+    if not status and (variable := proxy_of(endpoint)):
+        hint = f"Check the proxy that {variable} names, or unset {variable}; NO_PROXY names hosts to reach without it."
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        hint = "SSL_CERT_FILE names a PEM file of the certificates to trust, such as those of your network's proxy."
+    return NetworkError(f"{repo} could not be fetched from {endpoint}: {reason}.", hint=hint)
 
 
 def _first_line(error: BaseException) -> str:
