@@ -18,6 +18,10 @@ def shortened(message: str) -> str:
     return message if len(message) <= LONGEST else f"{message[: LONGEST - 303]}...{message[-300:]}"
 
 
+class ArvdmWarning(UserWarning):
+    """Something a user should know that is no error; the command line prints it."""
+
+
 class UsageError(ArvdmError):
     """A flag or a setting that cannot work."""
 

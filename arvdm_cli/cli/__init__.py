@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Annotated, Any
@@ -18,9 +19,9 @@ from typer import Option
 from typer.core import TyperGroup
 
 from .. import __version__
-from ..errors import ArvdmError, MemoryLimitError, OutputError, UsageError
+from ..errors import ArvdmError, ArvdmWarning, MemoryLimitError, OutputError, UsageError
 from . import bench, checkpoints, config, data, doctor, generate, schedule, theory, train
-from .console import Color, ProgressKind, Settings, configure, settings, show_error
+from .console import Color, ProgressKind, Settings, configure, settings, show_error, warn
 from .eval import card
 
 
@@ -29,7 +30,7 @@ class Arvdm(TyperGroup):
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
         configure(Settings())
-        with closing_on_signals():
+        with closing_on_signals(), showing_warnings():
             sys.exit(self.run(args))
 
     def run(self, args: Sequence[str] | None) -> int | str | None:
@@ -145,6 +146,23 @@ def closing_on_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def showing_warnings() -> Iterator[None]:
+    """Print warnings of arvdm's own as the console does; those of other packages stay as they are."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_own(message: Warning | str, category: type[Warning], *where: Any, **more: Any):
+            if issubclass(category, ArvdmWarning):
+                warn(str(message))
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = show_own
+        warnings.simplefilter("always", ArvdmWarning)
+        yield
 
 
 def end(error: BaseException) -> int | str | None:

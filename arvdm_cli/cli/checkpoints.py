@@ -22,12 +22,12 @@ Name = Annotated[str, Argument(help="A folder, a short name, or owner/name[@revi
 
 
 def list_():
-    """List the checkpoints that have a short name."""
+    """List the checkpoints that have a short name, and those of training runs in the folder `runs`."""
     from ..hub.download import show_size
-    from ..hub.registry import entries, place
+    from ..hub.registry import entries, place, trained
 
     rows, table = [], Table.grid(padding=(0, 2))
-    for entry in entries():
+    for entry in (*entries(), *trained()):
         folder = place(entry)
         size = size_of(entry, folder) if folder else None
         rows.append(vars(entry) | {"folder": folder, "here": folder is not None, "bytes": size})

@@ -231,9 +231,9 @@ def names_of(model: str | None, vocabulary: str | None) -> list[str]:
     if vocabulary == "minecraft":
         return [*MINECRAFT]
     names = describe(model or "maze").get("actions")
-    if not names:
+    if not isinstance(names, list) or not names:
         raise UsageError(f"{model} has no actions.", hint="--vocabulary maze or minecraft names some.")
-    return names
+    return [str(name) for name in names]
 
 
 def name_actions(vocabulary: str | None) -> tuple[str, ...]:

@@ -1,32 +1,28 @@
-"""Read and write checkpoints: a folder of config.json, model.safetensors and a sha256 manifest."""
+"""Read and write checkpoints: a folder of config.json, model.safetensors or its shards, and a sha256 manifest."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..configs import table
 from ..device import DTYPES
-from ..errors import CheckpointError, IntegrityError, NumericError, OutputError
+from ..errors import ArvdmWarning, CheckpointError, IntegrityError, NumericError, OutputError
 from ..models import Architecture, architecture, architecture_of
 from ..sampling.model import Model
 from .build import build
-from .registry import CONFIG, MANIFEST, WEIGHTS, read_config, read_text
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+from .registry import CONFIG, MANIFEST, WEIGHTS, index_of, read_config, read_text
+from .weights import digest, digest_weights, files_of, read_weights
 
 
 def save(model: Model, folder: Path, dtype: torch.dtype | None = torch.float16) -> None:
@@ -69,28 +65,46 @@ def save(model: Model, folder: Path, dtype: torch.dtype | None = torch.float16) 
 def load(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Model:
     """Read a checkpoint, ready to sample.
 
+    Warns with an ArvdmWarning where no manifest vouches for a file of a checkpoint in arvdm's own form.
     Raises: CheckpointError where a file is malformed or does not fit its config, IntegrityError where its hash is not
     the manifest's, NumericError where a weight is NaN
     """
     config = read_config(folder)
-    # the makers of foreign files leave no manifest
-    hashes = {} if config.get("weights") and not (folder / MANIFEST).exists() else verify(folder)
+    hashes = verify(folder) if (folder / MANIFEST).exists() else {}
     where = str(folder / CONFIG)
     with torch.device("meta"):  # shapes only: the weights come from the file
         model = build(config, where)
-    kind = architecture(config["model"])
+    kind = architecture(str(config["model"]))
     parts = {"network": (model.network, dtype), "codec": (model.codec, dtype if kind.half_codec else torch.float32)}
-    files = {part: (config.get("weights") or {}).get(part, WEIGHTS) for part in parts}
+    files = weights_of(config)
+    if not config.get("weights"):  # the makers of foreign files leave no manifest
+        warn_of_unverified(folder, hashes)
     for part, (module, numbers) in parts.items():
-        path = folder / files[part]
         prefix = f"{part}." if files[part] == WEIGHTS else ""  # in a file of its own a part's names stand bare
-        fit(read_tensors(path, prefix), module, kind, numbers, path, prefix)
+        fit(read_weights(folder, files[part], prefix), module, kind, numbers, folder / files[part], prefix)
         module.to(device).eval().requires_grad_(False)
-    model.sha256 = hashes.get(WEIGHTS) or digest(folder / files["network"])
+    model.sha256 = digest_weights(folder, files["network"], hashes)
     return model
 
 
-def invent(config: dict[str, Any], folder: Path, dtype: torch.dtype) -> None:
+def weights_of(config: Mapping[str, object]) -> dict[str, str]:
+    """Names of the files of weights, by the part of the model that they hold."""
+    names = table(config, "weights") if config.get("weights") else {}
+    return {part: str(names.get(part, WEIGHTS)) for part in ("network", "codec")}
+
+
+def warn_of_unverified(folder: Path, hashes: Mapping[str, str]) -> None:
+    """Warn where the manifest has no hash of a file that is read."""
+    names = [CONFIG, *(path.name for path in files_of(folder, WEIGHTS))]
+    if WEIGHTS not in names:
+        names.insert(1, index_of(folder / WEIGHTS).name)
+    if unverified := [name for name in names if name not in hashes]:
+        shown = ", ".join(unverified[:3]) + (", ..." if len(unverified) > 3 else "")
+        text = f"{folder}: no {MANIFEST} vouches for {shown}; use it only if you trust where it comes from."
+        warnings.warn(text, ArvdmWarning, stacklevel=3)
+
+
+def invent(config: Mapping[str, object], folder: Path, dtype: torch.dtype) -> None:
     """Write a checkpoint of a config with weights drawn at random, for measuring speed."""
     torch.manual_seed(0)
     save(build(config, "the config"), folder, dtype)
@@ -108,16 +122,6 @@ def verify(folder: Path) -> dict[str, str]:
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder / MANIFEST} cannot be used: {error}.") from error
     return hashes
-
-
-def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
-    """Tensors of a safetensors file, mapped into memory and not yet read; of names with a prefix, without it."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = [name for name in list(file.keys()) if name.startswith(prefix)]
-            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is no safetensors file that can be read: {error}.") from error
 
 
 def fit(

@@ -7,13 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..configs import Json
 from ..errors import CheckpointError
 from ..files import load_pickled
 from ..models import architecture
 from ..sampling.model import Model
 from .build import build
-from .checkpoint import fit, read_tensors, save
-from .registry import CONFIG, foreign, read_config
+from .checkpoint import fit, save, weights_of
+from .registry import CONFIG, foreign, index_of, read_config
+from .weights import read_weights
 
 
 def unpickle(path: Path) -> dict[str, Tensor]:
@@ -31,7 +33,9 @@ PICKLED = (".pt", ".pth", ".ckpt", ".bin")
 
 
 def find_weights(path: Path) -> Path | None:
-    """A file of weights, or the pickled one that stands in its place."""
+    """A file of weights, in shards or not, or the pickled one that stands in its place."""
+    if path.is_file() or index_of(path).is_file():
+        return path
     return next((file for suffix in (path.suffix, *PICKLED) if (file := path.with_suffix(suffix)).is_file()), None)
 
 
@@ -41,24 +45,31 @@ def convert(source: Path, target: Path) -> Model:
     source: a folder that holds the makers' files, by the names their safetensors have
     Raises: CheckpointError where a file is missing, holds something else, or would run code
     """
-    own = (source / CONFIG).is_file()
-    known = [read_config(source)] if own else [*foreign().values()]
-    names = [name for config in known for name in config.get("weights", {}).values()]
-    for config in known:
-        files = {part: find_weights(source / name) for part, name in config.get("weights", {}).items()}
-        if files and all(files.values()):
-            break
-    else:
-        raise CheckpointError(
-            f"{source} holds no weights that arvdm knows how to convert.",
-            hint=f"It should hold {' and '.join(names)}, or these with {', '.join(PICKLED)}." if names else None,
-        )
+    config, files = recognise(source)
     with torch.device("meta"):
         model = build(config, str(source))
     for part, module in (("network", model.network), ("codec", model.codec)):
         path = files[part]
-        assert path is not None
-        tensors = unpickle(path) if path.suffix in PICKLED else read_tensors(path)
-        fit(tensors, module, architecture(config["model"]), None, path)
+        tensors = unpickle(path) if path.suffix in PICKLED else read_weights(source, path.name)
+        fit(tensors, module, architecture(str(config["model"])), None, path)
     save(model, target, None)
     return model
+
+
+def recognise(source: Path) -> tuple[Json, dict[str, Path]]:
+    """Config of the makers' files in a folder, and the file of each part of the model.
+
+    Raises: CheckpointError where a file is missing
+    """
+    configs = [read_config(source)] if (source / CONFIG).is_file() else [*foreign().values()]
+    names: list[str] = []
+    for config in configs:
+        weights = weights_of(config) if config.get("weights") else {}
+        files = {part: path for part, name in weights.items() if (path := find_weights(source / name))}
+        if files and len(files) == len(weights):
+            return config, files
+        names += weights.values()
+    raise CheckpointError(
+        f"{source} holds no weights that arvdm knows how to convert.",
+        hint=f"It should hold {' and '.join(names)}, or these with {', '.join(PICKLED)}." if names else None,
+    )

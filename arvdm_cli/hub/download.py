@@ -98,14 +98,14 @@ def check_name(name: str, repo: str) -> None:
 
 def choose(names: list[str], entry: Entry) -> list[str]:
     """The files of a repository that make up a checkpoint: its config and its safetensors, and never a pickle."""
-    if not {CONFIG, *foreign()}.intersection(names):
+    if not {CONFIG, *foreign(), *(f"{name}.index.json" for name in foreign())}.intersection(names):
         raise CheckpointError(f"{entry.name} is no checkpoint: it holds no {CONFIG}.")
     if not any(_is_weights(name) for name in names):
         raise CheckpointError(
             f"{entry.name} holds no .safetensors.", hint="Weights that run code as they load are never fetched."
         )
-    wanted = {CONFIG, MANIFEST, "README.md", "model.safetensors.index.json"}
-    return [name for name in names if name in wanted or _is_weights(name)]
+    wanted = {CONFIG, MANIFEST, "README.md"}
+    return [name for name in names if name in wanted or _is_weights(name.removesuffix(".index.json"))]
 
 
 def _is_weights(name: str) -> bool:

@@ -13,9 +13,9 @@ from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 from urllib.parse import urlsplit
 
+from ..configs import Json, table
 from ..errors import CheckpointError, ConfigError, UnknownModelError
 
 CONFIG, WEIGHTS, MANIFEST = "config.json", "model.safetensors", "sha256.json"
@@ -34,12 +34,13 @@ class Entry:
     size: str = ""  # about how much there is to fetch
     licence: str = ""
     use: str = ""  # how it may be used, and how arvdm uses it
-    config: dict[str, Any] = field(default_factory=dict)  # of a foreign checkpoint: what its config.json would say
+    config: Json = field(default_factory=dict)  # of a foreign checkpoint: what its config.json would say
 
     @property
     def marker(self) -> str | None:
         """The file by which a folder of a foreign checkpoint is known: its network's weights."""
-        return self.config.get("weights", {}).get("network")
+        name = table(self.config, "weights").get("network") if "weights" in self.config else None
+        return None if name is None else str(name)
 
 
 def entries() -> list[Entry]:
@@ -69,48 +70,51 @@ def _listed() -> Iterator[tuple[Entry, Path | None]]:
         yield entry, None
 
 
-def foreign() -> dict[str, dict[str, Any]]:
+def foreign() -> dict[str, Json]:
     """The configs of foreign checkpoints, which have none themselves, by the file that marks their folder."""
     return {entry.marker: entry.config for entry, _ in _listed() if entry.marker}
 
 
 def read_registry(text: str, where: str) -> list[Entry]:
-    """Read a registry file, naming the key that cannot be."""
+    """Read a registry file.
+
+    where: the file, for messages
+    Raises: ConfigError, which names the key that does not fit
+    """
     try:
-        table = tomllib.loads(text)
+        tables = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where} is no TOML: {error}.") from error
-    tables = ("files", "config")
-    kinds: dict[str, type] = {key: dict if key in tables else str for key in Entry.__annotations__ if key != "name"}
-    found = []
-    for name, known in table.items():
-        if not isinstance(known, dict):
-            raise ConfigError(f"{where}: {name} is {known!r}, not a table.", hint="An entry begins with [name].")
-        for key, value in known.items():
-            if key not in kinds:
-                near = get_close_matches(key, kinds, n=1) or kinds
-                raise ConfigError(f"{where}: [{name}] has an unknown key {key!r}.", hint=f"Known: {', '.join(near)}.")
-            if not isinstance(value, kinds[key]):
-                raise ConfigError(
-                    f"{where}: {key} of [{name}] is {value!r}, not {'a table' if key in tables else 'a text'}."
-                )
-        for file, digest in known.get("files", {}).items():
-            if not isinstance(digest, str) or not re.fullmatch("([0-9a-f]{64})?", digest):
-                raise ConfigError(f"{where}: {file!r} in files of [{name}] is {digest!r}, neither a sha256 nor empty.")
-        weights = known.get("config", {}).get("weights", {})
-        for file in weights.values() if isinstance(weights, dict) else [weights]:
-            if not isinstance(file, str) or Path(file).name != file:
-                raise ConfigError(f"{where}: weights in the config of [{name}] name {file!r}, no file of its folder.")
-        if "summary" not in known:
-            raise ConfigError(f"{where}: [{name}] has no summary.", hint="Say in a line what it is.")
-        if ("folder" in known) == ("repo" in known):
-            raise ConfigError(f"{where}: [{name}] must have either folder or repo.")
-        if "repo" in known and not _hub_id(f"{known['repo']}@{known.get('revision', 'main')}"):
-            raise ConfigError(
-                f"{where}: repo of [{name}] is {known['repo']!r}, not owner/name, or its revision is odd."
-            )
-        found.append(Entry(name, **known))
-    return found
+        raise ConfigError(f"{where} is not valid TOML: {error}.") from error
+    return [_entry(name, facts, where) for name, facts in tables.items()]
+
+
+def _entry(name: str, facts: object, where: str) -> Entry:
+    """An entry of a registry from its table."""
+    if not isinstance(facts, dict):
+        raise ConfigError(f"{where}: {name} is {facts!r}, not a table.", hint="An entry begins with [name].")
+    keys = [key for key in Entry.__annotations__ if key != "name"]
+    for key, value in facts.items():
+        if key not in keys:
+            near = get_close_matches(key, keys, n=1) or keys
+            raise ConfigError(f"{where}: [{name}] has an unknown key {key!r}.", hint=f"Known: {', '.join(near)}.")
+        kind, title = (dict, "a table") if key in ("files", "config") else (str, "a text")
+        if not isinstance(value, kind):
+            raise ConfigError(f"{where}: {key} of [{name}] is {value!r}, not {title}.")
+    entry = Entry(name, **{"summary": "", **facts})
+    for file, digest in entry.files.items():
+        if not isinstance(digest, str) or not re.fullmatch("([0-9a-f]{64})?", digest):
+            raise ConfigError(f"{where}: {file!r} in files of [{name}] is {digest!r}, neither a sha256 nor empty.")
+    weights = entry.config.get("weights", {})
+    for part in weights.values() if isinstance(weights, dict) else [weights]:
+        if not isinstance(part, str) or Path(part).name != part:
+            raise ConfigError(f"{where}: weights in the config of [{name}] name {part!r}, not a file of its folder.")
+    if "summary" not in facts:
+        raise ConfigError(f"{where}: [{name}] has no summary.", hint="Say in a line what it is.")
+    if (entry.folder is None) == (entry.repo is None):
+        raise ConfigError(f"{where}: [{name}] must have either folder or repo.")
+    if entry.repo is not None and not _hub_id(f"{entry.repo}@{entry.revision}"):
+        raise ConfigError(f"{where}: repo of [{name}] is {entry.repo!r}, not owner/name, or its revision is odd.")
+    return entry
 
 
 def _shipped(name: str) -> str | None:
@@ -122,13 +126,36 @@ def _shipped(name: str) -> str | None:
     return None
 
 
+def index_of(weights: Path) -> Path:
+    """The file that lists the shards of a file of weights."""
+    return weights.with_name(f"{weights.name}.index.json")
+
+
 def is_checkpoint(folder: Path) -> bool:
     """Whether a folder holds a checkpoint: arvdm's own, or one of the foreign formats it reads."""
-    return any((folder / marker).is_file() for marker in (CONFIG, *foreign()))
+    return (folder / CONFIG).is_file() or any(is_marked(folder, marker) for marker in foreign())
+
+
+def is_marked(folder: Path, marker: str) -> bool:
+    """Whether a folder holds the weights by which a foreign format is known, in shards or not."""
+    return (folder / marker).is_file() or index_of(folder / marker).is_file()
+
+
+def trained() -> list[Entry]:
+    """Checkpoints of training runs, runs/*/checkpoint below the current folder, by the names that `resolve` takes."""
+    found = []
+    for folder in sorted(Path("runs").glob("*/checkpoint")):
+        if is_checkpoint(folder):
+            try:
+                summary = str(read_config(folder).get("name", "a model"))
+            except CheckpointError:
+                summary = "a checkpoint that cannot be read"
+            found.append(Entry(str(folder.parent), f"{summary}; trained here", folder=str(folder)))
+    return found
 
 
 def resolve(name: str) -> Path:
-    """Find a checkpoint's folder on this machine.
+    """Find a checkpoint's folder on this machine; of a training run's folder, the checkpoint in it.
 
     Raises: UnknownModelError where nothing answers to the name, CheckpointError where what answers is no checkpoint
     """
@@ -139,6 +166,8 @@ def resolve(name: str) -> Path:
         if placed is None:
             raise missing(entry)
         folder = placed
+    if not is_checkpoint(folder) and is_checkpoint(folder / "checkpoint"):
+        return folder / "checkpoint"
     if not is_checkpoint(folder):
         raise CheckpointError(
             f"{name!r} is no checkpoint: it holds no {CONFIG}.", hint="A checkpoint is a folder; see `arvdm list`."
@@ -229,24 +258,24 @@ CLIENT_SETTINGS = {
 }
 
 
-def read_text(path: Path) -> str:
-    """The text of a file of settings, which is never long.
-
-    Raises: OSError, and ValueError where it is no text or too much
-    """
-    with path.open("rb") as file:
-        data = file.read(LONGEST + 1)
-    if len(data) > LONGEST:
-        raise ValueError(f"it is longer than {LONGEST} bytes")
-    return data.decode()
-
-
 LONGEST = 1 << 20  # bytes of a file of settings
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_text(path: Path, longest: int = LONGEST) -> str:
+    """Text of a file of settings, which is never long.
+
+    Raises: OSError, and ValueError where it is no text or longer than `longest` bytes
+    """
+    with path.open("rb") as file:
+        data = file.read(longest + 1)
+    if len(data) > longest:
+        raise ValueError(f"it is longer than {longest} bytes")
+    return data.decode()
+
+
+def read_config(folder: Path) -> Json:
     """The plain values of a checkpoint's config.json; foreign checkpoints, which have none, are described here."""
-    own = next((config for marker, config in foreign().items() if (folder / marker).is_file()), None)
+    own = next((config for marker, config in foreign().items() if is_marked(folder, marker)), None)
     if own and not (folder / CONFIG).is_file():
         return own
     try:
@@ -260,7 +289,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def describe(name: str) -> dict[str, Any]:
+def describe(name: str) -> Json:
     """What the config.json of a checkpoint says, also of a foreign one that is not on this machine."""
     if not Path(name).exists():
         entry = find(name)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..configs import table
 from ..data.batches import Episodes, Joined, read_all
 from ..errors import CheckpointError, ConfigError, IntegrityError, NumericError
 from ..hub import registry
@@ -299,6 +300,7 @@ def steps_of(folder: Path) -> int | None:
     """After how many steps a run's checkpoint was saved; None where it is not whole."""
     try:
         verify(folder)
-        return registry.read_config(folder)["training"]["steps"]
-    except (CheckpointError, IntegrityError, KeyError, TypeError):
+        steps = table(registry.read_config(folder), "training").get("steps")
+    except (CheckpointError, ConfigError, IntegrityError):
         return None
+    return steps if isinstance(steps, int) else None

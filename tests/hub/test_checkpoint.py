@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from dataclasses import asdict, dataclass, field, replace
 
 import pytest
@@ -10,12 +11,22 @@ from safetensors.torch import load_file, save_file
 
 from arvdm_cli.configs import fill
 from arvdm_cli.device import choose_machine
-from arvdm_cli.errors import CheckpointError, ConfigError, IntegrityError, NumericError, OutputError, UsageError
+from arvdm_cli.errors import (
+    ArvdmWarning,
+    CheckpointError,
+    ConfigError,
+    IntegrityError,
+    NumericError,
+    OutputError,
+    UsageError,
+)
 from arvdm_cli.hub.checkpoint import digest, load, save
-from arvdm_cli.hub.registry import CONFIG, MANIFEST, WEIGHTS
+from arvdm_cli.hub.convert import convert
+from arvdm_cli.hub.registry import CONFIG, MANIFEST, WEIGHTS, is_checkpoint
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.state import Sampling
-from support.checkpoints import vouch
+from support.checkpoints import shard, vouch, vouch_for_all
+from support.oasis import publish
 from support.tiny import model
 
 
@@ -143,11 +154,99 @@ def test_a_manifest_may_not_name_files_outside_its_folder(folder):
         load(folder)
 
 
-@pytest.mark.parametrize("name", [CONFIG, WEIGHTS, MANIFEST])
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(CheckpointError):
         load(folder)
+
+
+def test_without_a_manifest_a_checkpoint_is_read_with_a_warning_that_names_its_files(folder):
+    sha256 = load(folder).sha256
+    (folder / MANIFEST).unlink()
+    with pytest.warns(ArvdmWarning, match=f"no {MANIFEST} vouches for {CONFIG}, {WEIGHTS}"):
+        assert load(folder).sha256 == sha256
+    (folder / MANIFEST).write_text(json.dumps({CONFIG: digest(folder / CONFIG)}))
+    with pytest.warns(ArvdmWarning, match=f"vouches for {WEIGHTS};"):
+        load(folder)
+
+
+# Shards
+
+
+def test_weights_in_shards_are_those_of_the_one_file(folder):
+    whole = load(folder)
+    shard(folder)
+    vouch_for_all(folder)
+    with warnings.catch_warnings(action="error"):
+        parts = load(folder)
+    for one, other in ((whole.network, parts.network), (whole.codec, parts.codec)):
+        assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+    assert load(folder).sha256 == parts.sha256 != whole.sha256
+    (folder / MANIFEST).unlink()
+    with pytest.warns(ArvdmWarning, match=r"index\.json"):
+        assert load(folder).sha256 == parts.sha256
+
+
+def test_a_byte_that_was_flipped_in_a_shard_is_noticed(folder):
+    shard(folder)
+    vouch_for_all(folder)
+    data = bytearray((folder / "part-1.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "part-1.safetensors").write_bytes(data)
+    with pytest.raises(IntegrityError, match="part-1"):
+        load(folder)
+
+
+@pytest.mark.filterwarnings("ignore::arvdm_cli.errors.ArvdmWarning")
+@pytest.mark.parametrize(
+    "name", ["../part-0.safetensors", "/part-0.safetensors", "a\\b.safetensors", "part-0.pt", 3, ""]
+)
+def test_an_index_may_not_name_files_outside_its_folder_or_of_another_kind(folder, name):
+    places = shard(folder)
+    (folder / MANIFEST).unlink()
+    places[next(iter(places))] = name
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": places}))
+    with pytest.raises(IntegrityError, match=r"index\.json"):
+        load(folder)
+
+
+@pytest.mark.filterwarnings("ignore::arvdm_cli.errors.ArvdmWarning")
+def test_only_tensors_that_the_index_lists_are_read_and_what_a_shard_lacks_is_named(folder):
+    places = shard(folder)
+    (folder / MANIFEST).unlink()
+    extra = load_file(folder / "part-0.safetensors") | {"network.more": torch.zeros(1)}
+    save_file(extra, folder / "part-0.safetensors")
+    load(folder)  # a tensor that no index lists does not count
+    index = folder / f"{WEIGHTS}.index.json"
+    index.write_text(json.dumps({"weight_map": places | {"network.absent": "part-0.safetensors"}}))
+    with pytest.raises(CheckpointError, match=r"part-0.*'network\.absent'"):
+        load(folder)
+    index.write_text(json.dumps({"weight_map": places}))
+    (folder / "part-2.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="part-2"):
+        load(folder)
+
+
+@pytest.mark.filterwarnings("ignore::arvdm_cli.errors.ArvdmWarning")
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"weight_map": []}', "\xff", "[" * 100_000])
+def test_an_index_that_is_none_is_refused(folder, content):
+    shard(folder)
+    (folder / MANIFEST).unlink()
+    (folder / f"{WEIGHTS}.index.json").write_text(content, encoding="latin-1")
+    with pytest.raises(CheckpointError, match=r"index\.json"):
+        load(folder)
+
+
+def test_a_foreign_checkpoint_may_come_in_shards_and_is_converted_from_them(tmp_path):
+    whole = load(publish(tmp_path / "whole"))
+    folder = publish(tmp_path / "shards")
+    shard(folder, "oasis500m.safetensors")
+    for parts in (load(folder), convert(folder, tmp_path / "made"), load(tmp_path / "made")):
+        for name, tensor in whole.network.state_dict().items():
+            assert torch.equal(tensor, parts.network.state_dict()[name].to(tensor))
+    (folder / CONFIG).unlink()
+    assert is_checkpoint(folder)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '"sha"', "\xff", '{"model.safetensors": null, "a": 1}'])

@@ -16,6 +16,7 @@ from arvdm_cli.cli import checkpoints
 from arvdm_cli.errors import OutputError
 from arvdm_cli.hub import download as downloads
 from arvdm_cli.hub.download import Plan, Remote, show_size
+from support.checkpoints import save_small
 from support.hub import CONFIG, FILES, LATER, WEIGHTS, fails, kept
 from support.loopback_hub import COMMIT, Handler
 
@@ -295,6 +296,25 @@ def test_a_newer_commit_that_fails_to_come_leaves_the_former_in_use(hub, run):
     assert json.loads(run("info", "some/body", "--json").stdout)["folder"].endswith(LATER)
 
 
+def test_a_checkpoint_in_shards_is_fetched_whole_and_a_file_of_another_kind_is_not(hub, run):
+    files = {"config.json": CONFIG, "model.safetensors.index.json": b"{}", "run.index.json": b"{}"}
+    parts = {f"model-{at}-of-2.safetensors": WEIGHTS[at:] for at in (1, 2)}
+    hub.add("some/body", files | parts | {"model.bin.index.json": b"{}", "model.bin": b"pickled"})
+    result = run("download", "some/body")
+    assert result.returncode == 0, result.stderr
+    assert sorted(os.listdir(result.stdout.strip())) == sorted(
+        ["config.json", "model.safetensors.index.json", "model-1-of-2.safetensors", "model-2-of-2.safetensors"]
+    )
+
+
+def test_what_a_download_brings_without_a_manifest_can_be_used(hub, run_apart, tmp_path):
+    folder = save_small(tmp_path / "tiny")
+    hub.add("some/body", {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors")})
+    assert run_apart("download", "some/body").returncode == 0
+    result = run_apart("generate", "-m", "some/body", "-n", "2", "-o", tmp_path / "out.mp4")
+    assert result.returncode == 0 and "no sha256.json vouches" in result.stderr, result.stderr
+
+
 @pytest.fixture
 def minecraft(hub, tmp_path):
     """A registry of the user's own, in which the short name leads to the Hub on this machine."""
@@ -310,7 +330,8 @@ def minecraft(hub, tmp_path):
     return str(own)
 
 
-def test_a_short_name_brings_the_files_of_its_entry(hub, run, minecraft):
+def test_a_short_name_brings_the_files_of_its_entry(hub, run, minecraft, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     result = run("download", "minecraft", ARVDM_REGISTRY=minecraft)
     assert result.returncode == 0, result.stderr
     assert sorted(os.listdir(result.stdout.strip())) == ["oasis500m.safetensors", "vit-l-20.safetensors"]
@@ -343,6 +364,15 @@ def test_minecraft_is_known_as_somebody_elses_before_it_is_here(run, hub):
     assert not facts["here"] and "arvdm download minecraft" in facts["fetch"]
     assert "arvdm download minecraft" in run("generate", "-m", "minecraft").stderr
     assert hub.seen == []
+
+
+def test_training_runs_of_the_current_folder_are_listed(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_small(tmp_path / "runs" / "mine" / "checkpoint")
+    rows = {row["name"]: row for row in json.loads(run("list", "--json").stdout)["checkpoints"]}
+    assert rows["runs/mine"]["here"] and rows["runs/mine"]["bytes"] > 0
+    assert "runs/mine" in run("list").stdout
+    assert json.loads(run("info", "runs/mine", "--json").stdout)["name"] == "tiny"
 
 
 def test_what_ships_with_arvdm_is_never_fetched_or_removed(hub, run):

@@ -7,7 +7,18 @@ from huggingface_hub import constants
 
 from arvdm_cli.errors import CheckpointError, ConfigError, UnknownModelError
 from arvdm_cli.hub import registry
-from arvdm_cli.hub.registry import CONFIG, Entry, entries, find, foreign, is_checkpoint, place, read_config, resolve
+from arvdm_cli.hub.registry import (
+    CONFIG,
+    Entry,
+    entries,
+    find,
+    foreign,
+    is_checkpoint,
+    place,
+    read_config,
+    resolve,
+    trained,
+)
 
 HERE, THERE = "a" * 40, "b" * 40  # commits
 
@@ -227,3 +238,24 @@ def test_a_registry_of_ones_own_may_describe_a_foreign_checkpoint(tmp_path, monk
     assert not registry.is_checkpoint(tmp_path)
     (tmp_path / "strange.safetensors").touch()
     assert registry.is_checkpoint(tmp_path) and registry.read_config(tmp_path)["name"] == "strange"
+
+
+def test_the_folder_of_a_training_run_leads_to_its_checkpoint(tmp_path):
+    made = checkpoint(tmp_path / "work" / "runs" / "x" / "checkpoint")
+    assert resolve("runs/x").resolve() == resolve("runs/x/checkpoint").resolve() == made
+    (made / CONFIG).unlink()
+    with pytest.raises(CheckpointError, match=CONFIG):
+        resolve("runs/x")
+
+
+def test_checkpoints_of_training_runs_are_listed_by_a_name_that_leads_to_them(tmp_path):
+    assert trained() == []
+    for name in ("b", "a"):
+        made = checkpoint(tmp_path / "work" / "runs" / name / "checkpoint")
+        (made / CONFIG).write_text('{"format": 1, "name": "ores"}')
+    checkpoint(tmp_path / "work" / "runs" / "c" / "checkpoint").joinpath(CONFIG).write_text("{")
+    (tmp_path / "work" / "runs" / "d").mkdir()
+    assert [entry.name for entry in trained()] == ["runs/a", "runs/b", "runs/c"]
+    assert [entry.summary for entry in trained()] == ["ores; trained here"] * 2 + [trained()[2].summary]
+    assert "cannot be read" in trained()[2].summary
+    assert all(resolve(entry.name) == place(entry) for entry in trained())

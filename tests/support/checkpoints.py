@@ -3,6 +3,7 @@
 import json
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from arvdm_cli.hub.checkpoint import digest, save
 from arvdm_cli.hub.registry import CONFIG, MANIFEST, WEIGHTS
@@ -36,3 +37,20 @@ def vouch(folder):
     hashes = {name: digest(folder / name) for name in (CONFIG, WEIGHTS)}
     (folder / MANIFEST).write_text(json.dumps(hashes))
     return folder
+
+
+def shard(folder, name=WEIGHTS, count=3):
+    """Split a file of weights into shards and write their index, as other tools do."""
+    tensors = load_file(folder / name)
+    places = {tensor: f"part-{at % count}.safetensors" for at, tensor in enumerate(sorted(tensors))}
+    for file in set(places.values()):
+        save_file({tensor: tensors[tensor] for tensor in tensors if places[tensor] == file}, folder / file)
+    (folder / name).unlink()
+    (folder / f"{name}.index.json").write_text(json.dumps({"metadata": {"total_size": 0}, "weight_map": places}))
+    return places
+
+
+def vouch_for_all(folder):
+    """Write a manifest of every file."""
+    files = [path for path in folder.iterdir() if path.name != MANIFEST]
+    (folder / MANIFEST).write_text(json.dumps({path.name: digest(path) for path in files}))
