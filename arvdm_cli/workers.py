@@ -1,4 +1,4 @@
-"""Processes that work for another one."""
+"""Worker processes."""
 
 from __future__ import annotations
 
@@ -12,42 +12,47 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from functools import partial
 from math import ceil
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn, TypeVar, TypeVarTuple
 
 from .errors import ArvdmError
 
 PATIENCE = 10.0  # seconds in which a process may end in good order
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
-Handler = Callable[[int, FrameType | None], Any] | int | None
+Handler = Callable[[int, FrameType | None], object] | int | None
+
+
+Job = TypeVarTuple("Job")
+Result = TypeVar("Result")
 
 
 def render_all(
-    work: Callable[..., Any],
-    jobs: Sequence[tuple[Any, ...]],
+    work: Callable[[*Job], Result],
+    jobs: Sequence[tuple[*Job]],
     progress: Callable[[int, int], None],
     each: int = 1,
     workers: int | None = None,
-) -> list[Any]:
-    """What `work(*job)` gives for each job, in parallel processes.
+) -> list[Result]:
+    """Results of `work(*job)` for each job, from parallel processes.
 
     progress: called with the number of jobs that are done and of all
     each: jobs that are worth a process, which takes a while to start
     workers: how many processes at the most; None: one a core
     """
-    made: dict[int, Any] = {}
+    results: dict[int, Result] = {}
     try:
         with serving(min(workers or os.cpu_count() or 1, ceil(len(jobs) / each))) as pool:
-            begun = {pool.submit(answer, work, *job): number for number, job in enumerate(jobs)}
-            for done in as_completed(begun):
-                made[begun[done]] = done.result()
-                progress(len(made), len(jobs))
+            numbers = {pool.submit(answer, partial(work, *job)): number for number, job in enumerate(jobs)}
+            for future in as_completed(numbers):
+                results[numbers[future]] = future.result()
+                progress(len(results), len(jobs))
     except BrokenProcessPool as error:
         raise ArvdmError("A rendering process ended early.", hint="Give the same command again.") from error
-    return [made[number] for number in range(len(jobs))]
+    return [results[number] for number in range(len(jobs))]
 
 
 @contextmanager
@@ -98,10 +103,10 @@ def _closing_at_signals(pipe: Connection) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def answer(work: Callable[..., Any], *job: Any) -> Any:
+def answer(work: Callable[[], Result]) -> Result:
     """Do a job in a process of a pool that begins with `serve`: a signal ends the process, and not this job alone."""
     try:
-        return work(*job)
+        return work()
     except SystemExit:
         _end()
 

@@ -77,7 +77,7 @@ def stream(lines: Iterable[str | bytes], names: Sequence[str], source: str = "st
         yield read_row(value, names, where)
 
 
-def values(lines: Iterable[str | bytes], source: str) -> Iterator[tuple[str, Any]]:
+def values(lines: Iterable[str | bytes], source: str) -> Iterator[tuple[str, object]]:
     """Yield where each JSON line stands, for messages, and its value; empty lines are passed over."""
     for where, line in number_lines(lines, source):
         if line.strip():
@@ -102,7 +102,7 @@ def names_of_rows(track: np.ndarray, names: Sequence[str]) -> list[str]:
 # Rows
 
 
-def read_row(value: Any, names: Sequence[str], where: str) -> np.ndarray:
+def read_row(value: object, names: Sequence[str], where: str) -> np.ndarray:
     """Read what JSON gave for one frame as a row (a,)."""
     row = np.zeros(len(names), np.float32)
     if value is None:
@@ -131,7 +131,7 @@ def read_row(value: Any, names: Sequence[str], where: str) -> np.ndarray:
                 index = index_of(name, names, where)
                 row[index] = number_of(number, name, where)
         return row
-    raise ActionError(f"{where}: {shorten(value)} is no action.", hint=list_names(names))
+    raise ActionError(f"{where}: {shorten(value)} is not an action.", hint=list_names(names))
 
 
 def _word(word: str, names: Sequence[str], where: str) -> np.ndarray:
@@ -170,11 +170,11 @@ def _names_in(word: str) -> set[str]:
 
 
 def stack(rows: Iterable[np.ndarray], names: Sequence[str], where: str) -> np.ndarray:
-    """Bring rows (a,) to a track, no more than FRAMES of them."""
-    kept = list(islice(rows, FRAMES + 1))
-    if len(kept) > FRAMES:
+    """Stack rows (a,) into a track, no more than FRAMES of them."""
+    track = list(islice(rows, FRAMES + 1))
+    if len(track) > FRAMES:
         raise too_long(where)
-    return np.array(kept, np.float32).reshape(-1, len(names))
+    return np.array(track, np.float32).reshape(-1, len(names))
 
 
 def number_lines(lines: Iterable[str | bytes], source: str) -> Iterator[tuple[str, str]]:
@@ -198,7 +198,7 @@ def _pieces(lines: Iterable[str | bytes]) -> Iterator[str | bytes]:
             yield line
 
 
-def shorten(value: Any) -> str:
+def shorten(value: object) -> str:
     text = repr(value)
     return text if len(text) < 80 else f"{text[:77]}..."
 

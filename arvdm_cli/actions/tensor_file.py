@@ -15,7 +15,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def read(path: Path, name: str) -> np.ndarray:
     except zipfile.BadZipFile as error:
         raise ActionError(
             f"{name!r} is cut, or was not written by torch.save: {str(error).rstrip('.')}.",
-            hint="Files older than PyTorch 1.6 want to be saved again.",
+            hint="Files older than PyTorch 1.6 must be saved again.",
         ) from error
     except (ValueError, TypeError, OverflowError, KeyError, EOFError, RuntimeError, zlib.error, struct.error) as error:
         raise ActionError(f"{name!r} is cut, or no tensor that can be read: {str(error)[:200]}") from error
@@ -79,20 +79,20 @@ def _pick(archive: zipfile.ZipFile, record: str) -> tuple[str, str, int, int, tu
         text = file.read(PROGRAM + 1)
     if len(text) > PROGRAM:
         raise _OtherProgram("a long pickle")
-    steps: list[tuple[str, Any]] = []
+    steps: list[tuple[str, object]] = []
     for step, value, _ in pickletools.genops(text):
         if "PUT" not in step.name:  # what is put by is never taken up again in a lone tensor
             steps.append((KINDS.get(step.name, step.name), value))
-    found = TENSOR.fullmatch(" ".join(kind for kind, _ in steps))
-    called = [value for kind, value in steps if kind == "GLOBAL"]
-    if not found or called[::2] != ["torch._utils _rebuild_tensor_v2", "collections OrderedDict"]:
-        unknown = [value for value in called if not str(value).startswith(("torch", "collections"))]
+    program = TENSOR.fullmatch(" ".join(kind for kind, _ in steps))
+    called = [str(value) for kind, value in steps if kind == "GLOBAL"]
+    if not program or called[::2] != ["torch._utils _rebuild_tensor_v2", "collections OrderedDict"]:
+        unknown = [value for value in called if not value.startswith(("torch", "collections"))]
         raise _OtherProgram(f"a pickle that names {unknown[0][:80]!r}" if unknown else "a pickle of something else")
     if called[1] not in STORAGES:
         raise _OtherProgram(f"a tensor of {called[1].removeprefix('torch ')}")
-    strings = [value for kind, value in steps if kind == "STR"]  # ..., 'storage', key, device
-    count, offset, *numbers = [value for kind, value in steps if kind == "INT"]
-    axes = found["shape"].count("INT")
+    strings = [str(value) for kind, value in steps if kind == "STR"]  # ..., 'storage', key, device
+    count, offset, *numbers = [value for kind, value in steps if kind == "INT" and isinstance(value, int)]
+    axes = program["shape"].count("INT")
     shape, strides = tuple(numbers[:axes]), tuple(numbers[axes:])
     if len(strides) != axes or min(count, offset, *numbers) < 0:
         raise _OtherProgram("a tensor of an impossible shape")

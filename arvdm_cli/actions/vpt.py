@@ -7,10 +7,11 @@ moves its cursor, and that stays in the camera's columns, as in the actions that
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 
+from ..configs import Json
 from ..errors import ActionError
 from .phrases import MINECRAFT, number_of, shorten
 
@@ -24,18 +25,18 @@ KEYS = {
 }  # fmt: skip
 
 
-def recognise(value: Any) -> bool:
+def recognise(value: object) -> TypeGuard[Json]:
     """Whether a JSON value is a frame of a recording."""
     return isinstance(value, dict) and all(isinstance(value.get(key), dict) for key in ("mouse", "keyboard"))
 
 
-def read(frames: Iterable[tuple[str, Any]], names: Sequence[str]) -> Iterator[np.ndarray]:
+def read(frames: Iterable[tuple[str, object]], names: Sequence[str]) -> Iterator[np.ndarray]:
     """Yield a row (a,) for each frame of a recording: what the player did having seen it.
 
     frames: where each stands, for messages, and its JSON value
     """
     missing = [name for name in MINECRAFT if name not in names]
-    slot: Any = None  # in hand, 0 to 8
+    slot: int | None = None  # in hand, 0 to 8
     stuck: bool | None = None  # whether attack only seems to be held: the reference takes it for a fault, till a click
     for where, frame in frames:
         if missing:
@@ -44,15 +45,17 @@ def read(frames: Iterable[tuple[str, Any]], names: Sequence[str]) -> Iterator[np
                 hint=f"The actions are {', '.join(names)}.",
             )
         if not recognise(frame):
-            raise ActionError(f"{where}: {shorten(frame)} is no frame of a recording: it has no mouse and keyboard.")
-        mouse = frame["mouse"]
-        keys, buttons = _list(frame["keyboard"], "keys", str, where), _list(mouse, "buttons", int, where)
+            raise ActionError(f"{where}: {shorten(frame)} is not a frame of a recording: it has no mouse and keyboard.")
+        mouse, keyboard = frame["mouse"], frame["keyboard"]
+        assert isinstance(mouse, dict) and isinstance(keyboard, dict)
+        keys, buttons = _list(keyboard, "keys", str, where), _list(mouse, "buttons", int, where)
         clicked = _list(mouse, "newButtons", int, where)
         stuck = clicked == [0] if stuck is None else stuck and 0 not in clicked
         taken = {KEYS.get(key.removeprefix("key.keyboard.")) for key in keys}
         taken |= {BUTTONS.get(button) for button in buttons if button or not stuck}
         before, slot = slot, _slot(frame, where)
-        if None not in (before, slot) and before != slot:  # by the wheel, or by a key, which is there already
+        if before is not None and slot is not None and before != slot:
+            # by the wheel, or by a key, which is there already
             taken.add(f"hotbar.{slot + 1}")
 
         row = np.array([name in taken for name in names], np.float32)
@@ -62,15 +65,20 @@ def read(frames: Iterable[tuple[str, Any]], names: Sequence[str]) -> Iterator[np
         yield row
 
 
-def _list(holder: dict[str, Any], key: str, kind: type, where: str) -> list[Any]:
+Kind = TypeVar("Kind")
+
+
+def _list(holder: Json, key: str, kind: type[Kind], where: str) -> list[Kind]:
     parts = holder.get(key, [])
     if not isinstance(parts, list) or not all(isinstance(part, kind) for part in parts):
         raise ActionError(f"{where}: {key} is {shorten(parts)}, not a list of what is pressed.")
     return parts
 
 
-def _slot(frame: dict[str, Any], where: str) -> int | None:
+def _slot(frame: Json, where: str) -> int | None:
     slot = frame.get("hotbar")
-    if slot is not None and (type(slot) is not int or not 0 <= slot <= 8):
+    if slot is None:
+        return None
+    if not isinstance(slot, int) or isinstance(slot, bool) or not 0 <= slot <= 8:
         raise ActionError(f"{where}: hotbar is {shorten(slot)}, not a slot from 0 to 8.")
     return slot

@@ -12,7 +12,8 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Annotated, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
 
 import typer
 from typer import Option
@@ -24,11 +25,14 @@ from . import bench, checkpoints, config, data, doctor, generate, schedule, theo
 from .console import Color, ProgressKind, Settings, configure, settings, show_error, warn
 from .eval import card
 
+if TYPE_CHECKING:
+    from typer._click import Context
+
 
 class Arvdm(TyperGroup):
     """The app, with every ending in one place: a result, an error in two lines, an exit code."""
 
-    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, *_: object, **__: object) -> NoReturn:
         configure(Settings())
         with closing_on_signals(), showing_warnings():
             sys.exit(self.run(args))
@@ -43,11 +47,11 @@ class Arvdm(TyperGroup):
             code = end(error)
         return code
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
         ctx.meta["help"] = "--help" in args  # it tells the defaults, also where a settings file is broken
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: Any) -> None:
+    def invoke(self, ctx: "Context") -> None:
         super().invoke(ctx)  # what a command returns is no exit code
 
     def hoist(self, args: Sequence[str]) -> list[str]:
@@ -133,7 +137,7 @@ def begin(
 def closing_on_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end a run as an error does, so that files are closed on the way out."""
 
-    def leave(number: int, frame: Any):
+    def leave(number: int, frame: FrameType | None):
         raise SystemExit(128 + number)
 
     before = {}
@@ -154,13 +158,20 @@ def showing_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def show_own(message: Warning | str, category: type[Warning], *where: Any, **more: Any):
+        def show_here(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ):
             if issubclass(category, ArvdmWarning):
                 warn(str(message))
             else:
-                show(message, category, *where, **more)
+                show(message, category, filename, lineno, file, line)
 
-        warnings.showwarning = show_own
+        warnings.showwarning = show_here
         warnings.simplefilter("always", ArvdmWarning)
         yield
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from rich.table import Table
 from rich.text import Text
 from typer import Argument, Option, confirm
 
+from ..configs import Json
 from ..errors import OutputExistsError, UnknownModelError, UsageError
 from .console import confirm_replacing, printable, progress, say, settings, warn, write_json
 from .console import out as stdout
@@ -52,7 +53,7 @@ def info(name: Name):
     """Show what a checkpoint is: what it makes, how it is sampled, where it comes from."""
     from ..hub.registry import find, missing, place, read_config, resolve
 
-    facts: dict[str, Any] = {}
+    facts: Json = {}
     if not Path(name).exists():
         entry = find(name)
         if not entry.summary:
@@ -67,8 +68,8 @@ def info(name: Name):
     show_facts({key: fact for key, fact in facts.items() if fact != ""})
 
 
-def show_facts(facts: dict[str, Any]):
-    """Print what is known, a line or more each."""
+def show_facts(facts: Json):
+    """Print facts, a line or more each."""
     if settings.json:
         return write_json(facts)
     table = Table.grid(padding=(0, 2))
@@ -88,7 +89,7 @@ def show_facts(facts: dict[str, Any]):
 
 def download(
     name: Annotated[str, Argument(help="A short name, or owner/name[@revision] on the Hub.")],
-    timeout: Annotated[float, Option(min=1, help="Give up when nothing new has come for so many seconds.")] = 30.0,
+    timeout: Annotated[float, Option(min=1, help="Give up when nothing new has come for N seconds.")] = 30.0,
     dry_run: Annotated[bool, Option("--dry-run", help="Print what would be fetched, and fetch nothing.")] = False,
 ):
     """Fetch a checkpoint from the Hub into its cache, and verify every file."""
@@ -205,7 +206,7 @@ def remove(
 
 
 def find_cached(name: str) -> tuple[Entry, Path]:
-    """What the Hub's cache keeps under a name, and where: of owner/name@revision that revision, else all of it."""
+    """Entry of a name in the Hub's cache, and its folder: of owner/name@revision that revision, else all of it."""
     from ..hub.registry import Entry, find, missing, snapshot, storage
 
     try:

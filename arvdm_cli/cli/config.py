@@ -12,13 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 from typer import BadParameter, Context
 from typer.core import TyperOption
 
+from ..configs import Json
 from ..errors import ConfigError
 from . import flags
+
+if TYPE_CHECKING:
+    from typer._click import Parameter
 
 Words = tuple[str, ...]  # what names a flag: the words of its command, and its own
 
@@ -27,7 +31,7 @@ Words = tuple[str, ...]  # what names a flag: the words of its command, and its 
 class Setting:
     """A value for a flag that is not given, and where it was set."""
 
-    value: Any
+    value: object
     origin: str  # "file arvdm.toml", "environment ARVDM_GENERATE_STEPS"
 
 
@@ -51,64 +55,65 @@ WORD = re.compile(r"[\w-]*(:\w+=[\d.]+(,\w+=[\d.]+)*)?")
 def use(context: Context, named: str | None) -> str | None:
     """Set the flags that are not given; this is the callback of --config, and runs before other flags are read."""
     if not context.resilient_parsing and not context.meta.get("help"):
-        found: dict[Words, Setting] = {}
-        for file, own in files(named):
-            found |= from_file(file, context, own)
-        found |= from_variables(context)
-        context.meta["settings"] = found
-        context.default_map = tree(found)
+        values: dict[Words, Setting] = {}
+        for file, trusted in files(named):
+            values |= from_file(file, context, trusted)
+        values |= from_variables(context)
+        context.meta["settings"] = values
+        context.default_map = tree(values)
     return named
 
 
 def files(named: str | None) -> list[tuple[Path, bool]]:
-    """The files that there are, lowest first, and whether each is the user's own."""
+    """Settings files that exist, lowest first, and whether each is the user's."""
     base = Path(os.environ.get("XDG_CONFIG_HOME", ""))
     if not base.is_absolute():  # as the standard says
         base = Path(os.path.expanduser("~"), ".config")
-    own = base / "arvdm" / "config.toml"
+    personal = base / "arvdm" / "config.toml"
     chosen = Path(named) if named is not None else None
     try:
         if chosen and not chosen.exists():
             raise ConfigError(f"{named} does not exist.", hint="--config takes a TOML file.")
-        found = [(own, True)] if base.is_absolute() and own.exists() else []
+        existing = [(personal, True)] if base.is_absolute() and personal.exists() else []
         if HERE.exists() and not (chosen and HERE.samefile(chosen)):
-            found.append((HERE, False))
+            existing.append((HERE, False))
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from error
-    return [*found, (chosen, True)] if chosen else found
+    return [*existing, (chosen, True)] if chosen else existing
 
 
-def from_file(file: Path, context: Context, own: bool) -> dict[Words, Setting]:
-    """What a file sets.
+def from_file(file: Path, context: Context, trusted: bool) -> dict[Words, Setting]:
+    """Values that a file sets.
 
-    own: whether the user wrote or named it, so that it may set everything
+    trusted: whether the user wrote or named it, so that it may set everything
     """
     options = settable(context.command)
-    found = {}
+    values = {}
     for words, value in entries(read(file), options):
         where = f"{file}: {spelled(words)}"
         if words not in options:
-            raise ConfigError(f"{where} is no setting.", hint=nearest(words, options))
-        if not own and not is_anybodys(words, value):
+            raise ConfigError(f"{where} is not a setting.", hint=nearest(words, options))
+        if not trusted and not is_anybodys(words, value):
             raise ConfigError(
-                f"{where} may not be set to {shown(value)} by a file that lies in the current folder.",
+                f"{where} may not be set to {brief(value)} by a file that lies in the current folder.",
                 hint=f"It may be a stranger's. If it is yours, `--config {file}` takes all of it.",
             )
         flag = options[words].is_flag
         parts = value if options[words].multiple and isinstance(value, list) else [value]
         if not all(type(part) is bool if flag else is_scalar(part) for part in parts):
             wanted = "true or false" if flag else "a text or a number"
-            raise ConfigError(f"{where} is {shown(value)}, not {wanted}.", hint=help_of(words))
-        given = parts if options[words].multiple else value
-        found[words] = Setting(checked(options[words], given, context, where, words), f"file {file}")
-    return found
+            raise ConfigError(f"{where} is {brief(value)}, not {wanted}.", hint=help_of(words))
+        whole = parts if options[words].multiple else value
+        check(options[words], whole, context, where, words)
+        values[words] = Setting(whole, f"file {file}")
+    return values
 
 
-def read(file: Path) -> dict[str, Any]:
-    """The tables of a TOML file."""
+def read(file: Path) -> Json:
+    """Tables of a TOML file."""
     try:
         if not file.is_file():  # a pipe would keep us waiting
-            raise ConfigError(f"{file} is no file.")
+            raise ConfigError(f"{file} is not a file.")
         with file.open("rb") as stream:
             data = stream.read(LONGEST + 1)
         if len(data) > LONGEST:
@@ -117,10 +122,10 @@ def read(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{file} is no TOML: {error}.") from error
+        raise ConfigError(f"{file} is not valid TOML: {error}.") from error
 
 
-def entries(table: dict[str, Any], options: dict[Words, TyperOption], above: Words = ()) -> Iterator[tuple[Words, Any]]:
+def entries(table: Json, options: dict[Words, TyperOption], above: Words = ()) -> Iterator[tuple[Words, object]]:
     """Every value in the tables of commands, with the words that name it."""
     for key, value in table.items():
         words = (*above, key.replace("-", "_"))
@@ -131,55 +136,66 @@ def entries(table: dict[str, Any], options: dict[Words, TyperOption], above: Wor
 
 
 def from_variables(context: Context) -> dict[Words, Setting]:
-    """What variables set: ARVDM_, the words of the command and the flag's own, such as ARVDM_GENERATE_STEPS."""
-    found = {}
+    """Values that variables set: ARVDM_, the words of the command and the flag's own, such as ARVDM_GENERATE_STEPS."""
+    values = {}
     for words, option in settable(context.command).items():
         name = "_".join(("arvdm", *words)).upper()
         if text := os.environ.get(name):
             value = text.split() if option.multiple else text
-            found[words] = Setting(checked(option, value, context, name, words), f"environment {name}")
-    return found
+            check(option, value, context, name, words)
+            values[words] = Setting(value, f"environment {name}")
+    return values
 
 
-def settable(command: Any, above: Words = ()) -> dict[Words, TyperOption]:
+class Command(Protocol):
+    """A command or group, as typer builds it."""
+
+    params: list[Parameter]
+
+
+def settable(command: Command, above: Words = ()) -> dict[Words, TyperOption]:
     """Every flag that variables and files can set; one with a callback does something at once, as --version does."""
-    found = {
+    options = {
         (*above, option.name): option
         for option in command.params
         if isinstance(option, TyperOption) and option.callback is None and option.name not in FLAG_ONLY
     }
     for word, below in getattr(command, "commands", {}).items():
-        found |= settable(below, (*above, word))
-    return found
+        options |= settable(below, (*above, word))
+    return options
 
 
-def checked(option: TyperOption, value: Any, context: Context, where: str, words: Words) -> Any:
-    """A value that its flag can take."""
+def check(option: TyperOption, value: object, context: Context, where: str, words: Words) -> None:
+    """Refuse a value that its flag cannot take.
+
+    Raises: ConfigError
+    """
     try:
         option.process_value(context, value)
     except BadParameter as error:
-        told = error.message.removeprefix("Value error, ")[:200]
-        raise ConfigError(f"{where} is {shown(value)}: {told}", hint=help_of(words)) from error
-    return value
+        reason = error.message.removeprefix("Value error, ")[:200]
+        raise ConfigError(f"{where} is {brief(value)}: {reason}", hint=help_of(words)) from error
 
 
-def tree(found: dict[Words, Setting]) -> dict[str, Any]:
-    """The values in the form in which a context looks up its defaults: a dict for each command."""
-    whole: dict[str, Any] = {}
-    for (*above, name), setting in found.items():
+def tree(values: dict[Words, Setting]) -> Json:
+    """Values in the form in which a context looks up its defaults: a dict for each command."""
+    whole: Json = {}
+    for (*above, name), setting in values.items():
         table = whole
         for word in above:
-            table = table.setdefault(word, {})
+            below = table.setdefault(word, {})
+            assert isinstance(below, dict)
+            table = below
         table[name] = setting.value
     return whole
 
 
 def is_table(words: Words, options: dict[Words, TyperOption]) -> bool:
     """Whether these are the words of a command or group with flags."""
-    return any(len(known) > len(words) and known[: len(words)] == words for known in options)
+    return any(len(path) > len(words) and path[: len(words)] == words for path in options)
 
 
-def is_anybodys(words: Words, value: Any) -> bool:
+def is_anybodys(words: Words, value: object) -> bool:
     """Whether a stranger may set this: a flag that can do no harm, and where it takes text, a word that is no path.
 
     A word may have options, as a schedule has: rolling:blocks=2,shift=1.5.
@@ -189,7 +205,7 @@ def is_anybodys(words: Words, value: Any) -> bool:
     return harmless and (not isinstance(value, str) or WORD.fullmatch(value) is not None)
 
 
-def is_scalar(value: Any) -> bool:
+def is_scalar(value: object) -> bool:
     """Whether a value could stand behind a flag."""
     if isinstance(value, str):
         return "\0" not in value
@@ -197,13 +213,13 @@ def is_scalar(value: Any) -> bool:
 
 
 def nearest(words: Words, options: dict[Words, TyperOption]) -> str:
-    """What may have been meant by a name that there is not."""
+    """Hint at what was meant by an unknown name."""
     *above, name = words
     if is_table(words, options):
         return f"[{'.'.join(words)}] begins the table of its flags."
-    if not above and (owner := next((known for known in options if known[-1] == name), None)):
+    if not above and (owner := next((path for path in options if path[-1] == name), None)):
         return f"It belongs into the table of its command, such as [{'.'.join(owner[:-1])}]."
-    here = dict.fromkeys(known[len(above)] for known in options if known[: len(above)] == tuple(above))
+    here = dict.fromkeys(path[len(above)] for path in options if path[: len(above)] == tuple(above))
     near = get_close_matches(name, here, n=1)
     return f"Did you mean {near[0]!r}?" if near else help_of(words)
 
@@ -217,11 +233,11 @@ def spelled(words: Words) -> str:
     """A setting as it stands in a file: [eval.drift] steps."""
     *above, name = words
     table = f"[{'.'.join(above)}] " if above else ""
-    return table + (name if len(name) < 40 else shown(name))
+    return table + (name if len(name) < 40 else brief(name))
 
 
-def shown(value: Any) -> str:
-    """A value in a line, however long it is."""
+def brief(value: object) -> str:
+    """A value as short text, however long it is."""
     try:
         return reprlib.repr(value)
     except ValueError:

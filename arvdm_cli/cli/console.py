@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.text import Text
 from typer import confirm
 
+from ..configs import Json
 from ..errors import ArvdmError, OutputExistsError
 from . import contention
 
@@ -124,7 +125,7 @@ def progress(
     return _report(shows[kind](what, total, rate, first))
 
 
-Show = Callable[[int, float | None, dict[str, Any]], None]  # index, things per second, facts
+Show = Callable[[int, float | None, Json], None]  # index, things per second, facts
 
 
 @contextmanager
@@ -133,7 +134,7 @@ def _report(opened: AbstractContextManager[Show]) -> Iterator[Callable[..., None
     crowded = watch_cores()
     with opened as show:
 
-        def report(index: int, **facts: Any):
+        def report(index: int, **facts: object):
             now = time.monotonic()
             crowded(now)
             recent.append((now, index))
@@ -185,7 +186,7 @@ def _bar(what: str, total: int | None, rate: str, first: int) -> Iterator[Show]:
     ) as bar:
         task = bar.add_task(what, total=total, completed=first, facts="")
 
-        def show(index: int, speed: float | None, facts: dict[str, Any]):
+        def show(index: int, speed: float | None, facts: Json):
             bar.update(task, completed=index + 1, facts=_phrase(speed, rate, facts))
 
         yield show
@@ -195,7 +196,7 @@ def _bar(what: str, total: int | None, rate: str, first: int) -> Iterator[Show]:
 def _plain(what: str, total: int | None, rate: str, first: int) -> Iterator[Show]:
     due, line, shown = time.monotonic() + PLAIN_EVERY, "", ""
 
-    def show(index: int, speed: float | None, facts: dict[str, Any]):
+    def show(index: int, speed: float | None, facts: Json):
         nonlocal due, line, shown
         of = f"/{total}" if total else ""
         line = ", ".join(filter(None, [f"{what} {index + 1}{of}", _phrase(speed, rate, facts)]))
@@ -215,7 +216,7 @@ PLAIN_EVERY = 5.0  # seconds between two lines of plain progress
 
 @contextmanager
 def _events(what: str, total: int | None, rate: str, first: int) -> Iterator[Show]:
-    def show(index: int, speed: float | None, facts: dict[str, Any]):
+    def show(index: int, speed: float | None, facts: Json):
         measured = {} if speed is None else {rate: round(speed, 3)}
         _write_event(what, index=index, total=total, **measured | facts)
 
@@ -227,11 +228,11 @@ def _nothing(what: str, total: int | None, rate: str, first: int) -> Iterator[Sh
     yield lambda index, speed, facts: None
 
 
-def _phrase(speed: float | None, rate: str, facts: dict[str, Any]) -> str:
+def _phrase(speed: float | None, rate: str, facts: Json) -> str:
     measured = [] if speed is None else [f"{speed:.3g} {rate.replace('_', ' ')}"]
     named = [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()]
     return ", ".join(measured + named)
 
 
-def _write_event(event: str, **facts: Any):
+def _write_event(event: str, **facts: object):
     print(json.dumps({"event": event} | facts, default=str), file=sys.stderr, flush=True)

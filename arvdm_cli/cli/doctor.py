@@ -1,4 +1,4 @@
-"""`arvdm doctor`: what arvdm runs on here, and whether all of it works; nothing is asked of any server."""
+"""`arvdm doctor`: what arvdm runs on here, and whether all of it works; no server is asked for anything."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 from typer import Context
 
 from .. import __version__
+from ..configs import Json
 from ..errors import ArvdmError, OutputError, UsageError
 from .console import out as stdout
 from .console import printable, settings, write_json
@@ -37,28 +37,28 @@ def doctor(context: Context):
     Ends with 0 where all is well, else with the exit code of the first problem. No server is asked for anything.
     """
     problems: list[ArvdmError] = []
-    found: dict[str, dict[str, Any]] = {}
+    sections: dict[str, Json] = {}
     chosen = where_from(context)  # first: the Hub's client is given some settings of ours
-    for name, look in CHECKS.items():
-        found[name] = {}
+    for name, check in CHECKS.items():
+        sections[name] = {}
         try:
-            look(found[name])
+            check(sections[name])
         except ArvdmError as error:
             problems.append(error)
-    found["settings"] = chosen
-    told = [{"problem": str(error), "hint": error.hint, "code": error.code} for error in problems]
+    sections["settings"] = chosen
     if settings.json:
-        write_json(found | {"problems": told})
+        listed = [{"problem": str(error), "hint": error.hint, "code": error.code} for error in problems]
+        write_json({**sections, "problems": listed})
     else:
-        show(found, problems)
+        show(sections, problems)
     if problems:
         first = problems[0]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise type(first)(f"{first}{more}", hint=first.hint)
 
 
-def versions(facts: dict[str, Any]):
-    """Of arvdm, Python and every package."""
+def versions(facts: Json):
+    """Add the versions of arvdm, Python and every package."""
     facts |= {"arvdm": __version__, "python": platform.python_version(), "system": platform.platform()}
     for name in (*NEEDED, *OPTIONAL):
         try:
@@ -70,8 +70,8 @@ def versions(facts: dict[str, Any]):
         raise UsageError(f"{', '.join(missing)} is not installed.", hint=f"pip install {' '.join(missing)}")
 
 
-def devices(facts: dict[str, Any]):
-    """What can compute, and in which numbers."""
+def devices(facts: Json):
+    """Add what can compute, and in which numbers."""
     try:
         import torch
 
@@ -92,8 +92,8 @@ def devices(facts: dict[str, Any]):
     facts |= {"auto": str(device), "auto_dtype": str(dtype).removeprefix("torch.")}
 
 
-def encoder(facts: dict[str, Any]):
-    """Write a little video with every codec and read it back."""
+def encoder(facts: Json):
+    """Write a small video with every codec and read it back."""
     import numpy as np
 
     from .. import media
@@ -121,8 +121,8 @@ def encoder(facts: dict[str, Any]):
         raise broken[0]
 
 
-def hub(facts: dict[str, Any]):
-    """Where downloaded checkpoints lie, and which of those with a short name are here."""
+def hub(facts: Json):
+    """Add where downloaded checkpoints lie, and which of those with a short name are here."""
     from ..hub.connection import without_login
     from ..hub.registry import entries, hub_client, place
 
@@ -135,8 +135,8 @@ def hub(facts: dict[str, Any]):
         facts[entry.name] = str(folder) if folder else "not here"
 
 
-def space(facts: dict[str, Any]):
-    """How much more can be written, and where."""
+def space(facts: Json):
+    """Add how much more can be written, and where."""
     from ..hub.registry import hub_client
 
     places = {"here": Path.cwd(), "temporary": Path(tempfile.gettempdir())}
@@ -149,7 +149,7 @@ def space(facts: dict[str, Any]):
             raise OutputError(f"There is no room left in {place}.", hint="Delete something, or choose another place.")
 
 
-CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
+CHECKS: dict[str, Callable[[Json], None]] = {
     "versions": versions,
     "devices": devices,
     "encoder": encoder,
@@ -158,11 +158,11 @@ CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
 }
 
 
-def where_from(context: Context) -> dict[str, Any]:
-    """The value of each setting, and whether a flag, the environment, a file or nobody set it; no secret is shown."""
+def where_from(context: Context) -> Json:
+    """Value of each setting, and whether a flag, the environment, a file or nobody set it; no secret is shown."""
     from ..hub.connection import without_login
 
-    found: dict[str, Any] = {}
+    origins: Json = {}
     root = context.find_root()
     beforehand = root.meta["settings"]
     for option in root.command.params:
@@ -171,17 +171,17 @@ def where_from(context: Context) -> dict[str, Any]:
             continue
         source = root.get_parameter_source(name)
         kind = source.name if source else ""
-        origins = {"COMMANDLINE": f"flag {option.opts[0]}", "ENVIRONMENT": f"environment {option.envvar}"}
-        origin = beforehand[name,].origin if kind == "DEFAULT_MAP" else origins.get(kind, "default")
-        found[name] = {"value": root.params[name], "from": origin}
+        named = {"COMMANDLINE": f"flag {option.opts[0]}", "ENVIRONMENT": f"environment {option.envvar}"}
+        origin = beforehand[name,].origin if kind == "DEFAULT_MAP" else named.get(kind, "default")
+        origins[name] = {"value": root.params[name], "from": origin}
     for name in VARIABLES:
         value = os.environ.get(name)
-        shown = "set" if value and "TOKEN" in name else without_login(value) if value else None
-        found[name] = {"value": shown, "from": "default" if value is None else "environment"}
+        text = "set" if value and "TOKEN" in name else without_login(value) if value else None
+        origins[name] = {"value": text, "from": "default" if value is None else "environment"}
     for words, setting in beforehand.items():  # of other commands
         if len(words) > 1:
-            found[".".join(words)] = {"value": setting.value, "from": setting.origin}
-    return found
+            origins[".".join(words)] = {"value": setting.value, "from": setting.origin}
+    return origins
 
 
 def size_of(folder: Path) -> int:
@@ -195,21 +195,28 @@ def size_of(folder: Path) -> int:
     return total
 
 
-def show(found: dict[str, dict[str, Any]], problems: list[ArvdmError]):
-    """Print what was found, a part after the other."""
-    from ..hub.download import show_size
+def show(sections: dict[str, Json], problems: list[ArvdmError]):
+    """Print one section after the other, then the problems."""
 
     table = Table.grid(padding=(0, 2))
-    for part, facts in found.items():
-        table.add_row(Text(part, "bold"))
+    for title, facts in sections.items():
+        table.add_row(Text(title, "bold"))
         for name, value in facts.items():
-            if isinstance(value, dict):
-                chosen = "not set" if value["value"] is None else str(value["value"])
-                value = chosen if value["from"] == "default" else f"{chosen} ({value['from']})"
-            elif name.endswith("bytes"):
-                name, value = name.removesuffix("_bytes").replace("_", " "), show_size(value)
-            text = "not installed" if value is None else printable(str(value))
-            table.add_row(Text(f"  {name}", "dim"), Text(text, overflow="fold"))
+            label = name.removesuffix("_bytes").replace("_", " ") if name.endswith("_bytes") else name
+            text = text_of(name, value)
+            table.add_row(Text(f"  {label}", "dim"), Text(text, overflow="fold"))
     for error in problems:
         table.add_row(Text("problem", "bold red"), Text(printable(str(error)), overflow="fold"))
     stdout.print(table)
+
+
+def text_of(name: str, value: object) -> str:
+    """A fact as text: a size in its unit, a setting with its origin."""
+    from ..hub.download import show_size
+
+    if isinstance(value, dict):
+        text = "not set" if value["value"] is None else str(value["value"])
+        return printable(text if value["from"] == "default" else f"{text} ({value['from']})")
+    if name.endswith("_bytes") and isinstance(value, int):
+        return show_size(value)
+    return "not installed" if value is None else printable(str(value))

@@ -77,7 +77,7 @@ def plot_points(path: Path, rows: Sequence[dict[str, Any]], panels: Sequence[Pan
         if panel.best:
             best = sorted((row[panel.x], row[panel.y]) for row in shown if row[panel.best])
             ax.plot(*zip(*best, strict=True), color="black", linewidth=1, linestyle="--", label="frontier")
-            ax.scatter(*zip(*best, strict=True), s=140, facecolors="none", edgecolors="black")
+            ax.scatter([x for x, _ in best], [y for _, y in best], s=140, facecolors="none", edgecolors="black")
         ax.margins(0.2, 0.12)
         ax.set_title(panel.title, fontsize="medium")
         ax.set_xlabel(panel.x_label)

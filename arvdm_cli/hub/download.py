@@ -12,11 +12,11 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from .. import __version__
@@ -41,7 +41,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a download will fetch, and where to."""
+    """Files that a download fetches, and the folder it writes them to."""
 
     repo: str
     revision: str  # branch, tag or commit that was asked for
@@ -166,7 +166,7 @@ def _fetch_one(plan: Plan, file: Remote, session: _Session, report: Callable[[st
         discard(path)
         raise IntegrityError(
             f"{file.name} of {plan.repo} is not the file that was promised: its hash is not {file.digest[:12]}….",
-            hint="It was deleted; the same command fetches it anew.",
+            hint="It was deleted; the same command fetches it again.",
         )
 
 
@@ -174,11 +174,11 @@ def matches(path: Path, digest: str) -> bool:
     """Whether a file hashes to a sha256, or to git's sha1 of it; "" promises nothing."""
     if not digest:
         return True
-    made = hashlib.sha256() if len(digest) == 64 else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+    hasher = hashlib.sha256() if len(digest) == 64 else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
     with path.open("rb") as file:
         while piece := file.read(PIECE):
-            made.update(piece)
-    return made.hexdigest() == digest
+            hasher.update(piece)
+    return hasher.hexdigest() == digest
 
 
 def _is_digest(etag: str) -> bool:
@@ -198,17 +198,34 @@ def remove(repo: str, commit: str | None = None) -> None:
     """Delete a repository from the Hub's cache; with a commit, that one only."""
     home = storage(repo)
     cache = hub_client().scan_cache_dir(home.parent)
-    known = next((found for found in cache.repos if found.repo_path == home.resolve()), None)
-    commits = {revision.commit_hash for revision in known.revisions} if known else set()
+    cached = next((repo for repo in cache.repos if repo.repo_path == home.resolve()), None)
+    commits = {revision.commit_hash for revision in cached.revisions} if cached else set()
     try:
-        if gone := commits & {commit} if commit else commits:
-            cache.delete_revisions(*gone).execute()
+        if chosen := commits & {commit} if commit else commits:
+            cache.delete_revisions(*chosen).execute()
         if commit is None or commits <= {commit}:  # what unfinished downloads left, too
             for folder in (home, home.parent / ".locks" / home.name):
                 if folder.exists():
                     shutil.rmtree(folder)
     except OSError as error:
         raise OutputError(f"{home} cannot be deleted: {error}.") from error
+
+
+class _Request(Protocol):
+    """What is used of a request of the client's HTTP library, whichever it is."""
+
+    method: str
+    url: object
+    headers: MutableMapping[str, str]
+    extensions: MutableMapping[str, object]
+
+
+class _Response(Protocol):
+    """What is used of an answer."""
+
+    status_code: int
+    headers: MutableMapping[str, str]
+    request: _Request
 
 
 class _Session:
@@ -221,19 +238,19 @@ class _Session:
         # the user's login is for the Hub alone: a mirror gets a token only where one is set for it
         self.token: str | bool | None = None if home else os.environ.get("ARVDM_HUB_TOKEN") or False
         self.patience = patience
-        self.said = ""  # the last refusal
+        self.refusal = ""  # of the last response
         self.renew()
 
     def renew(self) -> None:
         """Something new has come: the next request begins to wait again."""
         self.since: float | None = None  # when the first request was made that has brought nothing yet
 
-    def before(self, request: Any) -> None:
+    def before(self, request: _Request) -> None:
         """Refuse a request that comes too late, and bound the others; the client retries for minutes."""
         self.since = self.since or time.monotonic()
         if time.monotonic() - self.since > self.patience:
             raise NetworkError(
-                f"{self.endpoint} sent nothing new for {self.patience:g} seconds{self.said}.",
+                f"{self.endpoint} sent nothing new for {self.patience:g} seconds{self.refusal}.",
                 hint="Try again later; --timeout waits longer.",
             )
         silent = min(REQUEST, self.patience)
@@ -241,9 +258,9 @@ class _Session:
         if _origin(str(request.url)) != _origin(self.endpoint):
             request.headers.pop("authorization", None)
 
-    def after(self, response: Any) -> None:
+    def after(self, response: _Response) -> None:
         """Let no server choose how long we wait, or a file name in the cache that leads out of it."""
-        self.said = f" but HTTP {response.status_code}" if response.status_code >= 400 else ""
+        self.refusal = f" but HTTP {response.status_code}" if response.status_code >= 400 else ""
         for name in ("retry-after", "ratelimit"):
             response.headers.pop(name, None)
         if response.request.method == "HEAD":
@@ -285,7 +302,7 @@ class _Meter:
     def __enter__(self) -> _Meter:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
     close = __exit__
@@ -306,12 +323,12 @@ def _alone(home: Path, note: Callable[[str], None]) -> Iterator[None]:
     wait = hub_client().utils.WeakFileLock
     path = home.parent / ".locks" / home.name / "arvdm.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
+    with ExitStack() as stack:
         try:
-            held.enter_context(wait(path, timeout=0.5))
+            stack.enter_context(wait(path, timeout=0.5))
         except Timeout:
             note("Another download of the same checkpoint is running; waiting for it.")
-            held.enter_context(wait(path))
+            stack.enter_context(wait(path))
         yield
 
 
@@ -351,7 +368,9 @@ def _explained(what: Entry | Plan, endpoint: str) -> Iterator[None]:
     hub_client()
     from huggingface_hub import errors
 
-    http: Any = errors.HfHubHTTPError.__bases__[0]  # the root of the HTTP library's own errors, whichever it is
+    http: type[BaseException] = errors.HfHubHTTPError.__bases__[
+        0
+    ]  # the root of the HTTP library's own errors, whichever it is
     try:
         yield
     except errors.LocalEntryNotFoundError as error:  # the client's word for: could not ask

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..reports.figure import figure, write_figure
+from ..reports.figure import count_along, figure, write_figure
 
 if TYPE_CHECKING:
     from .analysis import Analysis
@@ -36,7 +36,7 @@ def plot_bound(path: Path, analysis: Analysis) -> None:
     left.set(title="added by an AR step", xlabel="AR step, 0: initialization", ylabel="nats")
     right.set(title="KL so far", xlabel="AR step", ylabel="nats", ylim=(0, None))
     for ax in (left, right):
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        count_along(ax)
         ax.legend()
     write_figure(chart, path)
 
@@ -68,7 +68,7 @@ def plot_clips(path: Path, analysis: Analysis, counter_examples: Mapping[str, Co
     if analysis.closed and analysis.clip_bound.isfinite().all():
         axes[0].plot(steps, analysis.clip_bound[1:].tolist(), "k--", label="bound")
     axes[0].set(title="KL of the clip of an AR step", xlabel="AR step", ylabel="nats", yscale="log")
-    axes[0].xaxis.get_major_locator().set_params(integer=True)
+    count_along(axes[0])
     axes[0].legend()
     for offset, (label, part) in enumerate((("right", "kl"), ("causal network", "causal"), ("same noise", "reused"))):
         if counter_examples:

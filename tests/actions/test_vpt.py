@@ -94,8 +94,8 @@ def test_names_may_stand_in_another_order_but_none_may_be_missing(tmp_path):
 
 
 BAD = {  # what stands in line 2, and words of the message
-    "a name": ('"forward"', "no frame of a recording"),
-    "a mouse alone": (json.dumps({"mouse": frame()["mouse"]}), "no frame of a recording"),
+    "a name": ('"forward"', "not a frame of a recording"),
+    "a mouse alone": (json.dumps({"mouse": frame()["mouse"]}), "not a frame of a recording"),
     "keys": (json.dumps(frame(keyboard={"keys": "w"})), "keys is 'w'"),
     "buttons": (json.dumps(frame(buttons=["left"])), "buttons is ['left']"),
     "no movement": (json.dumps(frame(mouse={"buttons": []})), "mouse dy is nan"),

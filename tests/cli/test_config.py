@@ -148,16 +148,16 @@ def test_doctor_shows_where_every_value_came_from(home, arvdm, no_checks, monkey
 @pytest.mark.parametrize(
     ("text", "says", "hints"),
     [
-        ("[generate]\nstepz = 3", "[generate] stepz is no setting", "Did you mean 'steps'?"),
-        ("[generat]\nsteps = 3", "generat is no setting", "Did you mean 'generate'?"),
-        ("[eval]\ndrift = 3", "[eval] drift is no setting", "[eval.drift] begins the table"),
-        ("[[generate]]\nsteps = 3", "generate is no setting", "[generate] begins the table"),
-        ("steps = 3", "steps is no setting", "such as [generate]"),
-        ("[bench]\nmodel = 'maze'", "[bench] model is no setting", "arvdm bench --help"),
-        ("[list]\nname = 3", "list is no setting", "arvdm --help"),
-        ("[generate]\nno-overwrite = true", "[generate] no_overwrite is no setting", "hint"),
-        ("version = true", "version is no setting", "hint"),
-        ("config = 'other.toml'", "config is no setting", "hint"),
+        ("[generate]\nstepz = 3", "[generate] stepz is not a setting", "Did you mean 'steps'?"),
+        ("[generat]\nsteps = 3", "generat is not a setting", "Did you mean 'generate'?"),
+        ("[eval]\ndrift = 3", "[eval] drift is not a setting", "[eval.drift] begins the table"),
+        ("[[generate]]\nsteps = 3", "generate is not a setting", "[generate] begins the table"),
+        ("steps = 3", "steps is not a setting", "such as [generate]"),
+        ("[bench]\nmodel = 'maze'", "[bench] model is not a setting", "arvdm bench --help"),
+        ("[list]\nname = 3", "list is not a setting", "arvdm --help"),
+        ("[generate]\nno-overwrite = true", "[generate] no_overwrite is not a setting", "hint"),
+        ("version = true", "version is not a setting", "hint"),
+        ("config = 'other.toml'", "config is not a setting", "hint"),
         ("[schedule.show]\nsteps = 0", "[schedule.show] steps is 0: ", "arvdm schedule show --help"),
         ("[generate]\nsteps = 'many'", "[generate] steps is 'many': ", "arvdm generate --help"),
         ("[generate]\nsteps = true", "[generate] steps is True, not a text or a number", "hint"),
@@ -170,9 +170,9 @@ def test_doctor_shows_where_every_value_came_from(home, arvdm, no_checks, monkey
         ("progress = 'loud'", "progress is 'loud': 'loud' is not one of", "arvdm --help"),
         ("progress = '" + "x" * 9000 + "'", "progress is 'xxx", "hint"),
         ("x" * 9000 + " = 1", "xxx", "hint"),
-        ("color =", "is no TOML", ""),
-        ("a = " + "[" * 9000, "is no TOML", ""),
-        (b"\xff\xfe", "is no TOML: 'utf-8'", ""),
+        ("color =", "is not valid TOML", ""),
+        ("a = " + "[" * 9000, "is not valid TOML", ""),
+        (b"\xff\xfe", "is not valid TOML: 'utf-8'", ""),
         ("#" * 20000, "is longer than 16384 bytes", "settings only"),
     ],
 )
@@ -185,12 +185,12 @@ def test_a_file_that_cannot_be_is_refused_with_its_name_the_key_and_what_there_i
 
 def test_a_file_that_cannot_be_read_is_refused(home, refused, monkeypatch):
     assert "none.toml does not exist" in refused("--config", "none.toml")
-    assert "is no file" in refused("--config")
+    assert "is not a file" in refused("--config")
     Path("arvdm.toml").mkdir()
-    assert "arvdm.toml is no file" in refused()
+    assert "arvdm.toml is not a file" in refused()
     Path("arvdm.toml").rmdir()
     os.mkfifo("arvdm.toml")
-    assert "arvdm.toml is no file" in refused()
+    assert "arvdm.toml is not a file" in refused()
     Path("arvdm.toml").unlink()
 
     home("own", "")
