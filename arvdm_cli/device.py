@@ -25,7 +25,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def choose_machine(
     device: str, dtype: str, threads: int | None, deterministic: bool = False
 ) -> tuple[torch.device, torch.dtype]:
-    """Where to run and in which numbers; `auto` takes the fastest there is.
+    """Choose the device and the number format; `auto` takes the fastest.
 
     deterministic: sums are always taken in one order, which on a CPU is that of one thread
     """
@@ -56,7 +56,7 @@ class Compiled(Protocol):
 
 
 def compile_network(network: Compiled, device: torch.device) -> Path:
-    """Let what runs at every denoising step be compiled as it first runs; returns the folder that keeps it for later.
+    """Compile what runs at every denoising step as it first runs; returns the folder that keeps it for later.
 
     Raises: UsageError where a CPU's code cannot be compiled, OutputError where it cannot be kept
     """
@@ -66,11 +66,11 @@ def compile_network(network: Compiled, device: torch.device) -> Path:
             f"There is no compiler {compiler!r} here to compile with.", hint="Install g++, or leave out --compile."
         )
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    kept = Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(base, "arvdm", "compiled")))
+    cache = Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(base, "arvdm", "compiled")))
     try:
-        kept.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         hint = "TORCHINDUCTOR_CACHE_DIR names another folder."
-        raise OutputError(f"{kept} cannot be created: {error.strerror}.", hint=hint) from error
+        raise OutputError(f"{cache} cannot be created: {error.strerror}.", hint=hint) from error
     network.compile()
-    return kept
+    return cache

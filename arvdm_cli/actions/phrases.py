@@ -160,7 +160,7 @@ def number_of(value: Any, name: str, where: str) -> float:
 def index_of(name: str, names: Sequence[str], where: str) -> int:
     if name in names:
         return names.index(name)
-    near = difflib.get_close_matches(name, names, 1) or [known for known in names if known.lower() == name.lower()]
+    near = difflib.get_close_matches(name, names, 1) or [other for other in names if other.lower() == name.lower()]
     hint = f"Did you mean {near[0]!r}? {list_names(names)}" if near else list_names(names)
     raise ActionError(f"{where}: no action is called {shorten(name)}.", hint=hint)
 

@@ -177,7 +177,7 @@ def showing_warnings() -> Iterator[None]:
 
 
 def end(error: BaseException) -> int | str | None:
-    """Say what went wrong, if anything did; returns the exit code."""
+    """Print what went wrong, if anything did; returns the exit code."""
     if isinstance(error, typer.Abort) and error.__cause__ is not None:
         error = error.__cause__  # an end of file that nobody asked the user for
     reading = error.__context__ if isinstance(error, SystemExit) else error  # Typer and rich exit on a broken pipe
@@ -193,13 +193,13 @@ def end(error: BaseException) -> int | str | None:
         return UsageError.code
     if settings.debug:
         traceback.print_exception(error)
-    known = recognise(error)
-    show_error(known)
-    return known.code
+    message = recognise(error)
+    show_error(message)
+    return message.code
 
 
 def recognise(error: BaseException) -> ArvdmError:
-    """Put any error into our words; what nobody foresaw is a bug."""
+    """Turn any error into one of arvdm; an unexpected one is a bug."""
     if isinstance(error, ArvdmError):
         return error
     if isinstance(error, typer.TyperException):

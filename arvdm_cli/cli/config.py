@@ -150,7 +150,7 @@ def from_variables(context: Context) -> dict[Words, Setting]:
 class Command(Protocol):
     """A command or group, as typer builds it."""
 
-    params: list[Parameter]
+    params: "list[Parameter]"
 
 
 def settable(command: Command, above: Words = ()) -> dict[Words, TyperOption]:

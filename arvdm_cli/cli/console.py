@@ -151,20 +151,20 @@ def watch_cores() -> Callable[[float], None]:
     """
 
     def measure() -> tuple[float, float, float]:
-        return time.monotonic(), contention.waited(), contention.others()
+        return time.monotonic(), contention.wait_time(), contention.other_time()
 
-    before, told = measure(), False
+    before, warned = measure(), False
 
     def look(now: float):
-        nonlocal before, told
+        nonlocal before, warned
         torch = sys.modules.get("torch")
-        if told or now < before[0] + CROWDED_AFTER or torch is None:
+        if warned or now < before[0] + CROWDED_AFTER or torch is None:
             return
         after = measure()
         seconds, waiting, used = (b - a for a, b in zip(before, after, strict=True))
         before = after
         if min(waiting, used) > CROWDED * seconds and torch.get_num_threads() > 1:
-            told = True
+            warned = True
             warn(f"other programs use {used / seconds:.1f} of {os.cpu_count()} cores, and threads wait for each other.")
             warn("that can be many times slower; --threads 1 may be faster.")
 
@@ -179,10 +179,10 @@ CROWDED_AFTER = 10.0  # seconds between two looks
 def _bar(what: str, total: int | None, rate: str, first: int) -> Iterator[Show]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    left = TimeRemainingColumn(compact=True)
+    remaining = TimeRemainingColumn(compact=True)
     facts_column = TextColumn("{task.fields[facts]}", markup=False)
     with Progress(
-        TextColumn(what, markup=False), BarColumn(), MofNCompleteColumn(), left, facts_column, console=console
+        TextColumn(what, markup=False), BarColumn(), MofNCompleteColumn(), remaining, facts_column, console=console
     ) as bar:
         task = bar.add_task(what, total=total, completed=first, facts="")
 
@@ -194,20 +194,20 @@ def _bar(what: str, total: int | None, rate: str, first: int) -> Iterator[Show]:
 
 @contextmanager
 def _plain(what: str, total: int | None, rate: str, first: int) -> Iterator[Show]:
-    due, line, shown = time.monotonic() + PLAIN_EVERY, "", ""
+    due, line, printed = time.monotonic() + PLAIN_EVERY, "", ""
 
     def show(index: int, speed: float | None, facts: Json):
-        nonlocal due, line, shown
+        nonlocal due, line, printed
         of = f"/{total}" if total else ""
         line = ", ".join(filter(None, [f"{what} {index + 1}{of}", _phrase(speed, rate, facts)]))
         if time.monotonic() >= due:
             console.print(line, soft_wrap=True)
-            due, shown = time.monotonic() + PLAIN_EVERY, line
+            due, printed = time.monotonic() + PLAIN_EVERY, line
 
     try:
         yield show
     finally:
-        if line != shown:
+        if line != printed:
             console.print(line, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Who uses the cores of this machine, as far as Linux tells."""
+"""Contention for the CPU cores of this machine, as far as Linux reports it."""
 
 import os
 from contextlib import suppress
@@ -7,8 +7,8 @@ from pathlib import Path
 PROC = Path("/proc")
 
 
-def waited(proc: Path = PROC) -> float:
-    """Seconds that the threads of this process could have run and got no core; 0 where the system does not tell."""
+def wait_time(proc: Path = PROC) -> float:
+    """Seconds that threads of this process were ready and had no core; 0 where the system does not report it."""
     seconds = 0.0
     for thread in proc.glob("self/task/*/schedstat"):
         with suppress(OSError):  # a thread that has just ended
@@ -16,14 +16,14 @@ def waited(proc: Path = PROC) -> float:
     return seconds
 
 
-def others(proc: Path = PROC) -> float:
-    """Core seconds that other programs have used since the machine began; 0 where the system does not tell.
+def other_time(proc: Path = PROC) -> float:
+    """Core seconds that other programs used since the machine began; 0 where the system does not report it.
 
     Processes that this one has started are no other programs.
     """
-    own = sum(os.times()[:4])  # with the children that have ended
+    used_here = sum(os.times()[:4])  # with the children that have ended
     try:
-        return ticks(proc) / os.sysconf("SC_CLK_TCK") - own
+        return ticks(proc) / os.sysconf("SC_CLK_TCK") - used_here
     except (OSError, ValueError, AttributeError):  # not Linux
         return 0.0
 

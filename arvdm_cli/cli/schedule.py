@@ -89,10 +89,10 @@ def plot(
 
 
 def options_for(text: str, chosen: flags.Choices) -> flags.Choices:
-    """Those options that a schedule has: next-frame, for one, has no chunk."""
+    """Options that a schedule has, of those that were chosen: next-frame, for one, has no chunk."""
     name, _ = parse_schedule(text)
-    own = ("shift", *(describe(name).options if name in PRESETS else ()))
-    return {option: value for option, value in chosen.items() if option in own}
+    allowed = ("shift", *(describe(name).options if name in PRESETS else ()))
+    return {option: value for option, value in chosen.items() if option in allowed}
 
 
 def confirm_replacing_file(path: Path, yes: bool) -> None:
@@ -152,7 +152,7 @@ def draw(schedule: Schedule, width: int) -> Iterator[Text]:
 
 
 def pick(count: int, room: int) -> list[int]:
-    """Choose which of so many things to draw where there is room for fewer: always the first and the last."""
+    """Choose which of N things to draw where there is room for fewer: always the first and the last."""
     stride = 1 if count <= room else ceil(count / (room - 1))
     return sorted({0, *range(count - 1, 0, -stride)})
 
@@ -182,10 +182,10 @@ def shades() -> str:
 
 
 def span(label: str, width: int, ends: str) -> str:
-    """Write a label over so many columns, between two ends where there is room."""
-    left, line, right = tuple("+-+" if out.options.ascii_only else ends)
+    """Write a label over N columns, between two ends where there is room."""
+    start, line, stop = tuple("+-+" if out.options.ascii_only else ends)
     inner = f" {label} ".center(width - 2, line)
-    return left + inner + right if len(inner) == width - 2 else label
+    return start + inner + stop if len(inner) == width - 2 else label
 
 
 def ruler(frames: list[int], cell: int) -> str:

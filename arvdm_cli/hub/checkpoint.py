@@ -99,8 +99,8 @@ def warn_of_unverified(folder: Path, hashes: Mapping[str, str]) -> None:
     if WEIGHTS not in names:
         names.insert(1, index_of(folder / WEIGHTS).name)
     if unverified := [name for name in names if name not in hashes]:
-        shown = ", ".join(unverified[:3]) + (", ..." if len(unverified) > 3 else "")
-        text = f"{folder}: no {MANIFEST} vouches for {shown}; use it only if you trust where it comes from."
+        names_text = ", ".join(unverified[:3]) + (", ..." if len(unverified) > 3 else "")
+        text = f"{folder}: no {MANIFEST} vouches for {names_text}; use it only if you trust where it comes from."
         warnings.warn(text, ArvdmWarning, stacklevel=3)
 
 
@@ -139,19 +139,19 @@ def fit(
     prefix: of the names in the file, for messages
     """
     wanted, parameters = module.state_dict(), dict(module.named_parameters())
-    held = {kind.own_name(name): tensor for name, tensor in tensors.items()}
-    wrong = sorted(name for name in held.keys() ^ wanted.keys() if not kind.may_lack(name))
-    held = {name: tensor for name, tensor in held.items() if name in wanted}
-    wrong += [name for name, tensor in held.items() if tensor.shape != wanted[name].shape]
+    renamed = {kind.own_name(name): tensor for name, tensor in tensors.items()}
+    wrong = sorted(name for name in renamed.keys() ^ wanted.keys() if not kind.may_lack(name))
+    fitting = {name: tensor for name, tensor in renamed.items() if name in wanted}
+    wrong += [name for name, tensor in fitting.items() if tensor.shape != wanted[name].shape]
     numbers = (*DTYPES.values(), torch.float64)
-    wrong += [n for n, tensor in held.items() if wanted[n].is_floating_point() != (tensor.dtype in numbers)]
+    wrong += [n for n, tensor in fitting.items() if wanted[n].is_floating_point() != (tensor.dtype in numbers)]
     if wrong:
         raise CheckpointError(
             f"{path} does not fit its config: {len(wrong)} tensors are missing, extra or of another shape or kind, "
             f"first {', '.join(prefix + name for name in wrong[:3])}."
         )
-    for name, tensor in held.items():
+    for name, tensor in fitting.items():
         if not torch.isfinite(tensor).all():
             raise NumericError(f"{path} holds NaN or infinity in {prefix}{name}.")
-        held[name] = tensor.to((dtype or tensor.dtype) if name in parameters else wanted[name].dtype)
-    module.load_state_dict(held, strict=False, assign=True)
+        fitting[name] = tensor.to((dtype or tensor.dtype) if name in parameters else wanted[name].dtype)
+    module.load_state_dict(fitting, strict=False, assign=True)

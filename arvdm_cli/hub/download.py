@@ -99,7 +99,7 @@ def check_name(name: str, repo: str) -> None:
 def choose(names: list[str], entry: Entry) -> list[str]:
     """The files of a repository that make up a checkpoint: its config and its safetensors, and never a pickle."""
     if not {CONFIG, *foreign(), *(f"{name}.index.json" for name in foreign())}.intersection(names):
-        raise CheckpointError(f"{entry.name} is no checkpoint: it holds no {CONFIG}.")
+        raise CheckpointError(f"{entry.name} is not a checkpoint: it holds no {CONFIG}.")
     if not any(_is_weights(name) for name in names):
         raise CheckpointError(
             f"{entry.name} holds no .safetensors.", hint="Weights that run code as they load are never fetched."
@@ -368,9 +368,8 @@ def _explained(what: Entry | Plan, endpoint: str) -> Iterator[None]:
     hub_client()
     from huggingface_hub import errors
 
-    http: type[BaseException] = errors.HfHubHTTPError.__bases__[
-        0
-    ]  # the root of the HTTP library's own errors, whichever it is
+    # the root of the HTTP library's own errors, whichever it is
+    http: type[BaseException] = errors.HfHubHTTPError.__bases__[0]
     try:
         yield
     except errors.LocalEntryNotFoundError as error:  # the client's word for: could not ask

@@ -44,26 +44,26 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """All short names: those of the file that ARVDM_REGISTRY names stand before the package's own."""
-    found: dict[str, Entry] = {}
+    """Entries of all short names; those of the file that ARVDM_REGISTRY names take precedence over the package's."""
+    by_name: dict[str, Entry] = {}
     for entry, base in _listed():
         folder = None
         if entry.folder and base is None:
             folder = _shipped(entry.folder)
         elif entry.folder and base and is_checkpoint(base / entry.folder):
             folder = str(base / entry.folder)
-        found.setdefault(entry.name, replace(entry, folder=folder))
-    return list(found.values())
+        by_name.setdefault(entry.name, replace(entry, folder=folder))
+    return list(by_name.values())
 
 
 def _listed() -> Iterator[tuple[Entry, Path | None]]:
     """Yield every entry of the user's registry, with its folder, and of the package's, as they stand there."""
-    if own := os.environ.get("ARVDM_REGISTRY"):
-        path = Path(own).expanduser()
+    if chosen := os.environ.get("ARVDM_REGISTRY"):
+        path = Path(chosen).expanduser()
         try:
             text = read_text(path)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"ARVDM_REGISTRY names {own!r}, which cannot be read: {error}.") from error
+            raise ConfigError(f"ARVDM_REGISTRY names {chosen!r}, which cannot be read: {error}.") from error
         for entry in read_registry(text, str(path)):
             yield entry, path.parent
     for entry in read_registry(files(__package__).joinpath("registry.toml").read_text(), "registry.toml"):
@@ -143,15 +143,15 @@ def is_marked(folder: Path, marker: str) -> bool:
 
 def trained() -> list[Entry]:
     """Checkpoints of training runs, runs/*/checkpoint below the current folder, by the names that `resolve` takes."""
-    found = []
+    runs = []
     for folder in sorted(Path("runs").glob("*/checkpoint")):
         if is_checkpoint(folder):
             try:
                 summary = str(read_config(folder).get("name", "a model"))
             except CheckpointError:
                 summary = "a checkpoint that cannot be read"
-            found.append(Entry(str(folder.parent), f"{summary}; trained here", folder=str(folder)))
-    return found
+            runs.append(Entry(str(folder.parent), f"{summary}; trained here", folder=str(folder)))
+    return runs
 
 
 def resolve(name: str) -> Path:
@@ -162,15 +162,14 @@ def resolve(name: str) -> Path:
     folder = Path(name)
     if not folder.exists():
         entry = find(name)
-        placed = place(entry)
-        if placed is None:
+        if (local := place(entry)) is None:
             raise missing(entry)
-        folder = placed
+        folder = local
     if not is_checkpoint(folder) and is_checkpoint(folder / "checkpoint"):
         return folder / "checkpoint"
     if not is_checkpoint(folder):
         raise CheckpointError(
-            f"{name!r} is no checkpoint: it holds no {CONFIG}.", hint="A checkpoint is a folder; see `arvdm list`."
+            f"{name!r} is not a checkpoint: it holds no {CONFIG}.", hint="A checkpoint is a folder; see `arvdm list`."
         )
     return folder
 
@@ -179,28 +178,26 @@ def missing(entry: Entry) -> UnknownModelError:
     """The error for a checkpoint that is known, but not on this machine."""
     fetch = f"`arvdm download {entry.name}` fetches it."
     if not entry.repo:
-        fetch = (
-            "The folder that the registry names is not there; what ships with arvdm comes back as it is installed anew."
-        )
+        fetch = "The folder that the registry names is missing; installing arvdm again brings back what ships with it."
     return UnknownModelError(f"{entry.name} is not on this machine.", hint=fetch)
 
 
 def find(name: str) -> Entry:
-    """What is known of a short name, or of owner/name[@revision].
+    """Find the entry of a short name, or of owner/name[@revision].
 
     Raises: UnknownModelError where it is neither
     """
-    known = {entry.name: entry for entry in entries()}
-    if name in known:
-        return known[name]
+    by_name = {entry.name: entry for entry in entries()}
+    if name in by_name:
+        return by_name[name]
     if hub := _hub_id(name):
         repo, revision = hub
-        for entry in known.values():
+        for entry in by_name.values():
             if entry.repo == repo:  # a short name's repository under its full name; hashes hold for one revision
                 hashes = entry.files if revision in (None, entry.revision) else dict.fromkeys(entry.files, "")
                 return replace(entry, name=name, revision=revision or entry.revision, files=hashes)
         return Entry(name, "", repo=repo, revision=revision or "main")
-    near = get_close_matches(name, known, n=3, cutoff=0.4) or list(known)
+    near = get_close_matches(name, by_name, n=3, cutoff=0.4) or list(by_name)
     raise UnknownModelError(f"No model is called {name!r}.", hint=f"Known: {', '.join(near)}; or give a folder.")
 
 
@@ -211,7 +208,7 @@ def _hub_id(name: str) -> tuple[str, str | None] | None:
 
 
 def place(entry: Entry) -> Path | None:
-    """Where a checkpoint lies on this machine; None where it does not, or not all of it."""
+    """Folder of a checkpoint on this machine; None where it is not here, or not all of it."""
     if entry.folder is not None:
         return Path(entry.folder)
     folder = snapshot(entry.repo, entry.revision) if entry.repo else None
@@ -228,12 +225,12 @@ def snapshot(repo: str, revision: str) -> Path | None:
 
 
 def storage(repo: str) -> Path:
-    """Where the Hub's cache keeps a repository, whether it is there or not."""
+    """Folder of a repository in the Hub's cache, whether it exists or not."""
     return Path(hub_client().constants.HF_HUB_CACHE).absolute() / f"models--{repo.replace('/', '--')}"
 
 
 def hub_client() -> ModuleType:
-    """The Hub's client, which reads its settings once, as it is imported."""
+    """Import the Hub's client, which reads its settings once, as it is imported."""
     if endpoint := os.environ.get("HF_ENDPOINT"):
         try:
             url = urlsplit(endpoint)
@@ -274,27 +271,27 @@ def read_text(path: Path, longest: int = LONGEST) -> str:
 
 
 def read_config(folder: Path) -> Json:
-    """The plain values of a checkpoint's config.json; foreign checkpoints, which have none, are described here."""
-    own = next((config for marker, config in foreign().items() if is_marked(folder, marker)), None)
-    if own and not (folder / CONFIG).is_file():
-        return own
+    """Plain values of a checkpoint's config.json; those of foreign checkpoints without one are in the registry."""
+    makers = next((config for marker, config in foreign().items() if is_marked(folder, marker)), None)
+    if makers and not (folder / CONFIG).is_file():
+        return makers
     try:
         config = json.loads(read_text(folder / CONFIG))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / CONFIG} cannot be read: {error}.") from error
     if not isinstance(config, dict) or config.get("format") != 1:
-        if own:  # a config of its makers', in a form of their own
-            return own
+        if makers:  # their config.json has a form of its own
+            return makers
         raise CheckpointError(f"{folder / CONFIG} is not a checkpoint config of format 1.")
     return config
 
 
 def describe(name: str) -> Json:
-    """What the config.json of a checkpoint says, also of a foreign one that is not on this machine."""
+    """Config of a checkpoint, also of a foreign one that is not on this machine."""
     if not Path(name).exists():
         entry = find(name)
-        known = foreign()
-        own = entry.config or next((known[file] for file in entry.files if file in known), {})
-        if own and place(entry) is None:
-            return own
+        configs = foreign()
+        config = entry.config or next((configs[file] for file in entry.files if file in configs), {})
+        if config and place(entry) is None:
+            return config
     return read_config(resolve(name))

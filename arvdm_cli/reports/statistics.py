@@ -65,10 +65,10 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     """95 % interval of the mean, by bootstrap of 10,000 resamples: percentiles 2.5 and 97.5."""
     if len(values) < 2:  # nothing varies
         return float(values[0]), float(values[0])
-    found = stats.bootstrap(
+    resampled = stats.bootstrap(
         (values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0)
     )
-    low, high = found.confidence_interval
+    low, high = resampled.confidence_interval
     return float(low), float(high)
 
 

@@ -353,8 +353,8 @@ def test_progress_can_be_a_bar_or_nothing(run_as_command):
 )
 def test_cores_that_others_use_are_told_once(run_as_command, monkeypatch, threads, waited, others, told):
     now = [0.0]
-    monkeypatch.setattr(contention, "waited", lambda: waited * now[0])
-    monkeypatch.setattr(contention, "others", lambda: others * now[0])
+    monkeypatch.setattr(contention, "wait_time", lambda: waited * now[0])
+    monkeypatch.setattr(contention, "other_time", lambda: others * now[0])
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(get_num_threads=lambda: threads))
 

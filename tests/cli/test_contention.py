@@ -25,7 +25,7 @@ def proc(tmp_path):
 
 
 def test_time_without_a_core_is_that_of_all_threads(proc):
-    assert contention.waited(proc) == 3.5
+    assert contention.wait_time(proc) == 3.5
 
 
 def test_what_cores_have_worked_has_neither_idle_time_nor_that_of_own_children(proc):
@@ -38,10 +38,10 @@ def test_a_child_that_has_just_ended_counts_for_nothing(proc):
 
 
 def test_a_system_that_does_not_tell_is_not_busy(tmp_path):
-    assert contention.waited(tmp_path) == 0 and contention.others(tmp_path) == 0
+    assert contention.wait_time(tmp_path) == 0 and contention.other_time(tmp_path) == 0
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the use of cores is read in /proc")
 def test_this_system_tells_both():
-    before, worked = contention.waited(), contention.ticks()
-    assert 0 <= before <= contention.waited() and worked > 0
+    before, worked = contention.wait_time(), contention.ticks()
+    assert 0 <= before <= contention.wait_time() and worked > 0
