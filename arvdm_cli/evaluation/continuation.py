@@ -19,7 +19,6 @@ from ..errors import CheckpointError, DataError, UsageError
 from ..sampling.model import Model
 from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
-from ..worlds import maze
 from . import drift, rollout
 from .drift import COMPARED, Figures, Row
 from .rollout import Task
@@ -41,12 +40,12 @@ class Cuts:
         return self.frames[:, self.shown :]
 
     def turned(self) -> np.ndarray:
-        """Which turn led into each new frame, by its number in mazes.ACTIONS, `stay` where none did: (n, new)."""
-        numbers = np.full(self.truth.shape[:2], maze.STAY)
-        for name, number in (("left", maze.LEFT), ("right", maze.RIGHT)):
+        """Which turn led into each new frame: 1 to the left, -1 to the right, 0 for none, (n, new)."""
+        turns = np.zeros(self.truth.shape[:2], int)
+        for name, sign in (("left", 1), ("right", -1)):
             if name in self.names:
-                numbers[self.actions[:, self.shown :, self.names.index(name)].numpy() == 1] = number
-        return numbers
+                turns[self.actions[:, self.shown :, self.names.index(name)].numpy() == 1] = sign
+        return turns
 
 
 def cut(folder: Path, starts: int, shown: int, length: int) -> Cuts:
@@ -100,10 +99,10 @@ def measure(made: np.ndarray, cuts: Cuts, context: int) -> tuple[list[Row], list
     context: true frames that the model saw right before them
     """
     each: list[Figures] = []
-    for own, frames, actions in zip(made, cuts.frames, cuts.turned(), strict=True):
+    for own, frames, turns in zip(made, cuts.frames, cuts.turned(), strict=True):
         before, truth = frames[max(0, cuts.shown - max(1, context)) : cuts.shown], frames[cuts.shown :]
         figures = drift.figures_of(own, truth, before, COMPARED)
-        each.append(figures | drift.motion_of(own, truth, before[-1], actions))
+        each.append(figures | drift.motion_of(own, truth, before[-1], turns))
     figures = {name: np.stack([figures[name] for figures in each]) for name in each[0]}
     length = made.shape[1]
     all_, ranges = np.ones((len(made), length), bool), list(drift.spans(length))

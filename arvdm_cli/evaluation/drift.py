@@ -7,97 +7,28 @@ where the pose it should show was seen before, in the history or on the way sinc
 
 from __future__ import annotations
 
-import json
 import math
-import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..sampling.model import Model
 from ..sampling.plan import Plan
-from ..workers import Progress, no_progress, render_all
-from ..worlds.maze import LEFT, RIGHT, STAY, Maze, World
-from ..worlds.renderer import film
-from ..worlds.walks import explore
+from ..workers import Progress, no_progress
 from . import metrics, rollout
-from .metrics import STRETCH, TURNS, Compare, Features, unit
-from .rollout import Task
-from .truth import HISTORY, TRACKS, maze_seed, recall, retain
+from .metrics import STRETCH, Compare, Features, unit
+from .truth import HISTORY, Truth
 
-PATHS = ("explore", "spin")
 GROUNDS = ("returns", "new")
 COMPARED: dict[str, Compare] = {"psnr": metrics.psnr, "ssim": metrics.ssim, "colour_error": metrics.colour_error}
 LOOKS = {"contrast": metrics.contrast, "sharpness": metrics.gradient, "colour_spread": metrics.colour_spread}
-FORMAT = 1  # of the file of true frames
 
 Figures = dict[str, np.ndarray]  # (f,) of one clip, or (m, f) of many
 Row = dict[str, Any]  # plain values
-
-
-# The truth
-
-
-@dataclass(frozen=True)
-class Truth:
-    """True frames of paths through unseen mazes; `actions[..., t]` leads into frame t. The first axis is PATHS."""
-
-    world: World
-    seed: int
-    frames: np.ndarray  # uint8 (paths, mazes, f, h, w, 3), f = HISTORY + new frames
-    actions: np.ndarray  # uint8 (paths, mazes, f), numbers of mazes.ACTIONS
-    poses: np.ndarray  # int16 (paths, mazes, f, 3)
-
-    @property
-    def mazes(self) -> int:
-        return self.actions.shape[1]
-
-    @property
-    def length(self) -> int:
-        """New frames of a clip."""
-        return self.actions.shape[2] - HISTORY
-
-
-def draw_paths(maze: Maze, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the actions (paths, f) and poses (paths, f, 3) of a maze; shorter ones are the beginning of longer ones."""
-    rng = random.Random(f"{maze.seed}/drift")
-    start, turn = maze.start(rng), rng.choice((LEFT, RIGHT))
-    after = HISTORY + length - 1
-    drawn = {"explore": [STAY, *explore(maze, start, rng, after)], "spin": [STAY] + [turn] * after}
-    poses = [maze.follow(start, drawn[path]) for path in PATHS]
-    return np.array([drawn[path] for path in PATHS], np.uint8), np.array(poses, np.int16)
-
-
-def render(world: World, mazes: int, length: int, seed: int, progress: Progress = no_progress) -> Truth:
-    """Render the paths of unseen mazes."""
-    drawn = [Maze(world, maze_seed(seed, index)) for index in range(mazes)]
-    actions, poses = zip(*(draw_paths(maze, length) for maze in drawn), strict=True)
-    frames = render_all(film, list(zip(drawn, poses, strict=True)), progress)
-    return Truth(world, seed, *(np.stack(tracks, 1) for tracks in (frames, actions, poses)))
-
-
-def take(file: Path, world: World, mazes: int, length: int, seed: int, progress: Progress = no_progress) -> Truth:
-    """Read true frames from a file, or render them into it where it holds others, too few or too short ones."""
-    key = json.dumps({"format": FORMAT, "world": world.key(), "seed": seed, "history": HISTORY, "paths": PATHS})
-    kept = recall(file, key, "--truth")
-    if kept and kept["actions"].shape[1] >= mazes and kept["actions"].shape[2] >= HISTORY + length:
-        return Truth(world, seed, *(kept[name][:, :mazes, : HISTORY + length] for name in TRACKS))
-    truth = render(world, mazes, length, seed, progress)
-    retain(file, key, {name: getattr(truth, name) for name in TRACKS})
-    return truth
-
-
-def returns(poses: np.ndarray) -> np.ndarray:
-    """Which frames (..., f) show a pose that a frame before them showed; poses: (..., f, 3)."""
-    found = np.ones(poses.shape[:-1], bool)
-    for clip in np.ndindex(*poses.shape[:-2]):
-        found[clip][np.unique(poses[clip], axis=0, return_index=True)[1]] = False  # where each is seen first
-    return found
 
 
 # Ranges of frames, counted from 1
@@ -143,12 +74,12 @@ def figures_of(made: np.ndarray, truth: np.ndarray, before: np.ndarray, compared
     return figures
 
 
-def motion_of(made: np.ndarray, truth: np.ndarray, last: np.ndarray, actions: np.ndarray) -> Figures:
+def motion_of(made: np.ndarray, truth: np.ndarray, last: np.ndarray, turns: np.ndarray) -> Figures:
     """Whether the turn that leads into a frame moves the picture the right way, NaN where none does: (f,).
 
-    last: the frame before the first, uint8 (h, w, 3); actions: (f,), numbers of mazes.ACTIONS
+    last: the frame before the first, uint8 (h, w, 3); turns: (f,), 1 to the left, -1 to the right, 0 for none
     """
-    turned = np.concatenate(([0], TURNS[actions]))
+    turned = np.concatenate(([0], turns))
     figures = {}
     for name, frames in (("motion", made), ("motion_truth", truth)):
         good = metrics.right_way(np.concatenate((last[None], frames))[None], turned[None])[0]
@@ -213,23 +144,15 @@ def distances(made: np.ndarray, truth: np.ndarray, features: Features) -> list[R
 # A whole measurement
 
 
-def tasks_of(model: Model, truth: Truth, plan: Plan) -> dict[str, Task]:
-    """What there is to make."""
-    return {
-        path: Task(frames[:, :HISTORY], rollout.one_hot(model, actions), plan)
-        for path, frames, actions in zip(PATHS, truth.frames, truth.actions, strict=True)
-    }
-
-
 def roll_out(model: Model, truth: Truth, plan: Plan, progress: Progress = no_progress) -> tuple[np.ndarray, Row]:
     """Let a model go on from every history with the true actions: uint8 (paths, mazes, f, h, w, 3), and facts."""
-    tasks = tasks_of(model, truth, plan)
+    tasks = rollout.tasks_of(model, truth, plan)
     started = time.monotonic()
     made = rollout.make(model, tasks, truth.seed, progress)
     seconds = time.monotonic() - started
     facts = {
         "sha256": model.sha256,
-        "world": asdict(truth.world),
+        "world": truth.world.parameters(),
         "schedule": plan.schedule.name,
         "window": plan.schedule.window,
         "chunk": plan.schedule.chunk,
@@ -239,7 +162,7 @@ def roll_out(model: Model, truth: Truth, plan: Plan, progress: Progress = no_pro
         "seconds": round(seconds, 1),
         "frames_per_second": round(sum(task.frames for task in tasks.values()) / seconds, 2),
     }
-    return np.stack([made[path] for path in PATHS]), facts
+    return np.stack([made[path] for path in truth.kinds]), facts
 
 
 def measure(
@@ -252,7 +175,7 @@ def measure(
     """
     metrics.need_ms_ssim()
     figures = score(made, truth, context, lpips, progress)
-    returned = returns(truth.poses)[..., HISTORY:].reshape(-1, truth.length)
+    returned = truth.seen().reshape(-1, truth.length)
     return rows(figures, returned), rows(figures, returned, single=True)
 
 
@@ -264,10 +187,10 @@ def score(
     done, clips = count(), list(np.ndindex(*made.shape[:2]))
 
     def run(clip: tuple[int, ...]) -> Figures:
-        true, actions = truth.frames[clip], truth.actions[clip]
+        true, turns = truth.frames[clip], np.array(truth.world.turns)[truth.actions[clip]]
         before = true[HISTORY - max(1, context) : HISTORY]
         figures = figures_of(made[clip], true[HISTORY:], before, compared)
-        figures |= motion_of(made[clip], true[HISTORY:], true[HISTORY - 1], actions[HISTORY:])
+        figures |= motion_of(made[clip], true[HISTORY:], true[HISTORY - 1], turns[HISTORY:])
         progress(next(done) + 1, len(clips))
         return figures
 

@@ -14,10 +14,9 @@ from torch.nn import functional
 from ..errors import CheckpointError, UsageError
 from ..media import Clip, fit
 from ..sampling.model import Model
-from ..worlds.wad import SKY
+from ..worlds.world import Colour
 from .rollout import encode_all
 
-TURNS = np.array([0, 0, 0, 1, -1])  # of mazes.ACTIONS: 1 to the left, -1 to the right
 STRETCH = 16  # frames of one sample of a Frechet distance
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM's scales, the finest first
 PART = 16  # frames scored together: more are slower, as they leave the cache of a core
@@ -93,10 +92,10 @@ def colour_spread(frames: Tensor) -> np.ndarray:
     return frames.std(2, correction=0).mean((2, 3)).numpy()
 
 
-def scene(frames: Tensor) -> np.ndarray:
+def scene(frames: Tensor, sky: Colour) -> np.ndarray:
     """Whether (m, f) a frame has sky in its top quarter, and something else in nine tenths of its lower half."""
     h = frames.shape[3]
-    near = (frames - torch.tensor(SKY).view(3, 1, 1) / 255).abs().amax(2) < 0.15  # (m, f, h, w)
+    near = (frames - torch.tensor(sky).view(3, 1, 1) / 255).abs().amax(2) < 0.15  # (m, f, h, w)
     return (near[:, :, : h // 4].any(-1).any(-1) & (near[:, :, h // 2 :].float().mean((2, 3)) < 0.1)).numpy()
 
 

@@ -15,9 +15,9 @@ from ..reports.statistics import frontier, shuffled, spearman
 from ..sampling.model import Model
 from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
-from ..worlds.needles import Needle
+from ..worlds.world import Needle
 from . import drift, retrieval
-from .drift import Truth
+from .truth import Truth
 
 FORGETTING = {"found": "share of needles not found", "margin": "dB by which impostors are nearer"}
 DEGRADATION = {

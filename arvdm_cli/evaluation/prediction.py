@@ -36,7 +36,7 @@ from ..sampling.state import Noise, State
 from ..workers import Progress, no_progress
 from . import drift
 from .rollout import BATCH, cores, encode_all, one_hot
-from .truth import HISTORY, KINDS, LENGTH, Clips
+from .truth import HISTORY, KINDS, LENGTH, Truth
 
 RETURNS = ("back", "spin")  # kinds of clips all of whose new frames were seen before
 TERMS = {  # that every AR step adds
@@ -185,12 +185,12 @@ def start_error(diffusion: Diffusion, schedule: Schedule, rows: tuple[Levels, ..
 class Stretches:
     """Held-out clips as a model's codec encodes them."""
 
-    clips: Clips
+    clips: Truth
     latents: dict[str, Tensor]  # by kind, (mazes, f, c, h, w)
     actions: dict[str, Tensor]  # by kind, (mazes, f, a)
 
 
-def encode(model: Model, clips: Clips, progress: Progress = no_progress) -> Stretches:
+def encode(model: Model, clips: Truth, progress: Progress = no_progress) -> Stretches:
     """Encode all frames of held-out clips."""
     latents, actions = {}, {}
     for number, (kind, frames) in enumerate(zip(KINDS, clips.frames, strict=True)):
@@ -199,7 +199,7 @@ def encode(model: Model, clips: Clips, progress: Progress = no_progress) -> Stre
             progress(past * total + done, len(KINDS) * total)
 
         latents[kind] = encode_all(model, frames, tell)
-        actions[kind] = one_hot(model, clips.actions[number]).to(latents[kind].device)
+        actions[kind] = one_hot(model, clips.world.actions, clips.actions[number]).to(latents[kind].device)
     return Stretches(clips, latents, actions)
 
 
@@ -251,7 +251,7 @@ def predict(
         if found and made:
             found.append(compare(denoise, state, clean[:, :made], noise[:, :made], flat, driven[:, :made], parts))
         raw = torch.zeros(0) if found else losses(denoise, state, clean, noise, rows, driven)
-        poses = clips.poses[KINDS.index(kind), part]
+        poses = clips.poses_of(kind)[part]
         progress(next(done), len(jobs))
         return found, known(poses, state, at, w, group), raw, clean.cpu()
 

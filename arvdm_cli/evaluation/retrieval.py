@@ -1,7 +1,7 @@
 """The needle test: does a model, coming back, draw what it was shown, or what it might have been shown?
 
 A model is fed true frames up to the moment when the needle comes back into view, as context and as memory; what it
-makes from there on is compared with every candidate. See `needles` for the worlds.
+makes from there on is compared with every candidate. See `worlds.world.Needle`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..sampling.generation import encode
 from ..sampling.model import Model
 from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
-from ..worlds.needles import Needle
+from ..worlds.world import Needle
 from .rollout import Task, encode_all, make, one_hot, prompt
 
 CONTROLS = {
@@ -61,7 +61,8 @@ def task(
     # as much of the past for every world: its last frames are without the needle, those before show it
     kept = gap if control == "unseen" else shortest(needles)
     history = np.stack([needle.history[-kept:] for needle in needles])
-    actions = one_hot(model, np.stack([needle.actions[-kept - after :] for needle in needles]))[:, : kept + frames]
+    numbers = np.stack([needle.actions[-kept - after :] for needle in needles])
+    actions = one_hot(model, needles[0].names, numbers)[:, : kept + frames]
     if latents is not None:
         latents = latents[:, -kept:]
     if control == "free":
@@ -168,7 +169,7 @@ def probe(model: Model, needles: Sequence[Needle], taught: float = 0.5) -> dict[
     for needle in needles:
         whole = len(needle.history) // group * group
         latents = encode(model, prompt(needle.history[None, :whole]))
-        actions = one_hot(model, needle.actions[None, :whole]).to(latents.device)
+        actions = one_hot(model, needle.names, needle.actions[None, :whole]).to(latents.device)
         places = network.integrate_actions(actions, latents.new_zeros(1, 3))
         parts = (part.unflatten(1, (-1, group))[0] for part in (latents, actions, places))  # (groups, g, ...)
         first, *rest = parts

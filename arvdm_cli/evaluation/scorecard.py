@@ -6,22 +6,23 @@ All is scored on frames as they are written to a file, in bytes.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..actions import phrases as tracks
 from ..reports.statistics import interval
 from ..sampling.model import Model
 from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
-from ..worlds.maze import World
-from .metrics import TURNS, colour_error, colour_spread, contrast, gradient, psnr, right_turns, scene, ssim, unit
+from .metrics import colour_error, colour_spread, contrast, gradient, psnr, right_turns, scene, ssim, unit
 from .rollout import Task, make, tasks_of
-from .truth import HISTORY, KINDS, LENGTH, Clips
+from .truth import HISTORY, KINDS, LENGTH, Truth
 
 RANGES = ("1", "2-4", "5-8", "9-16", "17-32", "33-64")  # of new frames, counted from 1
 BASELINES = ("repeat_last", "mean_context")  # what must be beaten; mean_history is reported beside them
@@ -68,9 +69,9 @@ def score(figures: dict[str, np.ndarray]) -> dict[str, Any]:
     return told
 
 
-def score_clips(made: dict[str, np.ndarray], clips: Clips, context: int) -> dict[str, Any]:
+def score_clips(made: dict[str, np.ndarray], clips: Truth, context: int) -> dict[str, Any]:
     """What stands in the card for new ground and returns, the latter for each kind and for both together."""
-    figures = {kind: figures_of(made[kind], clips.truth(kind), clips.history(kind), context) for kind in KINDS}
+    figures = {kind: figures_of(made[kind], clips.target(kind), clips.history(kind), context) for kind in KINDS}
     both = {name: np.concatenate((figures["back"][name], figures["spin"][name])) for name in figures["back"]}
     return {name: score(values) for name, values in (figures | {"returns": both}).items()}
 
@@ -94,15 +95,15 @@ def beyond_context(poses: np.ndarray, plan: Plan) -> np.ndarray:
     return found
 
 
-def score_memory(on: dict[str, np.ndarray], off: dict[str, np.ndarray], clips: Clips, plan: Plan) -> dict[str, Any]:
+def score_memory(on: dict[str, np.ndarray], off: dict[str, np.ndarray], clips: Truth, plan: Plan) -> dict[str, Any]:
     """What memory gains in PSNR on returns, on frames whose like is no longer in the context: mean over mazes."""
     told: dict[str, Any] = {"interval": "95 %, bootstrap over mazes"}
     gains, frames = [], []
     for kind in ("back", "spin"):
-        x = unit(clips.truth(kind))
+        x = unit(clips.target(kind))
         without = psnr(unit(off[kind]), x)
         gains.append(psnr(unit(on[kind]), x) - without)
-        frames.append(beyond_context(clips.poses[KINDS.index(kind)], plan))
+        frames.append(beyond_context(clips.poses_of(kind), plan))
         told[kind] = gain(gains[-1], frames[-1]) | {"off": {"psnr": summary(without)}}
     return told | {"both": gain(np.concatenate(gains, 1), np.concatenate(frames, 1))}
 
@@ -121,7 +122,7 @@ def gain(gains: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:
 # Long runs
 
 
-def score_free(made: np.ndarray, turned: np.ndarray, clips: Clips) -> dict[str, Any]:
+def score_free(made: np.ndarray, turned: np.ndarray, clips: Truth) -> dict[str, Any]:
     """Figures of long runs at their end, beside those of true frames of the same mazes.
 
     made: uint8 (m, f, h, w, 3); turned: (m, f), 1 where a left turn leads into a frame, -1 where a right one does
@@ -130,15 +131,17 @@ def score_free(made: np.ndarray, turned: np.ndarray, clips: Clips) -> dict[str, 
     sixth = length // 6  # frames 500-600 of 600 are the end; turns count from frame 100 on
     end, true = unit(made[:, -max(1, sixth) :]), unit(clips.frames[KINDS.index("new"), :runs])
     told: dict[str, Any] = {"runs": runs, "frames": length}
-    measures = {"contrast": contrast, "colour_spread": colour_spread}
-    if clips.world.skies == 1 and not clips.world.light and clips.world.sky == World.sky:
-        measures["scene"] = scene  # which knows the plain sky only
+    measures: dict[str, Callable[[Tensor], np.ndarray]] = {"contrast": contrast, "colour_spread": colour_spread}
+    if clips.world.sky:
+        measures["scene"] = partial(scene, sky=clips.world.sky)
     for name, measure in measures.items():
         told[name] = {"made": round(float(measure(end).mean()), 4), "truth": round(float(measure(true).mean()), 4)}
     for name in ("contrast", "colour_spread"):
         told[name]["ratio"] = round(told[name]["made"] / max(told[name]["truth"], 1e-6), 4)
     known = [
-        right_turns(clips.frames[KINDS.index(kind), :runs], TURNS[clips.actions[KINDS.index(kind), :runs]])
+        right_turns(
+            clips.frames[KINDS.index(kind), :runs], np.array(clips.world.turns)[clips.actions[KINDS.index(kind), :runs]]
+        )
         for kind in ("new", "spin")
     ]
     for name, (good, total) in {
@@ -233,7 +236,7 @@ def judge(card: dict[str, Any]) -> list[Bar]:
 # Whole measurements
 
 
-def measure(model: Model, clips: Clips, plan: Plan) -> dict[str, Any]:
+def measure(model: Model, clips: Truth, plan: Plan) -> dict[str, Any]:
     """Measure new ground and returns only: quick enough to steer a training by.
 
     Gives plain values: `measure(...)["new"]["psnr"]["made"]["by_range"]["2-4"]`
@@ -250,7 +253,7 @@ class Measured:
     made: dict[str, np.ndarray]  # uint8 (m, f, h, w, 3) by kind, and `free`
 
 
-def plan_card(model: Model, clips: Clips, plan: Plan, free_runs: int = 8, free_frames: int = 600) -> dict[str, Task]:
+def plan_card(model: Model, clips: Truth, plan: Plan, free_runs: int = 8, free_frames: int = 600) -> dict[str, Task]:
     """All there is to make for a card: new ground, returns with and without memory, long runs.
 
     free_runs: mazes from which a run of `free_frames` goes on with random actions; 0 for none
@@ -267,7 +270,7 @@ def plan_card(model: Model, clips: Clips, plan: Plan, free_runs: int = 8, free_f
     return tasks
 
 
-def measure_card(model: Model, clips: Clips, tasks: dict[str, Task], progress: Progress = no_progress) -> Measured:
+def measure_card(model: Model, clips: Truth, tasks: dict[str, Task], progress: Progress = no_progress) -> Measured:
     """Make what `plan_card` gave, and measure all of it."""
     plan = tasks["new"].plan
     schedule = plan.schedule
@@ -280,7 +283,7 @@ def measure_card(model: Model, clips: Clips, tasks: dict[str, Task], progress: P
         "sha256": model.sha256,
         "mazes": len(clips),
         "seed": clips.seed,
-        "world": asdict(clips.world),
+        "world": clips.world.parameters(),
         "history": HISTORY,
         "length": LENGTH,
         "schedule": schedule.name,
@@ -306,11 +309,11 @@ def measure_card(model: Model, clips: Clips, tasks: dict[str, Task], progress: P
     return Measured(card, made)
 
 
-def sheets(measured: Measured, clips: Clips, mazes: int = 4) -> Iterator[tuple[str, np.ndarray, int]]:
+def sheets(measured: Measured, clips: Truth, mazes: int = 4) -> Iterator[tuple[str, np.ndarray, int]]:
     """Yield contact sheets as (name, frames uint8 (n, h, w, 3), columns): truth above what was made; long runs."""
     shown = [0, 1, 3, 7, 15, 31, 63]
     for kind in KINDS:
-        pairs = np.stack((clips.truth(kind)[:mazes, shown], measured.made[kind][:mazes, shown]), 1)
+        pairs = np.stack((clips.target(kind)[:mazes, shown], measured.made[kind][:mazes, shown]), 1)
         yield kind, pairs.reshape(-1, *pairs.shape[3:]), len(shown)
     if "free" in measured.made:
         every = -(-measured.made["free"].shape[1] // 12)

@@ -4,24 +4,25 @@ import numpy as np
 import pytest
 
 from arvdm_cli.errors import OutputExistsError, UsageError, VideoError
-from arvdm_cli.evaluation import drift
+from arvdm_cli.evaluation import drift, truth
 from arvdm_cli.evaluation import side_by_side as sidebyside
-from arvdm_cli.evaluation.drift import HISTORY, ranges
+from arvdm_cli.evaluation.drift import ranges
+from arvdm_cli.evaluation.truth import HISTORY
 from arvdm_cli.media import Writer, read
 from arvdm_cli.reports import results
 from arvdm_cli.sampling.generation import choose
-from arvdm_cli.worlds.maze import STAY, World
-from arvdm_cli.worlds.walks import explore
+from arvdm_cli.worlds.maze import MazeConfig
+from arvdm_cli.worlds.maze_world import MazeWorld
 from support.drift import LENGTH, SIZE, invented, noisy, side_by_side
 from support.tiny import model
 
 TRUTH = invented()
 
 
-def rows_of(made, truth=TRUTH):
+def rows_of(made, true=TRUTH):
     """A table of ranges, by ground and range."""
-    figures = drift.score(made, truth, context=3)
-    returned = drift.returns(truth.poses)[..., HISTORY:].reshape(-1, truth.length)
+    figures = drift.score(made, true, context=3)
+    returned = true.seen().reshape(-1, true.length)
     told = drift.rows(figures, returned)
     return {(row["ground"], row["frames"]): row for row in told}
 
@@ -32,7 +33,7 @@ def rows_of(made, truth=TRUTH):
 def test_a_return_is_a_frame_whose_pose_was_seen_before():
     draw = np.random.default_rng(0)
     poses = draw.integers(0, 3, (2, 3, 40, 3))
-    found = drift.returns(poses)
+    found = truth.revisits(poses)
     for clip in np.ndindex(2, 3):
         way = [tuple(pose) for pose in poses[clip].tolist()]
         assert found[clip].tolist() == [pose in way[:t] for t, pose in enumerate(way)]
@@ -49,38 +50,38 @@ def test_ranges_cover_every_frame_once(length):
 def test_true_frames_read_back_the_same_and_longer_ones_hold_shorter_ones(tmp_path, monkeypatch):
     rendered = []
 
-    def render(world, mazes, length, seed, progress):
+    def render(world, purpose, mazes, length, seed, progress):
         rendered.append((mazes, length))
         return invented(mazes, length)
 
-    monkeypatch.setattr(drift, "render", render)
-    file, world = tmp_path / "truth.npz", World(size=SIZE)
-    made = drift.take(file, world, 2, 8, 7)
-    part = drift.take(file, world, 1, 5, 7)
+    monkeypatch.setattr(truth, "render", render)
+    file, world = tmp_path / "truth.npz", MazeWorld(MazeConfig(size=SIZE))
+    made = truth.take(file, world, "drift", 2, 8, 7)
+    part = truth.take(file, world, "drift", 1, 5, 7)
     np.testing.assert_array_equal(part.frames, made.frames[:, :1, : HISTORY + 5])
-    assert rendered == [(2, 8)] and (part.mazes, part.length) == (1, 5)
-    drift.take(file, world, 2, 9, 7)
+    assert rendered == [(2, 8)] and (len(part), part.length) == (1, 5)
+    truth.take(file, world, "drift", 2, 9, 7)
     assert rendered == [(2, 8), (2, 9)]
 
 
 def test_paths_are_legal_and_a_short_one_is_the_beginning_of_a_long_one():
     pytest.importorskip("labmaze")
-    maze = drift.Maze(World(), drift.maze_seed(3, 0))
-    actions, poses = drift.draw_paths(maze, 300)
-    short, _ = drift.draw_paths(maze, 10)
-    np.testing.assert_array_equal(actions[:, : HISTORY + 10], short)
-    assert maze.follow(tuple(poses[0, 0].tolist()), actions[0].tolist()) == [tuple(pose) for pose in poses[0].tolist()]
-    assert drift.returns(poses)[1, HISTORY:].all()  # a spin has turned twice by then
-    assert 0 < drift.returns(poses)[0, HISTORY:].sum() < 300
-    assert explore is drift.explore
+    place = MazeWorld().reset(truth.place_seed(3, 0))
+    walks = place.walks("drift", HISTORY, 300)
+    poses, start = np.stack([place.follow(walk) for walk in walks.values()]), place.start
+    short = place.walks("drift", HISTORY, 10)
+    assert place.start == start and short == {kind: walk[: HISTORY + 10] for kind, walk in walks.items()}
+    assert place.maze.follow(start, walks["explore"]) == [tuple(pose) for pose in poses[0].tolist()]
+    assert truth.revisits(poses)[1, HISTORY:].all()  # a spin has turned twice by then
+    assert 0 < truth.revisits(poses)[0, HISTORY:].sum() < 300
 
 
 def test_rendered_frames_of_a_spin_repeat():
     pytest.importorskip("labmaze")
     pytest.importorskip("vizdoom")
-    truth = drift.render(World(size=16, turn=22.5, step=0.25), 1, 8, 7)
-    assert truth.frames.shape == (2, 1, HISTORY + 8, 16, 16, 3)
-    np.testing.assert_array_equal(truth.frames[1, 0, 16:], truth.frames[1, 0, :-16])
+    true = truth.render(MazeWorld(MazeConfig(size=16, turn=22.5, step=0.25)), "drift", 1, 8, 7)
+    assert true.frames.shape == (2, 1, HISTORY + 8, 16, 16, 3)
+    np.testing.assert_array_equal(true.frames[1, 0, 16:], true.frames[1, 0, :-16])
 
 
 # Figures
@@ -117,9 +118,9 @@ def test_a_picture_that_stands_still_obeys_no_turn_and_scores_what_repeat_last_s
 
 
 def test_motion_counts_turns_only():
-    frames, actions = TRUTH.frames[0, 0, HISTORY:], TRUTH.actions[0, 0, HISTORY:].copy()
-    actions[3:] = STAY
-    told = drift.motion_of(frames, frames, TRUTH.frames[0, 0, HISTORY - 1], actions)
+    frames, turns = TRUTH.frames[0, 0, HISTORY:], np.ones(LENGTH, int)
+    turns[3:] = 0
+    told = drift.motion_of(frames, frames, TRUTH.frames[0, 0, HISTORY - 1], turns)
     assert told["motion"][:3].tolist() == [1, 1, 1] and np.isnan(told["motion"][3:]).all()
 
 
@@ -147,12 +148,12 @@ def test_made_stretches_are_compared_with_true_ones_of_the_same_range():
 def test_a_model_is_measured_on_every_path():
     loaded = model()
     plan = choose(loaded.sampling, steps=1)
-    truth = invented(1, 6)
+    true = invented(1, 6)
     told = []
-    made, facts = drift.roll_out(loaded, truth, plan, lambda *counts: told.append(counts))
+    made, facts = drift.roll_out(loaded, true, plan, lambda *counts: told.append(counts))
     assert told[-1] == (12, 12) and made.shape == (2, 1, 6, SIZE, SIZE, 3)
     assert facts["ms_ssim_scales"] == 2
-    by_range, by_frame = drift.measure(made, truth, plan.sampling.context)
+    by_range, by_frame = drift.measure(made, true, plan.sampling.context)
     assert [(row["ground"], row["frames"]) for row in by_range] == [
         (ground, frames) for ground in drift.GROUNDS for frames in ("1", "2-4", "5-6")
     ]

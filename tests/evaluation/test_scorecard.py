@@ -25,7 +25,7 @@ from arvdm_cli.evaluation.scorecard import (
     score_free,
     score_memory,
 )
-from arvdm_cli.evaluation.truth import HISTORY, KINDS, LENGTH, WORLDS, maze_seed
+from arvdm_cli.evaluation.truth import HISTORY, KINDS, LENGTH, place_seed
 from arvdm_cli.hub.checkpoint import save
 from arvdm_cli.reports.statistics import interval
 from arvdm_cli.sampling.generation import choose
@@ -33,6 +33,7 @@ from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.schedules import preset
 from arvdm_cli.sampling.state import Sampling
 from arvdm_cli.worlds.maze import WIDE, Maze
+from arvdm_cli.worlds.maze_world import VARIANTS
 from arvdm_cli.worlds.renderer import Renderer
 from arvdm_cli.worlds.walks import PATHS
 from support.truth import SAMPLING, invented, untrained
@@ -113,7 +114,7 @@ def walked(clips):
     """A true walk of 300 frames in each maze, and which way it turns."""
     frames, turned = [], []
     for index in range(len(clips)):
-        maze, rng = Maze(clips.world, maze_seed(clips.seed, index)), random.Random(index)
+        maze, rng = Maze(clips.world.config, place_seed(clips.seed, index)), random.Random(index)
         pose = maze.start(rng)
         actions = PATHS["random"](maze, pose, rng, 300)
         with Renderer(maze) as renderer:
@@ -123,7 +124,7 @@ def walked(clips):
 
 
 def test_the_truth_reaches_every_must_and_goal(clips, walked):
-    truth = {kind: clips.truth(kind) for kind in KINDS}
+    truth = {kind: clips.target(kind) for kind in KINDS}
     card, bars = judged(clips, truth, {kind: held(clips, lambda past: past[-1], kind) for kind in KINDS}, *walked)
     assert [bar.name for bar in bars.values() if not bar.passed] == []
     assert card["new"]["psnr"]["made"]["by_range"]["33-64"] == 100
@@ -145,7 +146,7 @@ def test_the_last_frame_shown_for_ever_reaches_hardly_any(clips, walked):
 
 def test_what_was_not_measured_is_neither_reached_nor_missed():
     clips = invented()
-    card = score_clips({kind: clips.truth(kind) for kind in KINDS}, clips, 8) | {
+    card = score_clips({kind: clips.target(kind) for kind in KINDS}, clips, 8) | {
         "memory": None,
         "free": None,
     }
@@ -155,7 +156,7 @@ def test_what_was_not_measured_is_neither_reached_nor_missed():
 
 def test_both_kinds_of_returns_count_alike():
     clips = invented()
-    told = score_clips({kind: clips.truth("new") for kind in KINDS}, clips, 8)
+    told = score_clips({kind: clips.target("new") for kind in KINDS}, clips, 8)
     for column in ("made", *BASELINES):
         values = [told[name]["psnr"][column]["by_range"]["5-8"] for name in ("back", "spin", "returns")]
         assert values[2] == pytest.approx((values[0] + values[1]) / 2, abs=1e-3)
@@ -212,7 +213,7 @@ def test_a_card_in_the_wide_world_says_so_and_does_not_look_for_the_plain_sky(cl
         result = run("card", tmp_path / "model", "--world", name, *few)
         assert result.exit_code == 0, result.output
         card = json.loads((tmp_path / name / "card.json").read_text())
-        assert {key: card["world"][key] for key in WIDE} == WORLDS[name]
+        assert {key: card["world"][key] for key in WIDE} == VARIANTS[name]
         assert ("scene" in card["free"]) == ("with sky above" in result.stdout) == (name == "narrow")
 
 

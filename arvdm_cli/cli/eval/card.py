@@ -57,7 +57,7 @@ def card(
     from ...data import rendered
     from ...device import choose_machine
     from ...evaluation.scorecard import measure_card, plan_card, sheets
-    from ...evaluation.truth import check_unseen, take_clips, world_of
+    from ...evaluation.truth import LENGTH, check_unseen, take, world_of
     from ...hub import checkpoint, registry
     from ...media import contact_sheet
     from ...sampling import generation
@@ -68,7 +68,7 @@ def card(
         check_unseen(mazes, seed, rendered.read(data).seeds)
     with progress("maze", mazes) as report:
         kept = clips or out / "clips.npz"
-        truth = take_clips(kept, world_of(loaded, world), mazes, seed, told(report))
+        truth = take(kept, world_of(loaded, world), "revisit", mazes, LENGTH, seed, told(report))
     tasks = plan_card(loaded, truth, plan, free_runs, free_frames)
     with progress("frame", sum(task.frames for task in tasks.values()), "fps") as report:
         measured = measure_card(loaded, truth, tasks, told(report))

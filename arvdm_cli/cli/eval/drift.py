@@ -69,7 +69,7 @@ def drift(
     from ...device import choose_machine
     from ...evaluation import drift as runs
     from ...evaluation import metrics
-    from ...evaluation.truth import HISTORY, world_of
+    from ...evaluation.truth import HISTORY, PATHS, world_of
     from ...hub import checkpoint, registry
     from ...reports import results
     from ...reports.figure import figure
@@ -111,7 +111,7 @@ def drift(
         loaded = checkpoint.load(registry.resolve(model), *machine)
         plan = generation.choose(loaded.sampling, **chosen)
         true = take_truth(truth or out / "truth", world_of(loaded, world), mazes, length, seed)
-        total = len(runs.PATHS) * mazes
+        total = len(PATHS) * mazes
         with progress("frame", total * length, "fps") as shown:
             made, facts = runs.roll_out(loaded, true, plan, told(shown))
         with progress("clip", total) as shown:
@@ -126,7 +126,7 @@ def drift(
         report["models"][model] = facts
         frames += [{"model": model, **row} for row in by_frame]
         with writing(out):
-            for path, *pair in zip(runs.PATHS, made, right, strict=True):
+            for path, *pair in zip(PATHS, made, right, strict=True):
                 draw(out / strip(model, path), *pair)
             results.write_csv(out / "drift.csv", frames)
             results.save(out / "drift.json", report)
@@ -214,14 +214,14 @@ def kept(report: dict[str, Any]) -> list[str]:
 
 def finish(out: Path, report: dict[str, Any], frames: Rows) -> None:
     """Write what is made of all figures together."""
-    from ...evaluation import drift, plots
-    from ...evaluation.truth import HISTORY
+    from ...evaluation import plots
+    from ...evaluation.truth import HISTORY, PATHS
     from ...reports import page, results
 
     pictures = []
     if frames:
         pictures = plots.plot_drift(out, frames, TITLES)
-        pictures += [out / strip(model, path) for model in report["models"] for path in drift.PATHS]
+        pictures += [out / strip(model, path) for model in report["models"] for path in PATHS]
     asked = report["asked"]
     words = (
         f"{asked['mazes']} mazes that training never saw; from {HISTORY} true frames on, {asked['length']} made "

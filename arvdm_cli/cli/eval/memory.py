@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from ...worlds.needles import Needle
+    from ...worlds.world import Needle
 
 CONTROLS = ("memory", "none", "other", "unseen", "context", "truth")  # measured if none is named
 SHOWN = 3  # worlds in a strip

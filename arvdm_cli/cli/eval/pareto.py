@@ -70,10 +70,9 @@ def pareto(
     check_schedules(schedule)  # before anything is measured
 
     from ...device import choose_machine
-    from ...evaluation import drift as runs
     from ...evaluation import metrics
     from ...evaluation import pareto as points
-    from ...evaluation.truth import world_of
+    from ...evaluation.truth import PATHS, world_of
     from ...hub import checkpoint, registry
     from ...reports import figure, results
     from ...sampling import generation
@@ -99,7 +98,7 @@ def pareto(
         tests = take_needles(needles or out / "needles", world, kind, gap, worlds, NEEDLE_SEED)
         for text, slots in left:
             plan = generation.choose(loaded.sampling, **chosen, schedule=text, slots=slots)
-            with progress("frame", len(runs.PATHS) * mazes * length + worlds * frames, "fps") as shown:
+            with progress("frame", len(PATHS) * mazes * length + worlds * frames, "fps") as shown:
                 row = points.measure(loaded, true, tests, plan, frames, told(shown))
             report["rows"].append({"model": model, "spelled": text, **row})
             with writing(out):

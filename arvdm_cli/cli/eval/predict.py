@@ -80,8 +80,8 @@ def predict(
             continue  # measured before this run was stopped
         world = truth.world_of(loaded)
         with progress("maze", mazes) as shown:
-            file = clips or out / "clips" / f"{world.size}-{world.turn:g}-{seed}.npz"
-            true = truth.take_clips(file, world, mazes, seed, told(shown))
+            file = clips or out / "clips" / world.file_name(seed)
+            true = truth.take(file, world, "revisit", mazes, truth.LENGTH, seed, told(shown))
         with progress("clip", mazes * len(truth.KINDS)) as shown:
             stretches = prediction.encode(loaded, true, told(shown))
         for text in left:

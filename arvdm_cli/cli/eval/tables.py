@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from rich.table import Table
 from typer import Option
 
-from ...errors import OutputError
+from ...errors import OutputError, UsageError
 from ...sampling import schedules
+from ...worlds.table import VARIANTS
 from ..console import out as stdout
 from ..console import printable, progress, say
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ...evaluation.drift import Truth
+    from ...evaluation.truth import Truth
     from ...sampling.model import Model
-    from ...worlds.maze import World
-    from ...worlds.needles import Needle
+    from ...worlds.world import Needle, World
+
+    Variant = str
+else:
+    Variant = Literal[tuple(VARIANTS)]
 
 CLIP_SEED, NEEDLE_SEED, DRIFT_SEED = 1_000_000, 2_000_000, 3_000_000  # of mazes for clips, needles and roll-outs
 
@@ -28,7 +32,7 @@ Rows = list[dict[str, Any]]
 Cells = list[list[str]]
 
 WorldName = Annotated[
-    Literal["narrow", "wide"] | None,
+    Variant | None,
     Option(
         "--world",
         help="Mazes of 8 + 8 textures under one sky (narrow), or of all textures, skies and lights (wide). "
@@ -74,28 +78,20 @@ def told(shown: Callable[..., None]) -> Callable[[int, int], None]:
 
 def take_truth(folder: Path, world: "World", mazes: int, length: int, seed: int) -> "Truth":
     """Read the true frames of roll-outs from a folder, or render them into it."""
-    from ...evaluation import drift
+    from ...evaluation import truth
 
     with progress("maze", mazes) as shown:
-        file = folder / f"{world.size}-{world.turn:g}-{seed}{kind_of(world)}.npz"
-        return drift.take(file, world, mazes, length, seed, told(shown))
+        return truth.take(folder / world.file_name(seed), world, "drift", mazes, length, seed, told(shown))
 
 
-def take_needles(folder: Path, world: "World", kind: str, gap: int, worlds: int, seed: int) -> "list[Needle]":
+def take_needles(folder: Path, world: "World", kind: str, gap: int, worlds: int, seed: int) -> "Sequence[Needle]":
     """Read needle tests from a folder, or render them into it."""
-    from ...worlds import needles
+    from ...worlds.world import NeedleWorld
 
+    if not isinstance(world, NeedleWorld):
+        raise UsageError("The checkpoint's world has no needle tests.", hint="--world narrow")
     with progress("world", worlds) as shown:
-        file = folder / f"{kind}-{gap}-{world.size}-{seed}{kind_of(world)}.npz"
-        return needles.take(file, world, kind, gap, worlds, seed, progress=told(shown))
-
-
-def kind_of(world: "World") -> str:
-    """What a file's name says of a world that is not the narrow one, so that files of several may share a folder."""
-    from ...evaluation.rollout import name_of
-
-    name = name_of(world)
-    return "" if name == "narrow" else f"-{name}"
+        return world.needles(folder, kind, gap, worlds, seed, told(shown))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from arvdm_cli.evaluation import drift
+from arvdm_cli.evaluation import truth
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.worlds import needles
 from support.drift import invented
@@ -26,7 +26,7 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = []
 
-    def take(file, world, mazes, length, seed, progress):
+    def take(file, world, purpose, mazes, length, seed, progress):
         asked.append((file.name, mazes, length))
         return invented(mazes, length)
 
@@ -34,7 +34,7 @@ def tiny(tmp_path, monkeypatch):
         asked.append((file.name, kind, gap, worlds))
         return NEEDLES[:worlds]
 
-    monkeypatch.setattr(drift, "take", take)
+    monkeypatch.setattr(truth, "take", take)
     monkeypatch.setattr(needles, "take", take_needles)
     return asked
 

@@ -25,11 +25,11 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = []
 
-    def take(file, world, mazes, seed, progress):
+    def take(file, world, purpose, mazes, length, seed, progress):
         asked.append((mazes, seed))
         return turning(mazes)
 
-    monkeypatch.setattr("arvdm_cli.evaluation.truth.take_clips", take)
+    monkeypatch.setattr("arvdm_cli.evaluation.truth.take", take)
     return asked
 
 
