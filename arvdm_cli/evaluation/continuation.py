@@ -19,8 +19,9 @@ from ..errors import CheckpointError, DataError, UsageError
 from ..sampling.model import Model
 from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
-from . import drift, rollout
-from .drift import COMPARED, Figures, Row
+from . import drift, metrics, rollout
+from .drift import DriftRow, Figures
+from .ranges import Span, ranges, singles
 from .rollout import Task
 
 
@@ -93,23 +94,21 @@ def roll_out(model: Model, cuts: Cuts, plan: Plan, seed: int, progress: Progress
     return rollout.make(model, {"episodes": task(model, cuts, plan)}, seed, progress)["episodes"]
 
 
-def measure(made: np.ndarray, cuts: Cuts, context: int) -> tuple[list[Row], list[Row]]:
+def measure(made: np.ndarray, cuts: Cuts, context: int) -> tuple[list[DriftRow], list[DriftRow]]:
     """Measure made frames uint8 (n, new, h, w, 3): rows by range, the last over all of them, and rows by frame.
 
     context: true frames that the model saw right before them
     """
     each: list[Figures] = []
+    compared = metrics.comparisons(slow=False)
     for own, frames, turns in zip(made, cuts.frames, cuts.turned(), strict=True):
         before, truth = frames[max(0, cuts.shown - max(1, context)) : cuts.shown], frames[cuts.shown :]
-        figures = drift.figures_of(own, truth, before, COMPARED)
+        figures = drift.figures_of(own, truth, before, compared)
         each.append(figures | drift.motion_of(own, truth, before[-1], turns))
     figures = {name: np.stack([figures[name] for figures in each]) for name in each[0]}
     length = made.shape[1]
-    all_, ranges = np.ones((len(made), length), bool), list(drift.spans(length))
+    every, spans = np.ones((len(made), length), bool), ranges(length)
     if length > 1:
-        ranges.append(({"frames": drift.label(1, length)}, 1, length))
-    by_range, by_frame = (
-        [name | drift.average(figures, all_, first, last) for name, first, last in spans]
-        for spans in (ranges, drift.spans(length, single=True))
-    )
-    return by_range, by_frame
+        spans.append(Span(1, length))
+    by_range = [drift.average(figures, every, span) for span in spans]
+    return by_range, [drift.average(figures, every, span, single=True) for span in singles(length)]

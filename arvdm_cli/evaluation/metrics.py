@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ FVD = (
 )
 
 Compare = Callable[[Tensor, Tensor], np.ndarray]  # of frames (m, f, 3, h, w) in [0, 1], a figure (m, f)
+Look = Callable[[Tensor], np.ndarray]  # of frames (m, f, 3, h, w) in [0, 1], a figure (m, f)
 Features = Callable[[np.ndarray], np.ndarray]  # of stretches uint8 (n, STRETCH, h, w, 3), vectors (n, d)
 
 
@@ -257,3 +259,65 @@ def i3d_features(network: torch.nn.Module, device: torch.device) -> Features:
         return torch.stack(rows).numpy()
 
     return measure
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks that are not shipped; None where one is not given."""
+
+    lpips: Compare | None = None
+    i3d: Features | None = None
+
+
+# The table
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of every new frame beside its true one, and how it is shown."""
+
+    name: str  # as files have it
+    title: str  # as tables have it
+    digits: int
+    compare: Compare | None = None  # None: by a network that is given, see `comparisons`
+    look: Look | None = None  # an appearance statistic, of a frame alone: shown as a share of the true frame's
+    unit: str = ""
+    baselines: bool = False  # whether a frame that repeats the last, and one of the context's mean, are measured too
+    beside: bool = False  # whether they stand beside it in tables and plots, apart for revisits and unseen frames
+    plot: tuple[str, str] | None = None  # picture it is drawn in, and the label of its axis
+    shown: bool = True  # whether tables have it
+
+    @property
+    def heading(self) -> str:
+        """Its title in a table of drift."""
+        return f"{self.title}, {self.unit}" if self.unit else f"{self.title} / truth's" if self.look else self.title
+
+
+METRICS = (  # in the order of tables
+    Metric("psnr", "PSNR", 2, psnr, unit="dB", baselines=True, beside=True, plot=("psnr", "dB")),
+    Metric("ssim", "SSIM", 3, ssim, baselines=True, beside=True, plot=("ssim", "SSIM")),
+    Metric("ms_ssim", "MS-SSIM", 3, ms_ssim),
+    Metric("lpips", "LPIPS", 3),
+    Metric(
+        "colour_error", "colour error", 3, colour_error, baselines=True, plot=("looks", "mean difference of a channel")
+    ),
+    Metric("contrast", "contrast", 2, look=contrast, plot=("looks", "of the truth's")),
+    Metric("sharpness", "sharpness", 2, look=gradient, plot=("looks", "of the truth's")),
+    Metric("colour_spread", "colour spread", 2, look=colour_spread, shown=False),
+)
+BASELINES = {"repeat_last": "repeat-last", "mean_context": "mean of context"}  # what must be beaten
+BESIDE = {metric.name: metric.compare for metric in METRICS if metric.compare and metric.beside}
+APPEARANCE = {metric.name: metric.look for metric in METRICS if metric.look}
+QUICK = tuple(metric for metric in METRICS if metric.compare and metric.baselines)  # enough for a clip of one's own
+
+
+def comparisons(slow: bool = True, lpips: Compare | None = None) -> dict[str, Compare]:
+    """What compares made frames with true ones, by name: the quick figures first.
+
+    slow: MS-SSIM too; lpips: LPIPS by a network
+    """
+    networks = {"lpips": lpips}
+    known = {metric.name: metric.compare or networks.get(metric.name) for metric in METRICS if not metric.look}
+    names = [metric.name for metric in QUICK]
+    names += [name for name in known if slow and name not in names]
+    return {name: compare for name in names if (compare := known[name])}

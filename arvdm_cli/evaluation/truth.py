@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import BadZipFile
@@ -20,7 +20,7 @@ from ..files import replacing
 from ..sampling.model import Model
 from ..workers import Progress, no_progress, render_all
 from ..worlds import table
-from ..worlds.world import PURPOSES, Recording, World, record
+from ..worlds.world import PURPOSES, Needle, NeedleWorld, Recording, World, record
 
 HISTORY, LENGTH = 64, 64  # true frames a walk begins with, and frames to be made after them
 KINDS = PURPOSES["revisit"].kinds  # of walks on which a model meets new ground and what it was shown
@@ -139,6 +139,18 @@ def take(
     truth = render(world, purpose, places, length, seed, progress)
     retain(file, json.dumps(key), truth)
     return truth
+
+
+def take_needles(
+    folder: Path, world: World, kind: str, gap: int, count: int, seed: int, progress: Progress = no_progress
+) -> Sequence[Needle]:
+    """Read needle tests from a folder, or draw them into it.
+
+    Raises: UsageError where the world has none
+    """
+    if not isinstance(world, NeedleWorld):
+        raise UsageError("This world has no needle tests.", hint=f"--world takes one of: {', '.join(table.VARIANTS)}.")
+    return world.needles(folder, kind, gap, count, seed, progress)
 
 
 def recall(file: Path, key: str) -> dict[str, np.ndarray] | None:

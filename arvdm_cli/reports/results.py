@@ -6,13 +6,13 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..errors import OutputExistsError
 from ..files import replacing
+from .records import Values
 
 
-def resume(file: Path, asked: dict[str, Any], replace: bool, again: bool = False) -> dict[str, Any] | None:
+def resume(file: Path, asked: Values, replace: bool, again: bool = False) -> Values | None:
     """A measurement that was stopped, to go on with, or None where there is none.
 
     asked: what it must have been started with
@@ -24,7 +24,7 @@ def resume(file: Path, asked: dict[str, Any], replace: bool, again: bool = False
     if not file.exists() or replace:
         return None
     try:
-        report: dict[str, Any] = json.loads(file.read_text())
+        report: Values = json.loads(file.read_text())
         known, complete = report["asked"], report["complete"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputExistsError(f"{file} is no measurement: {error}.", hint="-o chooses another folder.") from error
@@ -34,16 +34,16 @@ def resume(file: Path, asked: dict[str, Any], replace: bool, again: bool = False
     return report
 
 
-def save(file: Path, report: dict[str, Any]) -> None:
+def save(file: Path, report: Values) -> None:
     """Write a measurement, whole or not at all."""
     with replacing(file) as part:
         part.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def read_csv(path: Path) -> list[dict[str, Any]]:
+def read_csv(path: Path) -> list[Values]:
     """Read what `write_csv` wrote: numbers as numbers, nothing as None."""
 
-    def value(cell: str) -> Any:
+    def value(cell: str) -> float | str | None:
         try:
             return int(cell) if cell.lstrip("-").isdigit() else float(cell)
         except ValueError:
@@ -53,7 +53,7 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
         return [{key: value(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
 
 
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def write_csv(path: Path, rows: Sequence[Values]) -> None:
     """Write rows that share their keys, the keys first."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))

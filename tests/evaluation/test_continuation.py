@@ -70,6 +70,7 @@ def test_the_truth_scores_best_and_what_stands_still_scores_what_repeat_last_sco
     still = np.repeat(cuts.frames[:, 7:8], 6, 1)
     perfect, _ = continuation.measure(cuts.truth, cuts, 3)
     by_range, by_frame = continuation.measure(still, cuts, 3)
+    perfect, by_range = ([row.to_json() for row in rows] for rows in (perfect, by_range))
     assert [row["frames"] for row in by_range] == ["1", "2-4", "5-6", "1-6"]
     assert [row["count"] for row in by_range] == [4, 12, 8, 24] and len(by_frame) == 6
     for best, row in zip(perfect, by_range, strict=True):

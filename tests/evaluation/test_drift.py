@@ -6,7 +6,8 @@ import pytest
 from arvdm_cli.errors import OutputExistsError, UsageError, VideoError
 from arvdm_cli.evaluation import drift, truth
 from arvdm_cli.evaluation import side_by_side as sidebyside
-from arvdm_cli.evaluation.drift import ranges
+from arvdm_cli.evaluation.metrics import APPEARANCE
+from arvdm_cli.evaluation.ranges import Span, ranges
 from arvdm_cli.evaluation.truth import HISTORY
 from arvdm_cli.media import Writer, read
 from arvdm_cli.reports import results
@@ -24,7 +25,7 @@ def rows_of(made, true=TRUTH):
     figures = drift.score(made, true, context=3)
     returned = true.seen().reshape(-1, true.length)
     told = drift.rows(figures, returned)
-    return {(row["ground"], row["frames"]): row for row in told}
+    return {(row.ground, row.frames): row.to_json() for row in told}
 
 
 # The truth
@@ -42,9 +43,9 @@ def test_a_return_is_a_frame_whose_pose_was_seen_before():
 @pytest.mark.parametrize("length", [1, 2, 4, 5, 16, 63, 300, 1000])
 def test_ranges_cover_every_frame_once(length):
     spans = ranges(length)
-    assert [frame for first, last in spans for frame in range(first, last + 1)] == list(range(1, length + 1))
-    assert spans == [*ranges(1000)[: len(spans) - 1], (spans[-1][0], length)]
-    assert [drift.label(*span) for span in ranges(16)] == ["1", "2-4", "5-8", "9-16"]
+    assert [frame for span in spans for frame in range(span.first, span.last + 1)] == list(range(1, length + 1))
+    assert spans == [*ranges(1000)[: len(spans) - 1], Span(spans[-1].first, length)]
+    assert [span.label for span in ranges(16)] == ["1", "2-4", "5-8", "9-16"]
 
 
 def test_true_frames_read_back_the_same_and_longer_ones_hold_shorter_ones(tmp_path, monkeypatch):
@@ -136,7 +137,7 @@ def test_made_stretches_are_compared_with_true_ones_of_the_same_range():
         assert pieces.shape[1:] == (16, 8, 8, 3)
         return pieces.mean((1, 2, 3))
 
-    told = {row["frames"]: row for row in drift.distances(made, truth, features)}
+    told = {row.frames: row.to_json() for row in drift.distances(made, truth, features)}
     assert [(name, row["stretches"]) for name, row in told.items()] == [("1-16", 4), ("17-32", 4), ("33-64", 8)]
     assert told["1-16"]["distance"] == told["17-32"]["distance"] == 0 < told["33-64"]["distance"]
     assert all(row["floor"] > 0 for row in told.values())
@@ -152,12 +153,12 @@ def test_a_model_is_measured_on_every_path():
     told = []
     made, facts = drift.roll_out(loaded, true, plan, lambda *counts: told.append(counts))
     assert told[-1] == (12, 12) and made.shape == (2, 1, 6, SIZE, SIZE, 3)
-    assert facts["ms_ssim_scales"] == 2
+    assert facts.ms_ssim_scales == 2
     by_range, by_frame = drift.measure(made, true, plan.sampling.context)
-    assert [(row["ground"], row["frames"]) for row in by_range] == [
+    assert [(row.ground, row.frames) for row in by_range] == [
         (ground, frames) for ground in drift.GROUNDS for frames in ("1", "2-4", "5-6")
     ]
-    assert sum(row["count"] for row in by_frame) == 12
+    assert sum(row.count for row in by_frame) == 12
 
 
 # Videos without a truth
@@ -166,20 +167,20 @@ def test_a_model_is_measured_on_every_path():
 def test_looks_are_told_beside_the_first_second():
     film = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), np.uint8)
     film[10:] = film[10:] // 2
-    figures = drift.looks_of(film, 10)
-    for name in drift.LOOKS:
+    figures = drift.appearance(film, 10)
+    for name in APPEARANCE:
         np.testing.assert_allclose(figures[name][:10].mean(), 1, atol=1e-5)
         np.testing.assert_allclose(figures[name][10:].mean(), 0.5, atol=0.02)
     short = {name: values[:3] for name, values in figures.items()}
-    told = drift.looks_rows([figures, short])
-    assert [row["videos"] for row in told] == [2, 2, 1, 1, 1]
+    told = drift.appearance_rows([figures, short])
+    assert [row.videos for row in told] == [2, 2, 1, 1, 1]
 
 
 def test_later_stretches_are_compared_with_the_first_ones():
     draw = np.random.default_rng(0)
     videos = [np.concatenate((draw.normal(0, 1, (4, 3)), draw.normal(shift, 1, (4, 3)))) for shift in (5, 5, 5)]
     (row,) = drift.distances_from_first(videos, 128)
-    assert (row["frames"], row["stretches"], row["reference"]) == ("65-128", 12, 12) and row["distance"] > 40
+    assert (row.frames, row.stretches, row.reference) == ("65-128", 12, 12) and row.distance > 40
     assert drift.distances_from_first([np.zeros((0, 1))], 10) == []
 
 
@@ -213,9 +214,9 @@ def test_a_clip_that_cannot_be_split_is_named():
 def test_the_mean_is_over_clips_of_one_kind():
     clips = [sidebyside.split(name, side_by_side(context)) for name, context in (("a", 12), ("b", 12), ("c", 9))]
     figures = [sidebyside.figures_of(pair) for pair in clips]
-    told = sidebyside.rows(clips, figures)
+    told = [row.to_json() for row in sidebyside.rows(clips, figures)]
     assert list(dict.fromkeys(row["clip"] for row in told)) == ["a", "b", "mean of 2", "c"]
-    single = sidebyside.rows(clips, figures, single=True)
+    single = [row.to_json() for row in sidebyside.rows(clips, figures, single=True)]
     assert [row["index"] for row in single if row["clip"] == "c"] == list(range(9, 19))
     values = {row["clip"]: row["psnr"] for row in single if row["frame"] == 3}
     assert values["mean of 2"] == pytest.approx((values["a"] + values["b"]) / 2, abs=1e-3)
@@ -253,7 +254,7 @@ def test_degradation_is_told_by_the_last_range():
         {"ground": "returns", "frames": "2-4", "count": 3, "psnr": 22.0} | looks | {"sharpness": float(np.exp(-0.3))},
         {"ground": "new", "frames": "2-4", "count": 1, "psnr": 10.0} | looks | {"contrast": float(np.exp(0.9))},
     ]
+    rows = [drift.DriftRow.from_json(row) for row in rows]
     # 0.1 off in three frames, 0.3 in one
-    assert drift.degradation(rows) == {"psnr_end": 22.0, "psnr_lost": 8.0, "looks": 0.15}
-    new = drift.degradation(rows[2:])
-    assert new["psnr_end"] is None and new["psnr_lost"] is None and new["looks"] == 0.3
+    assert drift.degradation(rows) == drift.Degradation(psnr_end=22.0, psnr_lost=8.0, looks=0.15)
+    assert drift.degradation(rows[2:]) == drift.Degradation(psnr_end=None, psnr_lost=None, looks=0.3)

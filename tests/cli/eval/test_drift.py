@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from arvdm_cli.cli.eval.tables import strip
 from arvdm_cli.evaluation import truth
+from arvdm_cli.evaluation.study import strip
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.media import Writer
 from support.drift import invented, side_by_side
