@@ -14,10 +14,10 @@ from ..reports.figure import figure
 from .drift import DriftRow
 from .metrics import BASELINES, METRICS
 from .ranges import ranges
-from .retrieval import Tested
+from .retrieval import RetrievalRow
 
 
-def plot_retrieval(path: Path, rows: Sequence[Tested]) -> None:
+def plot_retrieval(path: Path, rows: Sequence[RetrievalRow]) -> None:
     """Draw retrieval accuracy against the gap, for each kind; memory as a line, its controls dotted, chance dashed."""
     kinds = list(dict.fromkeys(row.kind for row in rows))
     drawn, axes = figure(5.0 * len(kinds), 4.0, len(kinds))

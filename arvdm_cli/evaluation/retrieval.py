@@ -72,7 +72,7 @@ class Retrieval(Record):
 
 
 @dataclass(frozen=True)
-class Tested(Record):
+class RetrievalRow(Record):
     """Needle tests of a model: a row of its file."""
 
     model: str

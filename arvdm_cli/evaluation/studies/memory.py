@@ -17,7 +17,7 @@ from ...sampling.model import Model
 from ...sampling.plan import Plan
 from ...worlds.world import Needle, World
 from .. import plots, retrieval, truth
-from ..retrieval import CONTROLS, Tested
+from ..retrieval import CONTROLS, RetrievalRow
 from ..study import Load, OnEvent, Study, grouped, stage, strip, writing
 
 MEASURED = ("memory", "none", "other", "unseen", "context", "truth")  # controls, unless others are named
@@ -25,7 +25,7 @@ SHOWN = 3  # worlds in a strip
 
 
 @dataclass(frozen=True)
-class Test:
+class NeedleTests:
     """One kind of needle and one gap, for a model."""
 
     name: str
@@ -37,7 +37,7 @@ class Test:
 
 
 @dataclass(frozen=True)
-class MemoryStudy(Study[Test, Tested]):
+class MemoryStudy(Study[NeedleTests, RetrievalRow]):
     """Needle tests of models."""
 
     models: Sequence[str]
@@ -65,17 +65,17 @@ class MemoryStudy(Study[Test, Tested]):
         asked |= {"frames": self.frames, "seed": self.seed} | ({"world": self.variant} if self.variant else {})
         return asked | {"models": self.models, "chosen": self.chosen}
 
-    def points(self) -> Iterator[Test]:
+    def points(self) -> Iterator[NeedleTests]:
         for name in self.models:
             model = self.load(name)
             plan, world = generation.choose(model.sampling, **self.chosen), truth.world_of(model, self.variant)
-            yield from (Test(name, model, plan, world, kind, gap) for kind in self.kinds for gap in self.gaps)
+            yield from (NeedleTests(name, model, plan, world, kind, gap) for kind in self.kinds for gap in self.gaps)
 
-    def has(self, rows: Sequence[Tested], point: Test) -> bool:
+    def has(self, rows: Sequence[RetrievalRow], point: NeedleTests) -> bool:
         key = (point.name, point.kind, point.gap)
         return any((row.model, row.kind, row.retrieval.gap) == key for row in rows)
 
-    def measure(self, point: Test, out: Path, on_event: OnEvent) -> list[Tested]:
+    def measure(self, point: NeedleTests, out: Path, on_event: OnEvent) -> list[RetrievalRow]:
         kind, gap, plan = point.kind, point.gap, point.plan
         progress = stage(on_event, "world", self.worlds)
         folder = self.needles or out / "needles"
@@ -87,28 +87,28 @@ class MemoryStudy(Study[Test, Tested]):
             for name, frames in made.items():
                 draw(out / strip(point.name, kind, gap, name), tests, frames)
         facts = point.name, point.model.sha256, plan.schedule.name, plan.schedule.steps, plan.sampling.slots, kind
-        return [Tested(*facts, row) for row in found]
+        return [RetrievalRow(*facts, row) for row in found]
 
-    def report(self, rows: Sequence[Tested]) -> Values:
+    def report(self, rows: Sequence[RetrievalRow]) -> Values:
         return {"rows": [row.to_json() for row in rows]}
 
-    def restore(self, report: Values, out: Path) -> list[Tested]:
-        return [Tested.from_json(row) for row in report["rows"]]
+    def restore(self, report: Values, out: Path) -> list[RetrievalRow]:
+        return [RetrievalRow.from_json(row) for row in report["rows"]]
 
-    def csv(self, rows: Sequence[Tested]) -> dict[str, Sequence[Values]]:
+    def csv(self, rows: Sequence[RetrievalRow]) -> dict[str, Sequence[Values]]:
         return {"memory.csv": [row.to_json() for row in rows]}
 
-    def tables(self, rows: Sequence[Tested]) -> list[Table]:
+    def tables(self, rows: Sequence[RetrievalRow]) -> list[Table]:
         models = grouped(rows, lambda row: row.model)
         return [Table(name, cells(models.get(name, [])), ("control",)) for name in self.models]
 
-    def figures(self, rows: Sequence[Tested], out: Path) -> list[Path]:
+    def figures(self, rows: Sequence[RetrievalRow], out: Path) -> list[Path]:
         plots.plot_retrieval(out / "retrieval.png", rows)
         tests = ((name, kind, gap) for name in self.models for kind in self.kinds for gap in self.gaps)
         strips = [strip(*test, control) for test in tests for control in self.controls if control != "truth"]
         return [out / "retrieval.png", *(out / name for name in strips)]
 
-    def words(self, rows: Sequence[Tested]) -> str:
+    def words(self, rows: Sequence[RetrievalRow]) -> str:
         return (
             f"{self.worlds} mazes for each kind and gap, {self.frames} frames made after the return. "
             "Strips show truth, what was made, and their difference. "
@@ -124,7 +124,7 @@ def draw(path: Path, tests: Sequence[Needle], made: np.ndarray) -> None:
     contact_sheet(np.concatenate(pictures), made.shape[1], path)
 
 
-def cells(rows: Sequence[Tested]) -> Cells:
+def cells(rows: Sequence[RetrievalRow]) -> Cells:
     """Retrieval accuracy of each test and control, and by which way one came back."""
     table = [["test", "control", "found", "95 %", "chance", "way back", "loop", "margin"]]
     for row in rows:
