@@ -67,7 +67,7 @@ def measured(folder: Path) -> list[Measured]:
                 ends = [drift.degradation([DriftRow.from_json(row) for row in facts["ranges"]]) for facts in models]
                 return [Measured(identity(facts), end) for facts, end in zip(models, ends, strict=True)]
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                raise DataError(f"{file} is no measurement: {error!r}.") from error
+                raise DataError(f"{file} is not a measurement: {error!r}.") from error
     raise DataError(f"{folder} holds neither drift.json nor pareto.json.", hint="`arvdm eval pareto` makes one.")
 
 
@@ -85,27 +85,27 @@ def identity(row: Values) -> Identity:
     return *facts, *(sampling[name] for name in CHOSEN if name != "schedule")
 
 
-def beside(rows: Sequence[Predicted], found: Sequence[Measured]) -> list[Predicted]:
+def beside(rows: Sequence[Predicted], rollouts: Sequence[Measured]) -> list[Predicted]:
     """Rows with what was measured of the same models, sampled alike."""
-    ends = {one.identity: one.end for one in found}
+    ends = {one.identity: one.end for one in rollouts}
     return [replace(row, end=ends.get(identity(row.prediction.to_json()), NOTHING)) for row in rows]
 
 
 def agreement(rows: Sequence[Predicted]) -> list[Agreement]:
     """How far each order of ORDERS ranks points as each measured figure does: over all, and within each model."""
     models = list(dict.fromkeys(row.model for row in rows))
-    found = []
+    agreements = []
     for order in ORDERS:
         for figure, sign in MEASURED.items():
             for model in [None, *models] if len(models) > 1 else [None]:
-                part = [row for row in rows if model in (None, row.model) and getattr(row.end, figure) is not None]
-                if len(part) < 3:
+                points = [row for row in rows if model in (None, row.model) and getattr(row.end, figure) is not None]
+                if len(points) < 3:
                     continue
                 ours, theirs = (
-                    [getattr(r.prediction, order) for r in part],
-                    [sign * getattr(r.end, figure) for r in part],
+                    [getattr(r.prediction, order) for r in points],
+                    [sign * getattr(r.end, figure) for r in points],
                 )
                 rank, chance = spearman(ours, theirs), shuffled(ours, theirs)
-                shown = None if rank is None else round(rank, 3), None if chance is None else round(chance, 4)
-                found.append(Agreement(order, figure, model, len(part), *shown))
-    return found
+                rounded = None if rank is None else round(rank, 3), None if chance is None else round(chance, 4)
+                agreements.append(Agreement(order, figure, model, len(points), *rounded))
+    return agreements

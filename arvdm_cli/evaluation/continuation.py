@@ -78,10 +78,10 @@ def task(model: Model, cuts: Cuts, plan: Plan) -> Task:
             f"The checkpoint's actions are {', '.join(model.actions) or 'unknown'}; it lacks {', '.join(missing)}.",
             hint=f"The episodes have {', '.join(cuts.names)}.",
         )
-    size, own = cuts.frames.shape[2:4], (model.codec.config.height, model.codec.config.width)
-    if size != own:
+    size, ours = cuts.frames.shape[2:4], (model.codec.config.height, model.codec.config.width)
+    if size != ours:
         raise CheckpointError(
-            f"The checkpoint makes frames of {own[1]}x{own[0]}; the episodes have {size[1]}x{size[0]}.",
+            f"The checkpoint makes frames of {ours[1]}x{ours[0]}; the episodes have {size[1]}x{size[0]}.",
             hint="`arvdm data import --size` brings clips to another size.",
         )
     actions = torch.zeros(*cuts.actions.shape[:2], len(model.actions))
@@ -94,20 +94,20 @@ def roll_out(model: Model, cuts: Cuts, plan: Plan, seed: int, progress: Progress
     return rollout.make(model, {"episodes": task(model, cuts, plan)}, seed, progress)["episodes"]
 
 
-def measure(made: np.ndarray, cuts: Cuts, context: int) -> tuple[list[DriftRow], list[DriftRow]]:
+def measure(output: np.ndarray, cuts: Cuts, context: int) -> tuple[list[DriftRow], list[DriftRow]]:
     """Measure made frames uint8 (n, new, h, w, 3): rows by range, the last over all of them, and rows by frame.
 
     context: true frames that the model saw right before them
     """
     each: list[Figures] = []
     compared = metrics.comparisons(slow=False)
-    for own, frames, turns in zip(made, cuts.frames, cuts.turned(), strict=True):
-        before, truth = frames[max(0, cuts.shown - max(1, context)) : cuts.shown], frames[cuts.shown :]
-        figures = drift.figures_of(own, truth, before, compared)
-        each.append(figures | drift.motion_of(own, truth, before[-1], turns))
+    for frames, true, turns in zip(output, cuts.frames, cuts.turned(), strict=True):
+        before, truth = true[max(0, cuts.shown - max(1, context)) : cuts.shown], true[cuts.shown :]
+        figures = drift.figures_of(frames, truth, before, compared)
+        each.append(figures | drift.motion_of(frames, truth, before[-1], turns))
     figures = {name: np.stack([figures[name] for figures in each]) for name in each[0]}
-    length = made.shape[1]
-    every, spans = np.ones((len(made), length), bool), ranges(length)
+    length = output.shape[1]
+    every, spans = np.ones((len(output), length), bool), ranges(length)
     if length > 1:
         spans.append(Span(1, length))
     by_range = [drift.average(figures, every, span) for span in spans]

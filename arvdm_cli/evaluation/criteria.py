@@ -201,11 +201,11 @@ def judge_free(free: FreeRun | None) -> list[Bar]:
     """What long runs must reach."""
     late = {name: free.levels[name].ratio if free else None for name in SPREADS}
     share, true = (free.turns[column].share if free else None for column in ("made", "truth"))
-    known = "" if true is None else f"of true frames {true:.3f}"
+    note = "" if true is None else f"of true frames {true:.3f}"
     return [
         Bar("must", "free run, contrast against the data's", late["contrast"], least=0.7, most=1.3),
         Bar("must", "free run, colour spread against the data's", late["colour_spread"], least=0.7, most=1.3),
-        Bar("must", "free run, turns that move the right way", share, least=0.8, note=known),
+        Bar("must", "free run, turns that move the right way", share, least=0.8, note=note),
     ]
 
 

@@ -57,7 +57,7 @@ class DriftRow(Record):
 
 @dataclass(frozen=True)
 class Distance(Record):
-    """A Frechet distance between made and true stretches of a range."""
+    """A Frechet distance between generated and true stretches of a range."""
 
     frames: str
     stretches: int
@@ -119,12 +119,12 @@ class Degradation(Record):
 # Figures
 
 
-def figures_of(made: np.ndarray, truth: np.ndarray, before: np.ndarray, compared: dict[str, Compare]) -> Figures:
+def figures_of(output: np.ndarray, truth: np.ndarray, before: np.ndarray, compared: dict[str, Compare]) -> Figures:
     """Every figure (f,) of one clip, of baselines, and of appearance, those of the truth too.
 
-    made, truth: uint8 (f, h, w, 3); before: the true frames in the model's context, uint8 (context, h, w, 3)
+    output, truth: uint8 (f, h, w, 3); before: the true frames in the model's context, uint8 (context, h, w, 3)
     """
-    x, y, past = unit(truth[None]), unit(made[None]), unit(before[None])
+    x, y, past = unit(truth[None]), unit(output[None]), unit(before[None])
     idle = dict(zip(BASELINES, (past[:, -1:], past.mean(1, keepdim=True)), strict=True))
     figures = {name: measure(y, x)[0] for name, measure in compared.items()}
     for column, picture in idle.items():
@@ -135,14 +135,14 @@ def figures_of(made: np.ndarray, truth: np.ndarray, before: np.ndarray, compared
     return figures
 
 
-def motion_of(made: np.ndarray, truth: np.ndarray, last: np.ndarray, turns: np.ndarray) -> Figures:
+def motion_of(output: np.ndarray, truth: np.ndarray, last: np.ndarray, turns: np.ndarray) -> Figures:
     """Whether the turn that leads into a frame moves the picture the right way, NaN where none does: (f,).
 
     last: the frame before the first, uint8 (h, w, 3); turns: (f,), 1 to the left, -1 to the right, 0 for none
     """
     turned = np.concatenate(([0], turns))
     figures = {}
-    for name, frames in (("motion", made), ("motion_truth", truth)):
+    for name, frames in (("motion", output), ("motion_truth", truth)):
         good = metrics.right_way(np.concatenate((last[None], frames))[None], turned[None])[0]
         figures[name] = np.where(turned, good, np.nan)[1:]
     return figures
@@ -179,19 +179,19 @@ def rows(figures: Figures, revisit: np.ndarray, single: bool = False) -> list[Dr
     ]
 
 
-def distances(made: np.ndarray, truth: np.ndarray, features: Features) -> list[Distance]:
-    """Frechet distances between made and true stretches of the same range: uint8 (m, f, h, w, 3) each.
+def distances(output: np.ndarray, truth: np.ndarray, features: Features) -> list[Distance]:
+    """Frechet distances between generated and true stretches of the same range: uint8 (m, f, h, w, 3) each.
 
     The floor is of half as many stretches, so that it lies above what the truth itself would score.
     """
-    found = []
+    rows = []
     for span in [Span(1, STRETCH), *(span for span in ranges(truth.shape[1]) if span.first > STRETCH)]:
         if min(span.last, truth.shape[1]) - span.first + 1 < STRETCH:
             continue
-        ours, true = (features(metrics.stretches(frames[:, span.frames])) for frames in (made, truth))
+        ours, true = (features(metrics.stretches(frames[:, span.frames])) for frames in (output, truth))
         each = len(true) // len(truth)  # stretches of a clip
         odd = np.arange(len(true)) // each % 2 == 1
-        found.append(
+        rows.append(
             Distance(
                 frames=Span(span.first, span.first - 1 + each * STRETCH).label,
                 stretches=len(true),
@@ -199,7 +199,7 @@ def distances(made: np.ndarray, truth: np.ndarray, features: Features) -> list[D
                 floor=round(metrics.frechet(true[odd], true[~odd]), 4) if odd.sum() > 1 else None,
             )
         )
-    return found
+    return rows
 
 
 # A whole measurement
@@ -209,7 +209,7 @@ def roll_out(model: Model, truth: Truth, plan: Plan, progress: Progress = no_pro
     """Let a model continue every history with the true actions: uint8 (kinds, places, f, h, w, 3), and facts."""
     tasks = rollout.tasks_of(model, truth, plan)
     started = time.monotonic()
-    made = rollout.make(model, tasks, truth.seed, progress)
+    output = rollout.make(model, tasks, truth.seed, progress)
     seconds = time.monotonic() - started
     run = Run(
         sha256=model.sha256,
@@ -223,11 +223,11 @@ def roll_out(model: Model, truth: Truth, plan: Plan, progress: Progress = no_pro
         seconds=round(seconds, 1),
         frames_per_second=round(sum(task.frames for task in tasks.values()) / seconds, 2),
     )
-    return np.stack([made[kind] for kind in truth.kinds]), run
+    return np.stack([output[kind] for kind in truth.kinds]), run
 
 
 def measure(
-    made: np.ndarray, truth: Truth, context: int, lpips: Compare | None = None, progress: Progress = no_progress
+    output: np.ndarray, truth: Truth, context: int, lpips: Compare | None = None, progress: Progress = no_progress
 ) -> tuple[list[DriftRow], list[DriftRow]]:
     """Measure frames uint8 (kinds, places, f, h, w, 3) made in the truth's place: rows by range, and by frame.
 
@@ -235,23 +235,23 @@ def measure(
     progress: called with clips scored
     """
     metrics.need_ms_ssim()
-    figures = score(made, truth, context, lpips, progress)
+    figures = score(output, truth, context, lpips, progress)
     revisit = truth.seen().reshape(-1, truth.length)
     return rows(figures, revisit), rows(figures, revisit, single=True)
 
 
 def score(
-    made: np.ndarray, truth: Truth, context: int, lpips: Compare | None = None, progress: Progress = no_progress
+    output: np.ndarray, truth: Truth, context: int, lpips: Compare | None = None, progress: Progress = no_progress
 ) -> Figures:
     """Every figure (kinds * places, f) of made frames, uint8 (kinds, places, f, h, w, 3), a core for each clip."""
     compared, signs = metrics.comparisons(lpips=lpips), np.array(truth.world.turns)
-    done, clips = count(), list(np.ndindex(*made.shape[:2]))
+    done, clips = count(), list(np.ndindex(*output.shape[:2]))
 
     def run(clip: tuple[int, ...]) -> Figures:
         true, turns = truth.frames[clip], signs[truth.actions[clip]]
         before = true[HISTORY - max(1, context) : HISTORY]
-        figures = figures_of(made[clip], true[HISTORY:], before, compared)
-        figures |= motion_of(made[clip], true[HISTORY:], true[HISTORY - 1], turns[HISTORY:])
+        figures = figures_of(output[clip], true[HISTORY:], before, compared)
+        figures |= motion_of(output[clip], true[HISTORY:], true[HISTORY - 1], turns[HISTORY:])
         progress(next(done) + 1, len(clips))
         return figures
 
@@ -286,14 +286,14 @@ def appearance(frames: np.ndarray, fps: float | None) -> Figures:
 
 def appearance_rows(figures: Sequence[Figures], single: bool = False) -> list[AppearanceRow]:
     """Means over videos, each as long as it is, by range or by frame."""
-    length, found = max(len(clip["contrast"]) for clip in figures), []
+    length, rows = max(len(clip["contrast"]) for clip in figures), []
     for span in singles(length) if single else ranges(length):
         parts = [clip for clip in figures if len(clip["contrast"]) >= span.first]
         arrays = {name: np.concatenate([clip[name][span.frames] for clip in parts]) for name in APPEARANCE}
         means = {name: round(float(np.mean(array)), 4) for name, array in arrays.items()}
         label, frame = (None, span.first) if single else (span.label, None)
-        found.append(AppearanceRow(label, frame, len(parts), means))
-    return found
+        rows.append(AppearanceRow(label, frame, len(parts), means))
+    return rows
 
 
 def features_of(frames: np.ndarray, features: Features) -> np.ndarray:
@@ -308,12 +308,12 @@ def distances_from_first(videos: Sequence[np.ndarray], length: int, first: int =
     videos: features (n, d) of each one's stretches; length: frames of the longest
     first: frames that later ones are compared with
     """
-    parts, found = [video for video in videos if len(video)], []
+    parts, rows = [video for video in videos if len(video)], []
     for span in ranges(length):
         if span.first <= first or not parts:
             continue
         near = np.concatenate([part[: first // STRETCH] for part in parts])
         later = np.concatenate([part[(span.first - 1) // STRETCH : span.last // STRETCH] for part in parts])
         if min(len(near), len(later)) > 1:
-            found.append(LaterDistance(span.label, len(later), len(near), round(metrics.frechet(later, near), 4)))
-    return found
+            rows.append(LaterDistance(span.label, len(later), len(near), round(metrics.frechet(later, near), 4)))
+    return rows

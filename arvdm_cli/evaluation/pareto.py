@@ -57,13 +57,13 @@ def measure(
     """
     rolled = truth.actions[..., : truth.length].size
     total = rolled + len(needles) * frames
-    made, run = drift.roll_out(model, truth, plan, lambda done, _: progress(done, total))
-    by_range, _ = drift.measure(made, truth, plan.sampling.context)
-    (found,), _ = retrieval.measure(
+    output, run = drift.roll_out(model, truth, plan, lambda done, _: progress(done, total))
+    by_range, _ = drift.measure(output, truth, plan.sampling.context)
+    (retrieved,), _ = retrieval.measure(
         model, needles, plan, ("memory",), frames, progress=lambda done, _: progress(rolled + done, total)
     )
     end = drift.degradation(by_range)
-    return Point(run, plan.sampling.slots, found.gap, found.accuracy, found.margin, end)
+    return Point(run, plan.sampling.slots, retrieved.gap, retrieved.accuracy, retrieved.margin, end)
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,14 @@ def judge(points: Sequence[Point], forgetting: str, degradation: str) -> tuple[l
     downs = [getattr(point.end, degradation) for point in points]
     downs = [None if down is None else sign * down for down in downs]
     lost = [round(1 - point.accuracy.top1 if forgetting == "found" else -point.margin, 4) for point in points]
-    known = [(one, down) for one, down in zip(lost, downs, strict=True) if down is not None]
-    pair = [one for one, _ in known], [down for _, down in known]
+    pairs = [(one, down) for one, down in zip(lost, downs, strict=True) if down is not None]
+    pair = [one for one, _ in pairs], [down for _, down in pairs]
     best = iter(frontier(*pair))
     judged = [Judged(one, down, down is not None and next(best)) for one, down in zip(lost, downs, strict=True)]
     rank, chance = spearman(*pair), shuffled(*pair)
     on_frontier = sum(one.frontier for one in judged)
-    shown = rank and round(rank, 3), chance and round(chance, 4)
-    return judged, Verdict(len(known), on_frontier, *shown, verdict(rank, chance))
+    rounded = rank and round(rank, 3), chance and round(chance, 4)
+    return judged, Verdict(len(pairs), on_frontier, *rounded, verdict(rank, chance))
 
 
 def verdict(rank: float | None, chance: float | None) -> str:

@@ -22,9 +22,9 @@ def plot_retrieval(path: Path, rows: Sequence[RetrievalRow]) -> None:
     kinds = list(dict.fromkeys(row.kind for row in rows))
     drawn, axes = figure(5.0 * len(kinds), 4.0, len(kinds))
     for ax, kind in zip(axes, kinds, strict=True):
-        own = [row for row in rows if row.kind == kind and row.retrieval.control != "truth"]
-        for model, control in dict.fromkeys((row.model, row.retrieval.control) for row in own):
-            tests = [row.retrieval for row in own if (row.model, row.retrieval.control) == (model, control)]
+        panel = [row for row in rows if row.kind == kind and row.retrieval.control != "truth"]
+        for model, control in dict.fromkeys((row.model, row.retrieval.control) for row in panel):
+            tests = [row.retrieval for row in panel if (row.model, row.retrieval.control) == (model, control)]
             tests.sort(key=lambda test: test.gap)
             shares = [test.accuracy.top1 for test in tests]
             below = [test.accuracy.top1 - test.accuracy.low for test in tests]
@@ -40,9 +40,9 @@ def plot_retrieval(path: Path, rows: Sequence[RetrievalRow]) -> None:
                 capsize=3,
                 alpha=1.0 if main else 0.6,
             )
-        ax.axhline(own[0].retrieval.accuracy.chance, color="black", linestyle="--", linewidth=1, label="chance")
+        ax.axhline(panel[0].retrieval.accuracy.chance, color="black", linestyle="--", linewidth=1, label="chance")
         ax.set_xscale("log", base=2)
-        gaps = sorted({row.retrieval.gap for row in own})
+        gaps = sorted({row.retrieval.gap for row in panel})
         ax.set_xticks(gaps, [str(gap) for gap in gaps])
         ax.set_ylim(0, 1.02)
         ax.set_title(kind)
@@ -81,8 +81,8 @@ def plot_points(path: Path, panels: Sequence[Panel], models: Sequence[str]) -> N
     drawn, axes = figure(5.6 * len(panels), 4.6, len(panels))
     for ax, panel in zip(axes, panels, strict=True):
         for number, model in enumerate(models):
-            own = [dot for dot in panel.dots if dot.model == model]
-            xs, ys = [dot.x for dot in own], [dot.y for dot in own]
+            dots = [dot for dot in panel.dots if dot.model == model]
+            xs, ys = [dot.x for dot in dots], [dot.y for dot in dots]
             ax.scatter(xs, ys, marker=MARKERS[number % len(MARKERS)], color=f"C{number}", label=model, alpha=0.8)
         if best := sorted((dot.x, dot.y) for dot in panel.dots if dot.best):
             ax.plot(*zip(*best, strict=True), color="black", linewidth=1, linestyle="--", label="frontier")
@@ -155,9 +155,9 @@ def plot_drift(folder: Path, rows: Mapping[str, Sequence[DriftRow]], titles: Map
     for name, panels in pictures_of(titles).items():
         drawn, axes = figure(5.0 * len(panels), 4.0, len(panels))
         for ax, panel in zip(axes, panels, strict=True):
-            for number, (model, own) in enumerate(rows.items()):
+            for number, (model, lines) in enumerate(rows.items()):
                 for column in panel.columns:
-                    line = smooth(points_of(own, panel, column))
+                    line = smooth(points_of(lines, panel, column))
                     words = f"{model}{column.replace('_', ', ', 1).replace('_', ' ')}"
                     ax.plot(*line, linestyle=SERIES[column], color=f"C{number}", alpha=0.9, label=words)
             if panel.share:
@@ -196,8 +196,8 @@ def smooth(points: Iterable[tuple[int, int, float | None]], frames: int = 8) -> 
 SHOWN = 3  # places in a strip
 
 
-def draw_strip(file: Path, made: np.ndarray, truth: np.ndarray) -> None:
+def draw_strip(file: Path, output: np.ndarray, truth: np.ndarray) -> None:
     """Draw some places at the end of every range of frames: what was true above what was made."""
-    at = [span.last - 1 for span in ranges(made.shape[1])]
-    pairs = np.stack((truth[:SHOWN, at], made[:SHOWN, at]), 1)  # (places, 2, ranges, h, w, 3)
+    at = [span.last - 1 for span in ranges(output.shape[1])]
+    pairs = np.stack((truth[:SHOWN, at], output[:SHOWN, at]), 1)  # (places, 2, ranges, h, w, 3)
     contact_sheet(pairs.reshape(-1, *pairs.shape[3:]), len(at), file)

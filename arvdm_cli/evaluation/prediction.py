@@ -109,15 +109,15 @@ def known(poses: np.ndarray, state: State, first: int, frames: int, group: int) 
     """
     context = state.context.shape[1]
     groups = state.memory.numbers.expand(len(poses), -1).numpy()  # (b, s)
-    found = np.zeros((len(poses), frames), bool)
+    mask = np.zeros((len(poses), frames), bool)
     for clip, numbers in enumerate(groups):
-        held = np.zeros(poses.shape[1], bool)
-        held[first - context : first] = True
+        available = np.zeros(poses.shape[1], bool)
+        available[first - context : first] = True
         for number in numbers:
-            held[number * group : (number + 1) * group] = True
-        seen = {tuple(pose) for pose in poses[clip, held].tolist()}
-        found[clip] = [tuple(pose) in seen for pose in poses[clip, first : first + frames].tolist()]
-    return found
+            available[number * group : (number + 1) * group] = True
+        seen = {tuple(pose) for pose in poses[clip, available].tolist()}
+        mask[clip] = [tuple(pose) in seen for pose in poses[clip, first : first + frames].tolist()]
+    return mask
 
 
 # Terms, from errors
@@ -165,8 +165,8 @@ def start_error(diffusion: Diffusion, schedule: Schedule, rows: tuple[Levels, ..
     rows: its flat levels
     """
     alpha = diffusion.scales(torch.tensor(schedule.levels[0][: len(rows[0])]))[0]
-    made = (score(diffusion, rows, errors) + errors.discretisation * moved(rows)).sum(0)  # (made,)
-    return float((alpha.square() * made).mean())
+    error = (score(diffusion, rows, errors) + errors.discretisation * moved(rows)).sum(0)  # (made,)
+    return float((alpha.square() * error).mean())
 
 
 # A whole measurement
@@ -273,18 +273,18 @@ def predict(
     with cores(model) as pool:
         measured = list(pool.map(lambda job: run(*job), jobs))
     revisits = [part for part in measured if part.errors]
-    shown = torch.from_numpy(np.concatenate([part.known for part in revisits]))  # (clips, w)
-    if not shown.any(0).all():
-        frame = int((~shown.any(0)).nonzero()[0])
+    mask = torch.from_numpy(np.concatenate([part.known for part in revisits]))  # (clips, w)
+    if not mask.any(0).all():
+        frame = int((~mask.any(0)).nonzero()[0])
         raise DataError(
             f"Frame {frame} of the window of {schedule.name} shows nothing that stands in the context or in memory.",
             hint="More mazes, more memory or a shorter window.",
         )
-    errors = average([part.errors for part in revisits if part.errors], shown)
+    errors = average([part.errors for part in revisits if part.errors], mask)
     values = terms(model.diffusion, schedule, errors, torch.cat([part.clean for part in revisits])) | {"start": 0.0}
     if (filled := schedule.window - schedule.chunk) > 0:
-        begun = average([part.start for part in revisits if part.start], shown[:, :filled])
-        values["start"] = start_error(model.diffusion, schedule, flat_levels(plan), begun)
+        initial = average([part.start for part in revisits if part.start], mask[:, :filled])
+        values["start"] = start_error(model.diffusion, schedule, flat_levels(plan), initial)
     ar_steps = -(-length // schedule.chunk)
     values |= {order: accumulate(values | {"ar_steps": ar_steps}, terms) for order, terms in SUMS.items()}
     values["raw"] = float(torch.cat([part.raw for part in measured]).mean())
@@ -296,7 +296,7 @@ def predict(
         steps=schedule.steps,
         slots=sampling.slots,
         sampling=asdict(sampling),
-        frames=int(shown.sum()),
+        frames=int(mask.sum()),
         by_step=[[round(value, 6) for value in row] for row in errors.clean.tolist()],
         ar_steps=ar_steps,
         **{name: float(f"{value:.5g}") for name, value in values.items()},
@@ -319,19 +319,19 @@ def measure(model: Model, stretches: Stretches, plan: Plan, kind: str, start: in
     seed = stretches.clips.seed + (clips.start or 0)
     noise = Noise(seed, len(clean), tuple(clean.shape[2:]), clean.device)("init", start, w)
     denoise = Denoiser(model.network, model.diffusion, plan.sampling)
-    held = known(stretches.clips.poses_of(kind)[clips], state, at, w, plan.sampling.group)
+    mask = known(stretches.clips.poses_of(kind)[clips], state, at, w, plan.sampling.group)
     if kind not in RETURNS:
-        return Part(None, None, held, losses(denoise, state, clean, noise, schedule.levels, driven), clean.cpu())
-    errors, begun = compare(denoise, state, clean, noise, schedule.levels, driven, parts), None
+        return Part(None, None, mask, losses(denoise, state, clean, noise, schedule.levels, driven), clean.cpu())
+    errors, initial = compare(denoise, state, clean, noise, schedule.levels, driven, parts), None
     if filled:
         first = clean[:, :filled], noise[:, :filled], flat_levels(plan), driven[:, :filled]
-        begun = compare(denoise, state, *first, parts)
-    return Part(errors, begun, held, torch.zeros(0), clean.cpu())
+        initial = compare(denoise, state, *first, parts)
+    return Part(errors, initial, mask, torch.zeros(0), clean.cpu())
 
 
-def accumulate(told: Mapping[str, float], terms: Collection[str] = TERMS) -> float:
+def accumulate(values: Mapping[str, float], terms: Collection[str] = TERMS) -> float:
     """The error of a video: what its start adds once, and what every AR step adds."""
-    return float(told["start"] + told["ar_steps"] * sum(told[term] for term in terms))
+    return float(values["start"] + values["ar_steps"] * sum(values[term] for term in terms))
 
 
 @torch.no_grad()
@@ -339,22 +339,22 @@ def losses(
     denoise: Denoiser, state: State, clean: Tensor, noise: Tensor, rows: tuple[Levels, ...], actions: Tensor
 ) -> Tensor:
     """The training loss (n,) of every frame that moves, in every step, of every clip."""
-    diffusion, told = denoise.diffusion, []
+    diffusion, parts = denoise.diffusion, []
     for (before, _), moves in zip(pairwise(rows), moved(rows), strict=True):
         levels = torch.tensor(before, device=clean.device)
         noisy = diffusion.add_noise(clean, noise, levels)
         estimate = denoise(state, noisy, before, (0.0,) * len(before), actions, noise.clone)
         weight = diffusion.scales(levels)[1].clamp_min(diffusion.least_level).square().cpu()
-        told.append((apart(estimate, clean) / weight)[:, moves].flatten())
-    return torch.cat(told)
+        parts.append((apart(estimate, clean) / weight)[:, moves].flatten())
+    return torch.cat(parts)
 
 
-def average(parts: list[Errors], shown: Tensor) -> Errors:
-    """Means over clips of the errors of frames that were shown, bool (clips, w)."""
+def average(parts: list[Errors], mask: Tensor) -> Errors:
+    """Means over clips of the errors of frames in a mask, bool (clips, w)."""
 
     def mean(*tensors: Tensor) -> Tensor:
         values = torch.cat(tensors)  # (clips, ..., w)
-        weight = shown.to(values).unsqueeze(1) if values.dim() == 3 else shown.to(values)
+        weight = mask.to(values).unsqueeze(1) if values.dim() == 3 else mask.to(values)
         return (values * weight).sum(0) / weight.sum(0)
 
     first, *others = parts

@@ -98,18 +98,18 @@ def task(
     """
     after, gap = len(needles[0].candidates[0]), needles[0].gap
     # as much of the past for every world: its last frames are without the needle, those before show it
-    kept = gap if control == "unseen" else shortest(needles)
-    history = np.stack([needle.history[-kept:] for needle in needles])
-    numbers = np.stack([needle.actions[-kept - after :] for needle in needles])
-    actions = one_hot(model, needles[0].names, numbers)[:, : kept + frames]
+    length = gap if control == "unseen" else shortest(needles)
+    history = np.stack([needle.history[-length:] for needle in needles])
+    numbers = np.stack([needle.actions[-length - after :] for needle in needles])
+    actions = one_hot(model, needles[0].names, numbers)[:, : length + frames]
     if latents is not None:
-        latents = latents[:, -kept:]
+        latents = latents[:, -length:]
     if control == "free":
         history, latents = history[:, :-gap], None if latents is None else latents[:, :-gap]
     if control in ("none", "context"):
         plan = plan.with_sampling(slots=0, history_guidance=1.0)
     if control == "context":
-        plan = plan.with_sampling(context=kept)
+        plan = plan.with_sampling(context=length)
     other = np.roll(np.arange(len(needles)), 1) if control == "other" else None
     return Task(history, actions, plan, latents, other)
 
@@ -119,12 +119,12 @@ def shortest(needles: Sequence[Needle]) -> int:
     return min(len(needle.history) for needle in needles)
 
 
-def score(made: np.ndarray, needle: Needle) -> Score:
+def score(output: np.ndarray, needle: Needle) -> Score:
     """Compare frames made after a return, uint8 (f, h, w, 3), with what each candidate would have shown."""
-    candidates = needle.candidates[:, : len(made)].astype(np.float64) / 255  # (k, f, h, w, 3)
+    candidates = needle.candidates[:, : len(output)].astype(np.float64) / 255  # (k, f, h, w, 3)
     differ = (candidates != candidates[:1]).any((0, -1))  # (f, h, w)
     pictures = candidates[:, differ]  # (k, pixels, 3)
-    errors = np.square(made[differ] / 255 - pictures).mean((1, 2))  # (k,)
+    errors = np.square(output[differ] / 255 - pictures).mean((1, 2))  # (k,)
     levels = -10 * np.log10(np.maximum(errors, 1e-10))
     distractors = np.delete(levels, needle.truth)
     bound = np.square(pictures.mean(0) - pictures[needle.truth]).mean()
@@ -155,14 +155,14 @@ def measure(
     tasks = {
         control: task(model, needles, plan, control, frames, latents) for control in controls if control != "truth"
     }
-    made = {control: clips[:, -frames:] for control, clips in make(model, tasks, seed, progress).items()}
+    output = {control: clips[:, -frames:] for control, clips in make(model, tasks, seed, progress).items()}
     rows = []
     for control in controls:
         truth = np.stack([needle.candidates[needle.truth, :frames] for needle in needles])
-        shown = made.get(control, truth)
-        scores = [score(*pair) for pair in zip(shown, needles, strict=True)]
+        clips = output.get(control, truth)
+        scores = [score(*pair) for pair in zip(clips, needles, strict=True)]
         rows.append(summary(control, scores, needles))
-    return rows, made
+    return rows, output
 
 
 def summary(control: str, scores: Sequence[Score], needles: Sequence[Needle]) -> Retrieval:
@@ -196,13 +196,13 @@ def at_chance(accuracy: Accuracy) -> bool:
 
 
 @torch.no_grad()
-def probe(model: Model, needles: Sequence[Needle], taught: float = 0.5) -> Accuracy:
-    """Whether what memory keeps of a needle still tells it, to a linear map: retrieval accuracy.
+def probe(model: Model, needles: Sequence[Needle], share: float = 0.5) -> Accuracy:
+    """Retrieval accuracy of a linear map from what memory keeps of a needle.
 
     The map reads a place of a group's mean latent off the token at that place; it is fitted by least squares to the
     groups of a share of the worlds, and asked which candidate the first group of each other world shows.
 
-    taught: share of the worlds that the map is fitted to
+    share: of the worlds, those that the map is fitted to
     """
     network, group = model.network, model.network.config.group
     patchify, side = network.config.patchify, network.config.memory_side
@@ -218,16 +218,16 @@ def probe(model: Model, needles: Sequence[Needle], taught: float = 0.5) -> Accur
         first, *rest = parts
         tokens.append(network.compress(first, *rest).float())  # (groups, n, d)
         patches.append(patchify(first.mean(1, keepdim=True))[:, 0].float())  # (groups, n, c * p * p)
-    known = max(1, int(taught * len(needles)))
-    x, y = (torch.cat(parts[:known]).flatten(0, 1).double() for parts in (tokens, patches))
+    split = max(1, int(share * len(needles)))
+    x, y = (torch.cat(parts[:split]).flatten(0, 1).double() for parts in (tokens, patches))
     x = functional.pad(x, (0, 1), value=1.0)
     ridge = 1e-3 * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    fitted = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
+    weights = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
     correct = 0
-    for needle, own in zip(needles[known:], tokens[known:], strict=True):
-        shown = patchify(encode(model, prompt(needle.candidates[:, -1:])))[:, 0].double()  # (k, n, c * p * p)
-        read = functional.pad(own[0].double(), (0, 1), value=1.0) @ fitted  # (n, c * p * p)
-        differ = (shown - shown[:1]).abs().amax((0, 2)) > 0.1
-        errors = (shown - read)[:, differ].square().mean((1, 2))
+    for needle, memory in zip(needles[split:], tokens[split:], strict=True):
+        candidates = patchify(encode(model, prompt(needle.candidates[:, -1:])))[:, 0].double()  # (k, n, c * p * p)
+        read = functional.pad(memory[0].double(), (0, 1), value=1.0) @ weights  # (n, c * p * p)
+        differ = (candidates - candidates[:1]).abs().amax((0, 2)) > 0.1
+        errors = (candidates - read)[:, differ].square().mean((1, 2))
         correct += int(errors.argmin()) == needle.truth
-    return accuracy(correct, len(needles) - known, needles)
+    return accuracy(correct, len(needles) - split, needles)

@@ -91,7 +91,7 @@ def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = n
 
     progress: called with frames made, from whichever thread made them
     """
-    made = {name: np.empty((len(t.history), t.length, *t.history.shape[2:]), np.uint8) for name, t in tasks.items()}
+    output = {name: np.empty((len(t.history), t.length, *t.history.shape[2:]), np.uint8) for name, t in tasks.items()}
     total = sum(task.frames for task in tasks.values())
     done, lock, stop = 0, Lock(), Event()
 
@@ -107,7 +107,7 @@ def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = n
         at = 0
         for part in generate(model, task.plan, state, onward, seed + first, task.length):
             count = part.shape[1]
-            made[name][clips, at : at + count] = to_bytes(part.flatten(0, 1)).reshape(b, count, *history.shape[2:])
+            output[name][clips, at : at + count] = to_bytes(part.flatten(0, 1)).reshape(b, count, *history.shape[2:])
             at += count
             with lock:
                 done += b * count
@@ -124,7 +124,7 @@ def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = n
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
-    return made
+    return output
 
 
 def one_hot(model: Model, names: Sequence[str], actions: np.ndarray) -> Tensor:

@@ -80,11 +80,11 @@ def summary(figures: np.ndarray) -> Curve:
     return Curve(by_frame, {frames: round(over(by_frame, frames), 4) for frames in RANGES})
 
 
-def figures_of(made: np.ndarray, truth: np.ndarray, history: np.ndarray, context: int) -> dict[str, np.ndarray]:
+def figures_of(output: np.ndarray, truth: np.ndarray, history: np.ndarray, context: int) -> dict[str, np.ndarray]:
     """Every figure (m, f) of new frames, and of what would stand there without a model; names as in `score`."""
     x, past = unit(truth), unit(history)
     last = past[:, -1:], past[:, -max(1, context) :].mean(1, keepdim=True), past.mean(1, keepdim=True)
-    columns = {"made": unit(made), **dict(zip(COLUMNS, last, strict=True))}
+    columns = {"made": unit(output), **dict(zip(COLUMNS, last, strict=True))}
     figures = {}
     for name, frames in columns.items():
         for metric, compare in BESIDE.items():
@@ -104,9 +104,9 @@ def score(figures: dict[str, np.ndarray]) -> Section:
     return Section(curves, {frames: round(share, 4) for frames, share in shares.items()})
 
 
-def score_clips(made: dict[str, np.ndarray], clips: Truth, context: int) -> dict[str, Section]:
+def score_clips(output: dict[str, np.ndarray], clips: Truth, context: int) -> dict[str, Section]:
     """What stands in the card for unseen frames and revisits, the latter for each kind and for both together."""
-    figures = {kind: figures_of(made[kind], clips.target(kind), clips.history(kind), context) for kind in KINDS}
+    figures = {kind: figures_of(output[kind], clips.target(kind), clips.history(kind), context) for kind in KINDS}
     both = {name: np.concatenate([figures[kind][name] for kind in REVISITS]) for name in figures["back"]}
     return {name: score(values) for name, values in (figures | {"returns": both}).items()}
 
@@ -120,14 +120,14 @@ def beyond_context(poses: np.ndarray, plan: Plan) -> np.ndarray:
     poses: (m, HISTORY + LENGTH, 3)
     """
     schedule, sampling = plan.schedule, plan.sampling
-    kept = sampling.context + (sampling.group - 1 if sampling.slots else 0)  # frames the context holds at most
-    found = np.zeros((len(poses), LENGTH), bool)
+    reach = sampling.context + (sampling.group - 1 if sampling.slots else 0)  # frames the context holds at most
+    beyond = np.zeros((len(poses), LENGTH), bool)
     for t in range(LENGTH):
         # the window's start when the frame entered it
         start = max(0, -(-(t - schedule.window + 1) // schedule.chunk) * schedule.chunk)
         same = (poses[:, : HISTORY + t] == poses[:, HISTORY + t, None]).all(2)  # (m, HISTORY + t)
-        found[:, t] = same[:, :HISTORY].any(1) & ~same[:, max(0, HISTORY + start - kept) :].any(1)
-    return found
+        beyond[:, t] = same[:, :HISTORY].any(1) & ~same[:, max(0, HISTORY + start - reach) :].any(1)
+    return beyond
 
 
 def score_memory(on: dict[str, np.ndarray], off: dict[str, np.ndarray], clips: Truth, plan: Plan) -> MemoryGain:
@@ -149,18 +149,18 @@ def gain(gains: np.ndarray, chosen: np.ndarray) -> Gain:
         return Gain(None, None, None, 0.0, 0)
     each = (gains * chosen).sum(1)[counted] / chosen.sum(1)[counted]
     low, high = interval(each)
-    shown = round(float(each.mean()), 4), round(low, 4), round(high, 4)
-    return Gain(*shown, round(float(chosen.sum(1).mean()), 2), int(counted.sum()))
+    rounded = round(float(each.mean()), 4), round(low, 4), round(high, 4)
+    return Gain(*rounded, round(float(chosen.sum(1).mean()), 2), int(counted.sum()))
 
 
-def score_free(made: np.ndarray, turned: np.ndarray, clips: Truth) -> FreeRun:
+def score_free(output: np.ndarray, turned: np.ndarray, clips: Truth) -> FreeRun:
     """Figures of long runs at their end, beside those of true frames of the same places.
 
-    made: uint8 (m, f, h, w, 3); turned: (m, f), 1 where a left turn leads into a frame, -1 where a right one does
+    output: uint8 (m, f, h, w, 3); turned: (m, f), 1 where a left turn leads into a frame, -1 where a right one does
     """
-    runs, length = made.shape[:2]
+    runs, length = output.shape[:2]
     sixth = length // 6  # frames 500-600 of 600 are the end; turns count from frame 100 on
-    end, true = unit(made[:, -max(1, sixth) :]), unit(clips.frames[clips.kinds.index("new"), :runs])
+    end, true = unit(output[:, -max(1, sixth) :]), unit(clips.frames[clips.kinds.index("new"), :runs])
     measures: dict[str, Look] = dict(SPREADS)
     if clips.world.sky:
         measures["scene"] = partial(scene, sky=clips.world.sky)
@@ -169,9 +169,9 @@ def score_free(made: np.ndarray, turned: np.ndarray, clips: Truth) -> FreeRun:
         for name, measure in measures.items()
     }
     signs, parts = np.array(clips.world.turns), [clips.kinds.index(kind) for kind in ("new", "spin")]
-    known = [right_turns(clips.frames[part, :runs], signs[clips.actions[part, :runs]]) for part in parts]
-    truth = sum(good for good, _ in known), sum(total for _, total in known)
-    columns = {"made": right_turns(made[:, sixth:], turned[:, sixth:]), "truth": truth}
+    counts = [right_turns(clips.frames[part, :runs], signs[clips.actions[part, :runs]]) for part in parts]
+    truth = sum(good for good, _ in counts), sum(total for _, total in counts)
+    columns = {"made": right_turns(output[:, sixth:], turned[:, sixth:]), "truth": truth}
     turns = {name: Turns(round(good / of, 4) if of else None, of) for name, (good, of) in columns.items()}
     return FreeRun(runs, length, levels, turns)
 
@@ -184,8 +184,8 @@ def measure(model: Model, clips: Truth, plan: Plan) -> dict[str, Section]:
 
     Gives sections by name: `measure(...)["new"].curves["psnr"]["made"].by_range["2-4"]`
     """
-    made = make(model, tasks_of(model, clips, plan), clips.seed)
-    return score_clips(made, clips, plan.sampling.context)
+    output = make(model, tasks_of(model, clips, plan), clips.seed)
+    return score_clips(output, clips, plan.sampling.context)
 
 
 @dataclass(frozen=True)
@@ -208,8 +208,8 @@ def plan_card(model: Model, clips: Truth, plan: Plan, free_runs: int = 8, free_f
         tasks |= {f"{kind}/off": replace(tasks[kind], plan=forgetful) for kind in REVISITS}
     if runs := min(free_runs, len(clips)):
         walk = model.card.get("walk")
-        drawn = [tracks.random(model.actions, free_frames, clips.seed + index, walk) for index in range(runs)]
-        actions = torch.cat((tasks["new"].actions[:runs, :HISTORY], torch.from_numpy(np.stack(drawn))), 1)
+        walks = [tracks.random(model.actions, free_frames, clips.seed + index, walk) for index in range(runs)]
+        actions = torch.cat((tasks["new"].actions[:runs, :HISTORY], torch.from_numpy(np.stack(walks))), 1)
         tasks["free"] = Task(clips.history("new")[:runs], actions, plan)
     return tasks
 
@@ -218,18 +218,18 @@ def measure_card(model: Model, clips: Truth, tasks: dict[str, Task], progress: P
     """Make what `plan_card` gave, and measure all of it."""
     plan = tasks["new"].plan
     started = time.monotonic()
-    made = make(model, tasks, clips.seed, progress)
+    output = make(model, tasks, clips.seed, progress)
     seconds = time.monotonic() - started
     frames = sum(task.frames for task in tasks.values())
     memory, free = None, None
     if "back/off" in tasks:
-        off = {kind: made.pop(f"{kind}/off") for kind in REVISITS}
-        memory = score_memory(made, off, clips, plan)
+        off = {kind: output.pop(f"{kind}/off") for kind in REVISITS}
+        memory = score_memory(output, off, clips, plan)
     if "free" in tasks:
         onward = tasks["free"].actions[:, HISTORY:].numpy() > 0  # (runs, f, a)
         left, right = (onward[..., model.actions.index(name)].astype(int) for name in ("left", "right"))
-        free = score_free(made["free"], left - right, clips)
-    figures = Figures(score_clips(made, clips, plan.sampling.context), memory, free)
+        free = score_free(output["free"], left - right, clips)
+    figures = Figures(score_clips(output, clips, plan.sampling.context), memory, free)
     card = Card(
         model=model.card.get("name", ""),
         sha256=model.sha256,
@@ -249,15 +249,15 @@ def measure_card(model: Model, clips: Truth, tasks: dict[str, Task], progress: P
         figures=figures,
         verdict=judge(figures),
     )
-    return Measured(card, made, clips)
+    return Measured(card, output, clips)
 
 
 def sheets(measured: Measured, mazes: int = 4) -> Iterator[tuple[str, np.ndarray, int]]:
     """Yield contact sheets as (name, frames uint8 (n, h, w, 3), columns): truth above what was made; long runs."""
-    shown = [0, 1, 3, 7, 15, 31, 63]
+    at = [0, 1, 3, 7, 15, 31, 63]
     for kind in KINDS:
-        pairs = np.stack((measured.truth.target(kind)[:mazes, shown], measured.made[kind][:mazes, shown]), 1)
-        yield kind, pairs.reshape(-1, *pairs.shape[3:]), len(shown)
+        pairs = np.stack((measured.truth.target(kind)[:mazes, at], measured.made[kind][:mazes, at]), 1)
+        yield kind, pairs.reshape(-1, *pairs.shape[3:]), len(at)
     if "free" in measured.made:
         every = -(-measured.made["free"].shape[1] // 12)
         runs = measured.made["free"][:, every - 1 :: every]

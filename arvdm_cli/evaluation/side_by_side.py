@@ -89,7 +89,7 @@ def rows(pairs: list[Pair], figures: list[Figures], single: bool = False) -> lis
 
     single: by frame, counted from the first that was made; `index` counts from the start of the clip, and from 0
     """
-    found: list[ClipRow] = []
+    clip_rows: list[ClipRow] = []
     groups: dict[tuple[str, int, int], list[int]] = {}
     for number, pair in enumerate(pairs):
         groups.setdefault((pair.size, len(pair.context), len(pair.made)), []).append(number)
@@ -103,5 +103,5 @@ def rows(pairs: list[Pair], figures: list[Figures], single: bool = False) -> lis
             for span in singles(length) if single else ranges(length):
                 index = context + span.first - 1 if single else None
                 means = drift.average(stacked, every, span, single)
-                found.append(ClipRow(name, size, context, length, index, means))
-    return found
+                clip_rows.append(ClipRow(name, size, context, length, index, means))
+    return clip_rows

@@ -70,7 +70,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 Load = Callable[[str], Model]  # a model by its name
-Resume = Literal["stopped", "finished", "never"]  # which run in the folder goes on
+Resume = Literal["stopped", "finished", "never"]  # which run in the folder is resumed
 
 
 class Study(ABC, Generic[P, R]):
@@ -107,7 +107,7 @@ class Study(ABC, Generic[P, R]):
     def find(self, out: Path, resume: Resume) -> Values | None:
         """Read the file of a run to resume, or give None where there is none.
 
-        Raises: OutputExistsError where the folder holds another study, or one that may not go on
+        Raises: OutputExistsError where the folder holds another study, or one that cannot be resumed
         """
         return results.resume(out / f"{self.name}.json", self.asked(), resume == "never", resume == "finished")
 
@@ -157,7 +157,7 @@ class Report(Generic[R]):
 def run_study(study: Study[P, R], out: Path, resume: Resume = "stopped", on_event: OnEvent = no_events) -> Report[R]:
     """Measure all points of a study that the folder has no rows of yet, and write it.
 
-    Raises: OutputExistsError where the folder holds another study, or one that may not go on
+    Raises: OutputExistsError where the folder holds another study, or one that cannot be resumed
     """
     old = study.find(out, resume)
     rows: list[R] = study.restore(old, out) if old else []

@@ -78,8 +78,8 @@ class Truth:
 
     def seen(self) -> np.ndarray:
         """Which new frames show again what a frame before them showed: bool (kinds, places, new frames)."""
-        known = np.zeros(self.actions.shape, bool) if self.poses is None else revisits(self.poses)
-        return known[..., HISTORY:]
+        again = np.zeros(self.actions.shape, bool) if self.poses is None else revisits(self.poses)
+        return again[..., HISTORY:]
 
 
 def revisits(poses: np.ndarray) -> np.ndarray:

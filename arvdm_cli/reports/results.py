@@ -13,11 +13,11 @@ from .records import Values
 
 
 def resume(file: Path, asked: Values, replace: bool, again: bool = False) -> Values | None:
-    """A measurement that was stopped, to go on with, or None where there is none.
+    """Read a measurement to resume, or give None where there is none.
 
     asked: what it must have been started with
     replace: whatever is there counts as none
-    again: one that was finished goes on too
+    again: a finished one is resumed too
 
     Raises: OutputExistsError where the file holds something else
     """
@@ -27,7 +27,7 @@ def resume(file: Path, asked: Values, replace: bool, again: bool = False) -> Val
         report: Values = json.loads(file.read_text())
         known, complete = report["asked"], report["complete"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputExistsError(f"{file} is no measurement: {error}.", hint="-o chooses another folder.") from error
+        raise OutputExistsError(f"{file} is not a measurement: {error}.", hint="-o chooses another folder.") from error
     if (complete and not again) or known != asked:
         what = "a finished measurement" if complete and not again else "a measurement of something else"
         raise OutputExistsError(f"{file.parent} holds {what}.", hint="-y replaces it; -o chooses another folder.")

@@ -1,6 +1,6 @@
 """Walking as in DeepMind Lab: turn left, turn right, or walk forward, in any direction, with inertia, along walls.
 
-A frame lasts TICKS ticks. In each the walker slows down by friction and, told to go forward, speeds up along its
+A frame lasts TICKS ticks. In each the walker slows down by friction and, on going forward, speeds up along its
 heading; against a wall it loses the speed towards it and slides on. A turn is done at once and sets no direction: who
 turns while walking glides on for three frames. Places are whole numbers again after every frame, and the tables of
 directions are point-symmetric, so that a way back from rest to rest leads exactly to where it began.

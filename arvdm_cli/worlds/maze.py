@@ -129,7 +129,7 @@ class MazeConfig:
 
     @property
     def units(self) -> int:
-        """Headings that one turn goes on."""
+        """Headings of one turn."""
         return round(self.turn * self.headings / 360)
 
     @property
@@ -139,7 +139,7 @@ class MazeConfig:
 
     @property
     def fps(self) -> float:
-        """Frames per second: DeepMind Lab's where one moves as there, else so many that one walks 1.875 cells."""
+        """Frames per second: DeepMind Lab's where one moves as there, else those in which one walks 1.875 cells."""
         return glide.RATE / glide.TICKS if self.walk == "free" else 1.875 / self.step
 
     def scene(self, sky: str, light: Light) -> wad.Scene:

@@ -106,7 +106,7 @@ def maze_seed(seed: int, index: int, attempt: int = 0) -> int:
 
 
 def draw(config: MazeConfig, kind: str, gap: int, seed: int, index: int, after: int = 12) -> Needle:
-    """Draw one needle test; it hangs on these arguments alone, and its maze on seed and index where that maze will do.
+    """Draw one needle test; it depends on these arguments alone, and its maze on seed and index where that maze will do.
 
     after: frames from the first one on that shows the needle again
     """
@@ -236,7 +236,7 @@ def _rooms(maze: Maze) -> Iterator[Spot]:
 
 
 def _beyond(cell: Cell, side: int, cells: int = 1) -> Cell:
-    """Give the cell that lies so many cells away: 0 east, 1 north, 2 west, 3 south."""
+    """Give the cell that lies N cells away: 0 east, 1 north, 2 west, 3 south."""
     return cell[0] + AHEAD[side][0] * cells, cell[1] + AHEAD[side][1] * cells
 
 
@@ -256,7 +256,7 @@ def _looks(maze: Maze, kind: str, spot: Spot, rng: random.Random) -> list[Look]:
 
 def _pairs(walls: Sequence[str], floors: Sequence[str], count: int) -> list[tuple[str, str]]:
     """Pair textures, no pair twice and each texture as often as any other of its list."""
-    again = lcm(len(walls), len(floors))  # where both lists begin anew together, one of them is shifted
+    again = lcm(len(walls), len(floors))  # where both lists begin again together, one of them is shifted
     return [(walls[i % len(walls)], floors[(i + i // again) % len(floors)]) for i in range(count)]
 
 

@@ -185,5 +185,5 @@ def test_a_folder_without_a_measurement_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"drift\.json"):
         agreement.measured(tmp_path)
     (tmp_path / "drift.json").write_text('{"models": 3}')
-    with pytest.raises(DataError, match="no measurement"):
+    with pytest.raises(DataError, match="not a measurement"):
         agreement.measured(tmp_path)

@@ -39,7 +39,7 @@ def card(
     world: WorldName = None,
     clips: Annotated[Path | None, Option(help="File that keeps the true frames; OUT/clips.npz if not given.")] = None,
     data: Annotated[Path | None, Option(help="Training episodes, to be sure that none of their mazes is used.")] = None,
-    free_runs: Annotated[int, Option(min=0, help="Mazes from which a long run goes on; 0 for none.")] = 8,
+    free_runs: Annotated[int, Option(min=0, help="Mazes of a long run each; 0 for none.")] = 8,
     free_frames: Annotated[int, Option(min=12, help="Frames of a long run.")] = 600,
     *,
     chosen: flags.Choices,

@@ -58,7 +58,7 @@ def drift(
 ):
     """Measure error accumulation: long roll-outs with true actions, each frame against the exact truth.
 
-    In every maze a model goes on from 64 true frames along a walk (explore) and turning in place (spin). Figures stand
+    In every maze a model continues 64 true frames along a walk (explore) and turning in place (spin). Figures stand
     apart for returns (what the frame shows was seen before) and new ground, beside repeating the last frame and the
     mean of the context. OUT gets drift.json (by ranges of frames), drift.csv (by frame), plots, strips and drift.html.
 

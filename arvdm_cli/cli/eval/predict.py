@@ -1,4 +1,4 @@
-"""`arvdm eval predict`: how fast schedules degrade, told without rolling a video out."""
+"""`arvdm eval predict`: how fast schedules degrade, predicted without rolling a video out."""
 
 from pathlib import Path
 from typing import Annotated

@@ -52,7 +52,7 @@ def loader(device: str, dtype: str, threads: int | None) -> "Load":
 
 
 def resumes(yes: bool, finished: bool = False) -> "Resume":
-    """Which run in the folder goes on; finished: one that was finished too."""
+    """Which run in the folder is resumed; finished: one that was finished too."""
     return "never" if yes else "finished" if finished else "stopped"
 
 
@@ -84,7 +84,7 @@ def following() -> "Iterator[OnEvent]":
             elif isinstance(event, Done):
                 report(event.count - 1)
             elif isinstance(event, Resumed):
-                say(f"{printable(str(event.out))}: going on after {event.measured}")
+                say(f"{printable(str(event.out))}: resuming after {event.measured}")
 
         yield on_event
 
@@ -95,12 +95,12 @@ def table(rows: Sequence[Sequence[str]], title: str | None = None, left: Sequenc
     left: columns to set flush left, besides the first
     """
     title = None if title is None else printable(title)
-    shown = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    drawn = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for number, name in enumerate(rows[0]):
-        shown.add_column(name, justify="left" if number == 0 or name in left else "right")
+        drawn.add_column(name, justify="left" if number == 0 or name in left else "right")
     for row in rows[1:]:
-        shown.add_row(*map(printable, row))
-    return shown
+        drawn.add_row(*map(printable, row))
+    return drawn
 
 
 def show(tables: "Iterable[texts.Table]") -> None:

@@ -116,9 +116,9 @@ def verdict_cells(bars: Sequence[Bar]) -> Cells:
     """What was reached of what must and what should be."""
     table = [["", "what", "asked", "found", ""]]
     for bar in bars:
-        found = "not measured" if bar.value is None else f"{round(bar.value, 4):.3f}"
+        value = "not measured" if bar.value is None else f"{round(bar.value, 4):.3f}"
         reached = {True: "yes", False: "NO", None: ""}[bar.passed]
-        table.append([bar.level, bar.name, bar.asked, f"{found} ({bar.note})" if bar.note else found, reached])
+        table.append([bar.level, bar.name, bar.asked, f"{value} ({bar.note})" if bar.note else value, reached])
     return table
 
 

@@ -183,17 +183,17 @@ class DriftStudy(Study[Piece, Measurement]):
         progress = stage(on_event, "maze", self.mazes)
         true = truth.take(file, world, "drift", self.mazes, self.length, self.seed, progress)
         clips = len(true.kinds) * self.mazes
-        made, run = drift.roll_out(model, true, plan, stage(on_event, "frame", clips * self.length, "fps"))
+        output, run = drift.roll_out(model, true, plan, stage(on_event, "frame", clips * self.length, "fps"))
         context, progress = plan.sampling.context, stage(on_event, "clip", clips)
-        by_range, by_frame = drift.measure(made, true, context, self.networks.lpips, progress)
+        by_range, by_frame = drift.measure(output, true, context, self.networks.lpips, progress)
         right = true.frames[:, :, HISTORY:]
-        ours, theirs = (part.reshape(-1, *part.shape[2:]) for part in (made, right))
+        ours, theirs = (part.reshape(-1, *part.shape[2:]) for part in (output, right))
         frechet = None
         if encoder:
             frechet = Frechet(encoder.name, encoder.sha256, drift.distances(ours, theirs, encoder.features))
         fvd = drift.distances(ours, theirs, self.networks.i3d) if self.networks.i3d else None
         with writing(out):
-            for kind, *pair in zip(true.kinds, made, right, strict=True):
+            for kind, *pair in zip(true.kinds, output, right, strict=True):
                 plots.draw_strip(out / strip(name, kind), *pair)
         return ModelDrift(name, run, by_range, by_frame, frechet, fvd)
 
@@ -349,11 +349,11 @@ def distance_cells(rows: Sequence[Distance] | Sequence[LaterDistance]) -> Cells:
 def clip_tables(rows: Sequence[ClipRow]) -> list[Table]:
     """Two tables for each kind of clips: a row a clip, a column a range."""
     tables = []
-    for (size, context, length), own in grouped(rows, lambda row: (row.size, row.context, row.length)).items():
-        spans = list(dict.fromkeys(row.means.frames or "" for row in own))
+    for (size, context, length), group in grouped(rows, lambda row: (row.size, row.context, row.length)).items():
+        spans = list(dict.fromkeys(row.means.frames or "" for row in group))
         for title, figure, digits in (("PSNR, dB", "psnr", 1), ("SSIM", "ssim", 2)):
             table = [["frames made", *spans]]
-            for name, clip in grouped(own, lambda row: row.clip).items():
+            for name, clip in grouped(group, lambda row: row.clip).items():
                 table.append([name, *(cell(row.means.figures[figure], digits) for row in clip)])
             about = f"clips of {size}, {context} frames shown, {length} made"
             tables.append(Table(f"{title}, {about}", table))

@@ -73,10 +73,10 @@ class EpisodeStudy(Study[str, Continued]):
         cuts, model = self.cuts, self.load(point)
         plan = generation.choose(model.sampling, **self.chosen)
         progress = stage(on_event, "frame", self.starts * self.length, "fps")
-        made = continuation.roll_out(model, cuts, plan, self.seed, progress)
-        rows = continuation.measure(made, cuts, plan.sampling.context)
+        output = continuation.roll_out(model, cuts, plan, self.seed, progress)
+        rows = continuation.measure(output, cuts, plan.sampling.context)
         with writing(out):
-            plots.draw_strip(out / strip(point, "episodes"), made, cuts.truth)
+            plots.draw_strip(out / strip(point, "episodes"), output, cuts.truth)
         return [Continued(point, model.sha256, plan.schedule.name, *rows)]
 
     def report(self, rows: Sequence[Continued]) -> Values:

@@ -82,12 +82,13 @@ class MemoryStudy(Study[NeedleTests, RetrievalRow]):
         tests = truth.take_needles(folder, point.world, kind, gap, self.worlds, self.seed, progress)
         each = sum(self.frames + gap * (name == "free") for name in self.controls if name != "truth")
         progress = stage(on_event, "frame", self.worlds * each, "fps")
-        found, made = retrieval.measure(point.model, tests, plan, tuple(self.controls), self.frames, progress=progress)
+        controls = tuple(self.controls)
+        tested, output = retrieval.measure(point.model, tests, plan, controls, self.frames, progress=progress)
         with writing(out):
-            for name, frames in made.items():
+            for name, frames in output.items():
                 draw(out / strip(point.name, kind, gap, name), tests, frames)
         facts = point.name, point.model.sha256, plan.schedule.name, plan.schedule.steps, plan.sampling.slots, kind
-        return [RetrievalRow(*facts, row) for row in found]
+        return [RetrievalRow(*facts, row) for row in tested]
 
     def report(self, rows: Sequence[RetrievalRow]) -> Values:
         return {"rows": [row.to_json() for row in rows]}
@@ -115,13 +116,13 @@ class MemoryStudy(Study[NeedleTests, RetrievalRow]):
         ) + " ".join(f"{name}: {CONTROLS[name]}." for name in self.controls)
 
 
-def draw(path: Path, tests: Sequence[Needle], made: np.ndarray) -> None:
+def draw(path: Path, tests: Sequence[Needle], output: np.ndarray) -> None:
     """Draw some worlds: what was true, what was made, and by how much they differ."""
     pictures = []
-    for test, frames in zip(tests[:SHOWN], made, strict=False):
+    for test, frames in zip(tests[:SHOWN], output, strict=False):
         true = test.candidates[test.truth, : len(frames)]
         pictures += [true, frames, np.abs(true.astype(int) - frames).astype(np.uint8)]
-    contact_sheet(np.concatenate(pictures), made.shape[1], path)
+    contact_sheet(np.concatenate(pictures), output.shape[1], path)
 
 
 def cells(rows: Sequence[RetrievalRow]) -> Cells:

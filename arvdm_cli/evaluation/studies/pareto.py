@@ -149,15 +149,15 @@ class ParetoStudy(Study[Sampled, ParetoRow]):
         return say(pareto.judge([row.point for row in rows], self.forgetting, self.degradation)[1])
 
 
-def say(found: Verdict) -> str:
+def say(verdict: Verdict) -> str:
     """A verdict in one line."""
     holds = {
         "yes": "Less forgetting goes with more degradation here, as the paper says",
         "no": "That less forgetting goes with more degradation does not show here",
         "opposite": "Less forgetting goes with less degradation here, against what the paper says",
-    }[found.verdict]
-    rank = "none" if found.spearman is None else f"{found.spearman:.2f} (by chance {found.chance:.3f})"
-    return f"{holds}: rank correlation {rank}, {found.frontier} of {found.points} points on the frontier."
+    }[verdict.verdict]
+    rank = "none" if verdict.spearman is None else f"{verdict.spearman:.2f} (by chance {verdict.chance:.3f})"
+    return f"{holds}: rank correlation {rank}, {verdict.frontier} of {verdict.points} points on the frontier."
 
 
 def cells(rows: Sequence[ParetoRow]) -> Cells:
@@ -165,7 +165,7 @@ def cells(rows: Sequence[ParetoRow]) -> Cells:
     table = [["model", "schedule", "slots", "found", "95 %", "margin", "PSNR", "lost", "looks", "frontier"]]
     for row in rows:
         point, accuracy = row.point, row.point.accuracy
-        found = [f"{accuracy.top1:.0%}", f"{100 * accuracy.low:.0f}-{accuracy.high:.0%}", cell(point.margin, 1)]
+        shares = [f"{accuracy.top1:.0%}", f"{100 * accuracy.low:.0f}-{accuracy.high:.0%}", cell(point.margin, 1)]
         end = [cell(point.end.psnr_end, 2), cell(point.end.psnr_lost, 2), cell(point.end.looks, 3)]
-        table.append([row.model, row.spelled, str(point.slots), *found, *end, "yes" if row.frontier else ""])
+        table.append([row.model, row.spelled, str(point.slots), *shares, *end, "yes" if row.frontier else ""])
     return table

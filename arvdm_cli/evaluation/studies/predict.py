@@ -120,9 +120,9 @@ class PredictStudy(Study[Scheduled, Predicted]):
 
     def tables(self, rows: Sequence[Predicted]) -> list[Table]:
         tables = []
-        for model, own in grouped(rows, lambda row: row.model).items():
-            values = [row.to_json() for row in own]
-            header = ["", *(row.spelled for row in own)]
+        for model, group in grouped(rows, lambda row: row.model).items():
+            values = [row.to_json() for row in group]
+            header = ["", *(row.spelled for row in group)]
             figures = [figure for figure in FIGURES if any(row[figure[1]] is not None for row in values)]
             body = [[title, *(cell(row[name], digits) for row in values)] for title, name, digits in figures]
             title = f"{model}: squared error of latents, per clean frame, over {self.length} frames"
@@ -138,11 +138,11 @@ class PredictStudy(Study[Scheduled, Predicted]):
     def figures(self, rows: Sequence[Predicted], out: Path) -> list[Path]:
         values = [row.to_json() for row in rows]
         wanted = [(order, "psnr_lost") for order in WORDS]
-        known = [pair for pair in wanted if any(row[pair[1]] is not None for row in values)] or [("raw", "predicted")]
+        pairs = [pair for pair in wanted if any(row[pair[1]] is not None for row in values)] or [("raw", "predicted")]
         panels = []
-        for x, y in known:
-            shown = [row for row in values if row[x] is not None and row[y] is not None]
-            dots = [plots.Dot(row["model"], row["spelled"], row[x], row[y]) for row in shown]
+        for x, y in pairs:
+            points = [row for row in values if row[x] is not None and row[y] is not None]
+            dots = [plots.Dot(row["model"], row["spelled"], row[x], row[y]) for row in points]
             panels.append(plots.Panel(dots, WORDS[x], ROLLED.get(y) or WORDS[y]))
         plots.plot_points(out / "predict.png", panels, list(dict.fromkeys(row.model for row in rows)))
         return [out / "predict.png"]
@@ -163,23 +163,23 @@ class PredictStudy(Study[Scheduled, Predicted]):
 
 def verdict(agreed: Sequence[Agreement]) -> str:
     """How far predictions agree with roll-outs, in one line."""
-    found = [row for row in agreed if (row.figure, row.model) == ("psnr_lost", None) and row.spearman is not None]
-    if not found:
+    ranked = [row for row in agreed if (row.figure, row.model) == ("psnr_lost", None) and row.spearman is not None]
+    if not ranked:
         return "Nothing measured to compare with: --measured takes at least 3 points of `eval drift` or `eval pareto`."
-    orders = ", ".join(f"{row.order} {row.spearman:.2f}" for row in found)
+    orders = ", ".join(f"{row.order} {row.spearman:.2f}" for row in ranked)
     return (
-        f"Spearman against dB lost since frame 1, over {found[0].points} points: {orders}; "
+        f"Spearman against dB lost since frame 1, over {ranked[0].points} points: {orders}; "
         f"a sum is expected to reach {EXPECTED}."
     )
 
 
 def agreement_cells(rows: Sequence[Agreement]) -> Cells:
     """A table of rank correlations: a row for each order and model, a column for each figure of roll-outs."""
-    known = {(row.order, row.model, row.figure): row for row in rows}
+    by_key = {(row.order, row.model, row.figure): row for row in rows}
     table = [["", "of", "points", *(title for title, name, _ in FIGURES if name in MEASURED)]]
     for order, model in dict.fromkeys((row.order, row.model) for row in rows):
-        own = [known.get((order, model, name)) for name in ROLLED]
-        points = max(row.points for row in own if row)
-        ranked = (f"{cell(row.spearman, 2)} ({cell(row.chance, 3)})" if row else "-" for row in own)
+        figures = [by_key.get((order, model, name)) for name in ROLLED]
+        points = max(row.points for row in figures if row)
+        ranked = (f"{cell(row.spearman, 2)} ({cell(row.chance, 3)})" if row else "-" for row in figures)
         table.append([order, model or "all", str(points), *ranked])
     return table

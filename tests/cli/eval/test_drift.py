@@ -57,7 +57,7 @@ def test_figures_plots_and_strips_are_left_in_the_folder_and_a_stopped_run_goes_
     assert arvdm("eval", "drift", "one", "two", *FEW, "--seed", "8").exit_code == 10
     tiny.clear()
     done = arvdm("eval", "drift", "one", "two", *FEW, "--json")
-    assert done.exit_code == 0 and "going on after 1 of 2" in done.stderr
+    assert done.exit_code == 0 and "resuming after 1 of 2" in done.stderr
     assert len(tiny) == 1 and (out / "drift.csv").read_text() == before
     again = json.loads(done.stdout)
     for name in ("ranges", "frechet"):

@@ -75,7 +75,7 @@ def test_a_stopped_run_goes_on_and_one_json_object_is_printed(arvdm, tiny, tmp_p
     file.write_text(json.dumps({"asked": whole["asked"], "complete": False, "rows": whole["rows"][:3]}))
     assert arvdm("eval", "pareto", "one", *FEW, *BUDGETS, "--gap", "8").exit_code == 10
     done = arvdm("eval", "pareto", "one", *FEW, *BUDGETS, "--json")
-    assert done.exit_code == 0 and "going on after 3 rows" in done.stderr
+    assert done.exit_code == 0 and "resuming after 3 rows" in done.stderr
     again = json.loads(done.stdout)
     assert plain(again) == plain(whole) and again["found"] == whole["found"]
     assert again["rows"][:3] == whole["rows"][:3]  # as they were, timing included
