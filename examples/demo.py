@@ -15,12 +15,12 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from arvdm_cli import media
-from arvdm_cli.evaluation.truth import maze_seed
-from arvdm_cli.worlds.maze import ACTIONS, Maze, World
+from arvdm_cli.evaluation.truth import place_seed
+from arvdm_cli.worlds.maze import ACTIONS, Maze, MazeConfig
 from arvdm_cli.worlds.renderer import Renderer
 
 HERE = Path(__file__).parent
-MAZE = Maze(World(posters=12), maze_seed(1_000_000, 53))
+MAZE = Maze(MazeConfig(posters=12), place_seed(1_000_000, 53))
 START = (40, 80, 16)  # row, column and heading of the clip's first frame
 RETURN = 160  # actions that stay where the clip has been
 STEPS = {0: "turns round", 16: "walks to the other room", 48: "looks about", 96: "walks back", 128: "looks about"}
@@ -38,7 +38,7 @@ def main() -> None:
     with Renderer(MAZE) as renderer:
         clip, truth = renderer.render(shown), renderer.render(follow("demo.jsonl", shown[-1])[:RETURN])
     if "--clip" in sys.argv:
-        with media.Writer(HERE / "maze.mp4", 64, 64, MAZE.world.fps, scale=2, crf=14) as writer:
+        with media.Writer(HERE / "maze.mp4", 64, 64, MAZE.config.fps, scale=2, crf=14) as writer:
             writer.write(clip)
     with tempfile.TemporaryDirectory() as folder:
         words = f"generate -p maze.mp4 -a demo.jsonl -n {RETURN} --seed 1 -q --format png -o".split()
@@ -52,7 +52,7 @@ def main() -> None:
             draw.text((left + 8, TOP // 2), label, "white", font, "lm")
             picture.paste(Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.BICUBIC), (left, TOP))
         pictures.append(picture)
-    pause = [round(1000 / MAZE.world.fps)] * (RETURN - 1) + [1000]  # milliseconds
+    pause = [round(1000 / MAZE.config.fps)] * (RETURN - 1) + [1000]  # milliseconds
     pictures[0].save(HERE / "demo.webp", save_all=True, append_images=pictures[1:], duration=pause, loop=0, quality=70)
 
 

@@ -74,10 +74,10 @@ def clips():
     """True clips of two mazes; without a renderer, their tests skip themselves."""
     pytest.importorskip("labmaze")
     pytest.importorskip("vizdoom")
-    from arvdm_cli.evaluation.truth import render
-    from arvdm_cli.worlds.maze import World
+    from arvdm_cli.evaluation.truth import LENGTH, render
+    from arvdm_cli.worlds.maze_world import MazeWorld
 
-    return render(World(), 2, 7)
+    return render(MazeWorld(), "revisit", 2, LENGTH, 7)
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def test_the_walk_of_the_demo_goes_out_and_back_where_the_clip_has_been(demo):
     assert walked[-1] == shown[-1]
     places = [pose[:2] for pose in walked]
     far = max(abs(row - places[-1][0]) + abs(column - places[-1][1]) for row, column in places)
-    assert far >= 2 * demo.MAZE.world.steps
+    assert far >= 2 * demo.MAZE.config.steps
 
 
 def test_the_walk_of_the_demo_is_as_long_as_the_video():
@@ -76,6 +76,6 @@ def test_make_demo_runs_the_command_that_the_readme_gives_for_it():
 
 
 def test_make_demo_says_where_its_video_comes_back(demo):
-    seconds = [round(first / demo.MAZE.world.fps, 1) for first in (*demo.STEPS, demo.RETURN)]
+    seconds = [round(first / demo.MAZE.config.fps, 1) for first in (*demo.STEPS, demo.RETURN)]
     told = re.search(r"echo '(.*)'", (ROOT / "Makefile").read_text())[1]
     assert [float(number) for number in re.findall(r"\d+\.\d", told)] == seconds[1:]

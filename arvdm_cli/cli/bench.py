@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from ..reports.tables import Cells
 from . import flags
 from .console import out as stdout
 from .console import progress, settings, write_json
-from .eval.tables import Cells, table
+from .eval.tables import table
 
 VARIED = ("schedule", "steps", "context", "slots", "cache", "dtype", "threads", "compile")  # by which rows are told
 

@@ -58,9 +58,9 @@ def make(
     from ..worlds.maze import WIDE
 
     given = {"walls": walls, "floors": floors, "skies": skies, "light": light, "turn": turn, "step": step}
-    chosen: dict[str, Any] = (glide.DMLAB if like else {}) | (WIDE if wide else {})
+    chosen: dict[str, Any] = (glide.DMLAB if like else {}) | (dict(WIDE) if wide else {})
     chosen |= {name: value for name, value in given.items() if value is not None}
-    world = rendered.World(size=size, frames=frames, posters=posters, bare=bare, **chosen)
+    world = rendered.MazeConfig(size=size, frames=frames, posters=posters, bare=bare, **chosen)
     with progress("episode", episodes) as report:
 
         def show(finished: int, _: int):

@@ -21,17 +21,31 @@ from ..errors import DataError, OutputError, OutputExistsError, UsageError
 from ..files import replacing
 from ..workers import render_all
 from ..worlds import strolls
-from ..worlds.maze import ACTIONS, AHEAD, LATER, Maze, World, import_extra
+from ..worlds.maze import ACTIONS, AHEAD, LATER, Maze, MazeConfig, import_extra
 from ..worlds.renderer import Renderer
 from ..worlds.walks import PATHS
 from .array_folder import HEADER, extend, lock, put
 
-__all__ = ["ACTIONS", "KINDS", "PATHS", "Dataset", "Episode", "Maze", "Renderer", "World", "episode", "make", "read"]
+__all__ = [
+    "ACTIONS",
+    "KINDS",
+    "PATHS",
+    "Dataset",
+    "Episode",
+    "Maze",
+    "MazeConfig",
+    "Renderer",
+    "episode",
+    "make",
+    "read",
+]
 
 KINDS = tuple(PATHS)  # what kinds.npy counts
 SHARES = {"explore": 25, "back": 35, "spin": 20, "loop": 10, "room": 10}  # percent of a data set's episodes
 FORMAT = 1  # of the folder
-BEFORE = {name: getattr(World, name) for name in ("posters", "bare", *LATER)}  # where world.json does not name them
+BEFORE = {
+    name: getattr(MazeConfig, name) for name in ("posters", "bare", *LATER)
+}  # where world.json does not name them
 
 
 @dataclass(frozen=True)
@@ -44,7 +58,7 @@ class Episode:
     kind: str  # a name in PATHS
 
 
-def episode(world: World, seed: int, kind: str | None = None) -> Episode:
+def episode(world: MazeConfig, seed: int, kind: str | None = None) -> Episode:
     """Render the episode of a seed; without a kind, one drawn by the SHARES of its walk."""
     if kind not in (None, *PATHS):
         raise UsageError(f"No kind of episode is called {kind!r}.", hint=f"Choose from: {', '.join(PATHS)}.")
@@ -70,7 +84,7 @@ def episode_seed(seed: int, index: int) -> int:
 class Dataset:
     """The finished episodes of a folder, up to the first unfinished one; arrays are memory-mapped."""
 
-    world: World
+    world: MazeConfig
     seed: int
     planned: int  # episodes the folder is for, finished or not
     frames: np.ndarray  # uint8 (episodes, f, h, w, c)
@@ -100,7 +114,7 @@ def read(folder: Path | str) -> Dataset:
     if settings is None:
         raise DataError(f"{folder} has no world.json.", hint="`arvdm data make maze` renders episodes.")
     try:
-        world = World(**settings["world"])
+        world = MazeConfig(**settings["world"])
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _layout(world)}
         count = int(np.argmin(arrays["done"])) if not arrays["done"].all() else len(arrays["done"])
         for name, (dtype, shape) in _layout(world).items():
@@ -141,7 +155,7 @@ def check(data: Dataset, index: int) -> str | None:
     return None
 
 
-def _strayed(world: World, actions: np.ndarray, poses: np.ndarray) -> np.ndarray:
+def _strayed(world: MazeConfig, actions: np.ndarray, poses: np.ndarray) -> np.ndarray:
     """Say which poses (f, 3) do not follow from the actions (f,) of someone who moves along lines."""
     n, quarter = world.steps, world.quarter
     sign = np.array([0, 1, -1, 0, 0])[actions]
@@ -159,7 +173,7 @@ def revisits(poses: np.ndarray) -> int:
 
 
 def make(
-    world: World,
+    world: MazeConfig,
     episodes: int,
     seed: int,
     out: Path | str,
@@ -180,7 +194,7 @@ def make(
         render_all(_add, left, lambda count, _: progress(finished + count, episodes), workers=workers)
 
 
-def _add(out: Path, world: World, seed: int, index: int) -> None:
+def _add(out: Path, world: MazeConfig, seed: int, index: int) -> None:
     """Render one episode of a folder, and put it on the disk."""
     own = episode_seed(seed, index)
     made = episode(world, own)
@@ -194,7 +208,7 @@ def _add(out: Path, world: World, seed: int, index: int) -> None:
         raise OutputError(f"{out} cannot be written: {error}") from error
 
 
-def _layout(world: World) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _layout(world: MazeConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Give each array's type and the shape of its row for one episode; `done` is last, as it is written last."""
     f, size = world.frames, world.size
     return {
@@ -207,7 +221,7 @@ def _layout(world: World) -> dict[str, tuple[str, tuple[int, ...]]]:
     }
 
 
-def _prepare(out: Path, world: World, episodes: int, seed: int) -> np.ndarray:
+def _prepare(out: Path, world: MazeConfig, episodes: int, seed: int) -> np.ndarray:
     """Lay out an empty folder, or open or extend one made with the same settings; gives its `done`."""
     versions = {name: _version(name) for name in ("vizdoom", "labmaze")}
     settings = {"format": FORMAT, "world": asdict(world), "seed": seed, "versions": versions}
@@ -235,7 +249,7 @@ def _prepare(out: Path, world: World, episodes: int, seed: int) -> np.ndarray:
         raise OutputError(f"{out} cannot be written: {error}") from error
 
 
-def _count_finished(out: Path, world: World) -> int:
+def _count_finished(out: Path, world: MazeConfig) -> int:
     """Count a folder's finished episodes, and refuse one that has lost a part of them."""
     if not (out / "done.npy").exists():  # stopped while it was laid out
         return 0

@@ -19,9 +19,9 @@ from ..errors import CheckpointError, DataError, UsageError
 from ..sampling.model import Model
 from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
-from ..worlds import maze
-from . import drift, rollout
-from .drift import COMPARED, Figures, Row
+from . import drift, metrics, rollout
+from .drift import DriftRow, Figures
+from .ranges import Span, ranges, singles
 from .rollout import Task
 
 
@@ -41,12 +41,12 @@ class Cuts:
         return self.frames[:, self.shown :]
 
     def turned(self) -> np.ndarray:
-        """Which turn led into each new frame, by its number in mazes.ACTIONS, `stay` where none did: (n, new)."""
-        numbers = np.full(self.truth.shape[:2], maze.STAY)
-        for name, number in (("left", maze.LEFT), ("right", maze.RIGHT)):
+        """Which turn led into each new frame: 1 to the left, -1 to the right, 0 for none, (n, new)."""
+        turns = np.zeros(self.truth.shape[:2], int)
+        for name, sign in (("left", 1), ("right", -1)):
             if name in self.names:
-                numbers[self.actions[:, self.shown :, self.names.index(name)].numpy() == 1] = number
-        return numbers
+                turns[self.actions[:, self.shown :, self.names.index(name)].numpy() == 1] = sign
+        return turns
 
 
 def cut(folder: Path, starts: int, shown: int, length: int) -> Cuts:
@@ -78,10 +78,10 @@ def task(model: Model, cuts: Cuts, plan: Plan) -> Task:
             f"The checkpoint's actions are {', '.join(model.actions) or 'unknown'}; it lacks {', '.join(missing)}.",
             hint=f"The episodes have {', '.join(cuts.names)}.",
         )
-    size, own = cuts.frames.shape[2:4], (model.codec.config.height, model.codec.config.width)
-    if size != own:
+    size, ours = cuts.frames.shape[2:4], (model.codec.config.height, model.codec.config.width)
+    if size != ours:
         raise CheckpointError(
-            f"The checkpoint makes frames of {own[1]}x{own[0]}; the episodes have {size[1]}x{size[0]}.",
+            f"The checkpoint makes frames of {ours[1]}x{ours[0]}; the episodes have {size[1]}x{size[0]}.",
             hint="`arvdm data import --size` brings clips to another size.",
         )
     actions = torch.zeros(*cuts.actions.shape[:2], len(model.actions))
@@ -94,23 +94,21 @@ def roll_out(model: Model, cuts: Cuts, plan: Plan, seed: int, progress: Progress
     return rollout.make(model, {"episodes": task(model, cuts, plan)}, seed, progress)["episodes"]
 
 
-def measure(made: np.ndarray, cuts: Cuts, context: int) -> tuple[list[Row], list[Row]]:
+def measure(output: np.ndarray, cuts: Cuts, context: int) -> tuple[list[DriftRow], list[DriftRow]]:
     """Measure made frames uint8 (n, new, h, w, 3): rows by range, the last over all of them, and rows by frame.
 
     context: true frames that the model saw right before them
     """
     each: list[Figures] = []
-    for own, frames, actions in zip(made, cuts.frames, cuts.turned(), strict=True):
-        before, truth = frames[max(0, cuts.shown - max(1, context)) : cuts.shown], frames[cuts.shown :]
-        figures = drift.figures_of(own, truth, before, COMPARED)
-        each.append(figures | drift.motion_of(own, truth, before[-1], actions))
+    compared = metrics.comparisons(slow=False)
+    for frames, true, turns in zip(output, cuts.frames, cuts.turned(), strict=True):
+        before, truth = true[max(0, cuts.shown - max(1, context)) : cuts.shown], true[cuts.shown :]
+        figures = drift.figures_of(frames, truth, before, compared)
+        each.append(figures | drift.motion_of(frames, truth, before[-1], turns))
     figures = {name: np.stack([figures[name] for figures in each]) for name in each[0]}
-    length = made.shape[1]
-    all_, ranges = np.ones((len(made), length), bool), list(drift.spans(length))
+    length = output.shape[1]
+    every, spans = np.ones((len(output), length), bool), ranges(length)
     if length > 1:
-        ranges.append(({"frames": drift.label(1, length)}, 1, length))
-    by_range, by_frame = (
-        [name | drift.average(figures, all_, first, last) for name, first, last in spans]
-        for spans in (ranges, drift.spans(length, single=True))
-    )
-    return by_range, by_frame
+        spans.append(Span(1, length))
+    by_range = [drift.average(figures, every, span) for span in spans]
+    return by_range, [drift.average(figures, every, span, single=True) for span in singles(length)]

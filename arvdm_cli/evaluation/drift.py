@@ -1,322 +1,299 @@
 """How fast a model degrades over a long roll-out, frame by frame against frames that are exactly true.
 
-Every unseen maze gives two clips of HISTORY true frames and as many new ones as one asks for, which the model makes
-with the true actions: `explore` walks from place to place, `spin` keeps turning in place. A new frame is a return
-where the pose it should show was seen before, in the history or on the way since; else it is new ground.
+Every unseen place gives walks of HISTORY true frames and as many new ones as one asks for, which the model makes with
+the true actions: `explore` walks from place to place, `spin` keeps turning in place. A new frame is a revisit where
+the pose it should show was seen before, in the history or on the way since; else it is unseen.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ..reports.records import Record, Values
 from ..sampling.model import Model
 from ..sampling.plan import Plan
-from ..workers import Progress, no_progress, render_all
-from ..worlds.maze import LEFT, RIGHT, STAY, Maze, World
-from ..worlds.renderer import film
-from ..worlds.walks import explore
+from ..workers import Progress, no_progress
 from . import metrics, rollout
-from .metrics import STRETCH, TURNS, Compare, Features, unit
-from .rollout import Task
-from .truth import HISTORY, TRACKS, maze_seed, recall, retain
+from .metrics import APPEARANCE, BASELINES, QUICK, STRETCH, Compare, Features, unit
+from .ranges import Span, ranges, singles
+from .truth import HISTORY, Truth
 
-PATHS = ("explore", "spin")
-GROUNDS = ("returns", "new")
-COMPARED: dict[str, Compare] = {"psnr": metrics.psnr, "ssim": metrics.ssim, "colour_error": metrics.colour_error}
-LOOKS = {"contrast": metrics.contrast, "sharpness": metrics.gradient, "colour_spread": metrics.colour_spread}
-FORMAT = 1  # of the file of true frames
+REVISIT, UNSEEN = "returns", "new"  # what a row is of, as files have it
+GROUNDS = (REVISIT, UNSEEN)
 
 Figures = dict[str, np.ndarray]  # (f,) of one clip, or (m, f) of many
-Row = dict[str, Any]  # plain values
 
 
-# The truth
+# Rows
 
 
 @dataclass(frozen=True)
-class Truth:
-    """True frames of paths through unseen mazes; `actions[..., t]` leads into frame t. The first axis is PATHS."""
+class DriftRow(Record):
+    """Means of figures over a range of frames, or over a single one; appearance as a share of the truth's."""
 
-    world: World
-    seed: int
-    frames: np.ndarray  # uint8 (paths, mazes, f, h, w, 3), f = HISTORY + new frames
-    actions: np.ndarray  # uint8 (paths, mazes, f), numbers of mazes.ACTIONS
-    poses: np.ndarray  # int16 (paths, mazes, f, 3)
+    ground: str | None  # one of GROUNDS; None: both together
+    frames: str | None  # the range's name
+    frame: int | None  # the single frame
+    count: int  # frames measured
+    turns: int | None  # turns among them; None: not counted
+    figures: Mapping[str, float | None]  # None where there is nothing to measure
 
-    @property
-    def mazes(self) -> int:
-        return self.actions.shape[1]
+    def to_json(self) -> Values:
+        facts = {"ground": self.ground, "frames": self.frames, "frame": self.frame}
+        facts |= {"count": self.count, "turns": self.turns}
+        return {name: value for name, value in facts.items() if value is not None} | dict(self.figures)
 
-    @property
-    def length(self) -> int:
-        """New frames of a clip."""
-        return self.actions.shape[2] - HISTORY
-
-
-def draw_paths(maze: Maze, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the actions (paths, f) and poses (paths, f, 3) of a maze; shorter ones are the beginning of longer ones."""
-    rng = random.Random(f"{maze.seed}/drift")
-    start, turn = maze.start(rng), rng.choice((LEFT, RIGHT))
-    after = HISTORY + length - 1
-    drawn = {"explore": [STAY, *explore(maze, start, rng, after)], "spin": [STAY] + [turn] * after}
-    poses = [maze.follow(start, drawn[path]) for path in PATHS]
-    return np.array([drawn[path] for path in PATHS], np.uint8), np.array(poses, np.int16)
+    @classmethod
+    def from_json(cls, values: Mapping[str, object]) -> DriftRow:
+        facts: Values = {name: values.get(name) for name in ("ground", "frames", "frame", "count", "turns")}
+        return cls(**facts, figures={name: value for name, value in values.items() if name not in facts})  # type: ignore[misc]
 
 
-def render(world: World, mazes: int, length: int, seed: int, progress: Progress = no_progress) -> Truth:
-    """Render the paths of unseen mazes."""
-    drawn = [Maze(world, maze_seed(seed, index)) for index in range(mazes)]
-    actions, poses = zip(*(draw_paths(maze, length) for maze in drawn), strict=True)
-    frames = render_all(film, list(zip(drawn, poses, strict=True)), progress)
-    return Truth(world, seed, *(np.stack(tracks, 1) for tracks in (frames, actions, poses)))
+@dataclass(frozen=True)
+class Distance(Record):
+    """A Frechet distance between generated and true stretches of a range."""
+
+    frames: str
+    stretches: int
+    distance: float | None
+    floor: float | None  # of true stretches of every other clip from those of the rest: half as many
 
 
-def take(file: Path, world: World, mazes: int, length: int, seed: int, progress: Progress = no_progress) -> Truth:
-    """Read true frames from a file, or render them into it where it holds others, too few or too short ones."""
-    key = json.dumps({"format": FORMAT, "world": world.key(), "seed": seed, "history": HISTORY, "paths": PATHS})
-    kept = recall(file, key, "--truth")
-    if kept and kept["actions"].shape[1] >= mazes and kept["actions"].shape[2] >= HISTORY + length:
-        return Truth(world, seed, *(kept[name][:, :mazes, : HISTORY + length] for name in TRACKS))
-    truth = render(world, mazes, length, seed, progress)
-    retain(file, key, {name: getattr(truth, name) for name in TRACKS})
-    return truth
+@dataclass(frozen=True)
+class LaterDistance(Record):
+    """A Frechet distance between stretches of a range and those of the first frames."""
+
+    frames: str
+    stretches: int
+    reference: int  # stretches of the first frames
+    distance: float
 
 
-def returns(poses: np.ndarray) -> np.ndarray:
-    """Which frames (..., f) show a pose that a frame before them showed; poses: (..., f, 3)."""
-    found = np.ones(poses.shape[:-1], bool)
-    for clip in np.ndindex(*poses.shape[:-2]):
-        found[clip][np.unique(poses[clip], axis=0, return_index=True)[1]] = False  # where each is seen first
-    return found
+@dataclass(frozen=True)
+class AppearanceRow(Record):
+    """Means of appearance statistics over videos, as a share of their first second's."""
+
+    frames: str | None
+    frame: int | None
+    videos: int
+    figures: Mapping[str, float]
+
+    def to_json(self) -> Values:
+        place = {"frames": self.frames} if self.frame is None else {"frame": self.frame}
+        return place | {"videos": self.videos} | dict(self.figures)
 
 
-# Ranges of frames, counted from 1
+@dataclass(frozen=True)
+class Run(Record):
+    """What a model was, and how it was sampled, in roll-outs."""
+
+    sha256: str
+    world: Mapping[str, object]
+    schedule: str | None
+    window: int
+    chunk: int
+    steps: int
+    sampling: Mapping[str, object]
+    ms_ssim_scales: int
+    seconds: float
+    frames_per_second: float
 
 
-def ranges(length: int) -> list[tuple[int, int]]:
-    """Give the first and the last frame of ranges 1, 2-4, 5-8, 9-16, ..., each frame up to `length` in one of them."""
-    ends = [1, 4]
-    while ends[-1] < length:
-        ends.append(2 * ends[-1])
-    firsts = [1, *(end + 1 for end in ends)]
-    return [(first, min(end, length)) for first, end in zip(firsts, ends, strict=False) if first <= length]
+@dataclass(frozen=True)
+class Degradation(Record):
+    """How far roll-outs have come down, by the last of their rows by range; None where it was not measured."""
 
-
-def label(first: int, last: int) -> str:
-    """Name a range."""
-    return str(first) if first == last else f"{first}-{last}"
-
-
-def spans(length: int, single: bool = False) -> Iterator[tuple[Row, int, int]]:
-    """Yield every range, or every single frame: its name as a row begins with it, its first and its last frame."""
-    if single:
-        yield from (({"frame": frame}, frame, frame) for frame in range(1, length + 1))
-    else:
-        yield from (({"frames": label(first, last)}, first, last) for first, last in ranges(length))
+    psnr_end: float | None  # dB of revisits, None where there are none
+    psnr_lost: float | None  # dB by which that is less than at the first frame's
+    looks: (
+        float | None
+    )  # factor by which contrast, sharpness and colour spread are off the truth's: its logarithm, mean of three
 
 
 # Figures
 
 
-def figures_of(made: np.ndarray, truth: np.ndarray, before: np.ndarray, compared: dict[str, Compare]) -> Figures:
-    """Every figure (f,) of one clip, and of what would stand there without a model; of looks, those of the truth too.
+def figures_of(output: np.ndarray, truth: np.ndarray, before: np.ndarray, compared: dict[str, Compare]) -> Figures:
+    """Every figure (f,) of one clip, of baselines, and of appearance, those of the truth too.
 
-    made, truth: uint8 (f, h, w, 3); before: the true frames in the model's context, uint8 (context, h, w, 3)
+    output, truth: uint8 (f, h, w, 3); before: the true frames in the model's context, uint8 (context, h, w, 3)
     """
-    x, y, past = unit(truth[None]), unit(made[None]), unit(before[None])
-    idle = {"repeat_last": past[:, -1:], "mean_context": past.mean(1, keepdim=True)}
+    x, y, past = unit(truth[None]), unit(output[None]), unit(before[None])
+    idle = dict(zip(BASELINES, (past[:, -1:], past.mean(1, keepdim=True)), strict=True))
     figures = {name: measure(y, x)[0] for name, measure in compared.items()}
     for column, picture in idle.items():
-        figures |= {f"{name}_{column}": measure(picture.expand_as(x), x)[0] for name, measure in COMPARED.items()}
-    for name, look in LOOKS.items():
+        for metric in QUICK:
+            figures[f"{metric.name}_{column}"] = compared[metric.name](picture.expand_as(x), x)[0]
+    for name, look in APPEARANCE.items():
         figures |= {name: look(y)[0], f"{name}_truth": look(x)[0]}
     return figures
 
 
-def motion_of(made: np.ndarray, truth: np.ndarray, last: np.ndarray, actions: np.ndarray) -> Figures:
+def motion_of(output: np.ndarray, truth: np.ndarray, last: np.ndarray, turns: np.ndarray) -> Figures:
     """Whether the turn that leads into a frame moves the picture the right way, NaN where none does: (f,).
 
-    last: the frame before the first, uint8 (h, w, 3); actions: (f,), numbers of mazes.ACTIONS
+    last: the frame before the first, uint8 (h, w, 3); turns: (f,), 1 to the left, -1 to the right, 0 for none
     """
-    turned = np.concatenate(([0], TURNS[actions]))
+    turned = np.concatenate(([0], turns))
     figures = {}
-    for name, frames in (("motion", made), ("motion_truth", truth)):
+    for name, frames in (("motion", output), ("motion_truth", truth)):
         good = metrics.right_way(np.concatenate((last[None], frames))[None], turned[None])[0]
         figures[name] = np.where(turned, good, np.nan)[1:]
     return figures
 
 
-def average(figures: Figures, chosen: np.ndarray, first: int, last: int) -> Row:
-    """Means of figures (m, f) over the chosen ones (m, f) of frames `first` to `last`; looks as a share of the truth's.
-
-    None stands where there is nothing to measure.
-    """
-    where = chosen[:, first - 1 : last]
-    row: Row = {"count": int(where.sum())}
+def average(
+    figures: Figures, chosen: np.ndarray, span: Span, single: bool = False, ground: str | None = None
+) -> DriftRow:
+    """Means of figures (m, f) over the chosen ones (m, f) of a span; single: it is named as one frame."""
+    where, turns = chosen[:, span.frames], None
     if "motion" in figures:
-        row["turns"] = int((~np.isnan(figures["motion"][:, first - 1 : last][where])).sum())
-    for name, values in figures.items():
-        kept = values[:, first - 1 : last][where]
-        kept = kept[~np.isnan(kept)]
-        row[name] = float(kept.mean()) if len(kept) else None
-    for name in LOOKS:
-        true = row.pop(f"{name}_truth")
-        row[name] = None if row[name] is None else row[name] / max(true, 1e-6)
-    return {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
+        turns = int((~np.isnan(figures["motion"][:, span.frames][where])).sum())
+    means: dict[str, float | None] = {}
+    for name, array in figures.items():
+        values = array[:, span.frames][where]
+        values = values[~np.isnan(values)]
+        means[name] = float(values.mean()) if len(values) else None
+    for name in APPEARANCE:
+        true, ours = means.pop(f"{name}_truth"), means[name]
+        means[name] = None if ours is None or true is None else ours / max(true, 1e-6)
+    rounded = {name: None if value is None else round(value, 4) for name, value in means.items()}
+    label, frame = (None, span.first) if single else (span.label, None)
+    return DriftRow(ground, label, frame, int(where.sum()), turns, rounded)
 
 
-def rows(figures: Figures, returned: np.ndarray, single: bool = False) -> list[Row]:
-    """Rows for returns and for new ground, by range or by frame, wherever there are any; returned: bool (m, f)."""
-    told = []
-    for ground, chosen in zip(GROUNDS, (returned, ~returned), strict=True):
-        for name, first, last in spans(returned.shape[1], single):
-            if chosen[:, first - 1 : last].any():
-                told.append({"ground": ground} | name | average(figures, chosen, first, last))
-    return told
+def rows(figures: Figures, revisit: np.ndarray, single: bool = False) -> list[DriftRow]:
+    """Rows for revisits and for unseen frames, by range or by frame, wherever there are any; revisit: bool (m, f)."""
+    length = revisit.shape[1]
+    return [
+        average(figures, chosen, span, single, ground)
+        for ground, chosen in zip(GROUNDS, (revisit, ~revisit), strict=True)
+        for span in (singles(length) if single else ranges(length))
+        if chosen[:, span.frames].any()
+    ]
 
 
-def distances(made: np.ndarray, truth: np.ndarray, features: Features) -> list[Row]:
-    """Frechet distances between made and true stretches of the same range: uint8 (m, f, h, w, 3) each.
+def distances(output: np.ndarray, truth: np.ndarray, features: Features) -> list[Distance]:
+    """Frechet distances between generated and true stretches of the same range: uint8 (m, f, h, w, 3) each.
 
-    Beside each stands `floor`, the distance of true stretches of every other clip from those of the rest: half as
-    many, so that it lies above what the truth itself would score.
+    The floor is of half as many stretches, so that it lies above what the truth itself would score.
     """
-    told = []
-    for first, last in [(1, STRETCH), *(span for span in ranges(truth.shape[1]) if span[0] > STRETCH)]:
-        if min(last, truth.shape[1]) - first + 1 < STRETCH:
+    rows = []
+    for span in [Span(1, STRETCH), *(span for span in ranges(truth.shape[1]) if span.first > STRETCH)]:
+        if min(span.last, truth.shape[1]) - span.first + 1 < STRETCH:
             continue
-        part = slice(first - 1, last)
-        ours, true = (features(metrics.stretches(frames[:, part])) for frames in (made, truth))
+        ours, true = (features(metrics.stretches(frames[:, span.frames])) for frames in (output, truth))
         each = len(true) // len(truth)  # stretches of a clip
         odd = np.arange(len(true)) // each % 2 == 1
-        told.append(
-            {
-                "frames": label(first, first - 1 + each * STRETCH),
-                "stretches": len(true),
-                "distance": round(metrics.frechet(ours, true), 4) if len(true) > 1 else None,
-                "floor": round(metrics.frechet(true[odd], true[~odd]), 4) if odd.sum() > 1 else None,
-            }
+        rows.append(
+            Distance(
+                frames=Span(span.first, span.first - 1 + each * STRETCH).label,
+                stretches=len(true),
+                distance=round(metrics.frechet(ours, true), 4) if len(true) > 1 else None,
+                floor=round(metrics.frechet(true[odd], true[~odd]), 4) if odd.sum() > 1 else None,
+            )
         )
-    return told
+    return rows
 
 
 # A whole measurement
 
 
-def tasks_of(model: Model, truth: Truth, plan: Plan) -> dict[str, Task]:
-    """What there is to make."""
-    return {
-        path: Task(frames[:, :HISTORY], rollout.one_hot(model, actions), plan)
-        for path, frames, actions in zip(PATHS, truth.frames, truth.actions, strict=True)
-    }
-
-
-def roll_out(model: Model, truth: Truth, plan: Plan, progress: Progress = no_progress) -> tuple[np.ndarray, Row]:
-    """Let a model go on from every history with the true actions: uint8 (paths, mazes, f, h, w, 3), and facts."""
-    tasks = tasks_of(model, truth, plan)
+def roll_out(model: Model, truth: Truth, plan: Plan, progress: Progress = no_progress) -> tuple[np.ndarray, Run]:
+    """Let a model continue every history with the true actions: uint8 (kinds, places, f, h, w, 3), and facts."""
+    tasks = rollout.tasks_of(model, truth, plan)
     started = time.monotonic()
-    made = rollout.make(model, tasks, truth.seed, progress)
+    output = rollout.make(model, tasks, truth.seed, progress)
     seconds = time.monotonic() - started
-    facts = {
-        "sha256": model.sha256,
-        "world": asdict(truth.world),
-        "schedule": plan.schedule.name,
-        "window": plan.schedule.window,
-        "chunk": plan.schedule.chunk,
-        "steps": plan.schedule.steps,
-        "sampling": asdict(plan.sampling),
-        "ms_ssim_scales": metrics.scales(truth.world.size, truth.world.size),
-        "seconds": round(seconds, 1),
-        "frames_per_second": round(sum(task.frames for task in tasks.values()) / seconds, 2),
-    }
-    return np.stack([made[path] for path in PATHS]), facts
+    run = Run(
+        sha256=model.sha256,
+        world=truth.world.parameters(),
+        schedule=plan.schedule.name,
+        window=plan.schedule.window,
+        chunk=plan.schedule.chunk,
+        steps=plan.schedule.steps,
+        sampling=asdict(plan.sampling),
+        ms_ssim_scales=metrics.scales(truth.world.size, truth.world.size),
+        seconds=round(seconds, 1),
+        frames_per_second=round(sum(task.frames for task in tasks.values()) / seconds, 2),
+    )
+    return np.stack([output[kind] for kind in truth.kinds]), run
 
 
 def measure(
-    made: np.ndarray, truth: Truth, context: int, lpips: Compare | None = None, progress: Progress = no_progress
-) -> tuple[list[Row], list[Row]]:
-    """Measure frames uint8 (paths, mazes, f, h, w, 3) made in the truth's place: rows by range, and by frame.
+    output: np.ndarray, truth: Truth, context: int, lpips: Compare | None = None, progress: Progress = no_progress
+) -> tuple[list[DriftRow], list[DriftRow]]:
+    """Measure frames uint8 (kinds, places, f, h, w, 3) made in the truth's place: rows by range, and by frame.
 
     context: true frames that the model saw right before them
     progress: called with clips scored
     """
     metrics.need_ms_ssim()
-    figures = score(made, truth, context, lpips, progress)
-    returned = returns(truth.poses)[..., HISTORY:].reshape(-1, truth.length)
-    return rows(figures, returned), rows(figures, returned, single=True)
+    figures = score(output, truth, context, lpips, progress)
+    revisit = truth.seen().reshape(-1, truth.length)
+    return rows(figures, revisit), rows(figures, revisit, single=True)
 
 
 def score(
-    made: np.ndarray, truth: Truth, context: int, lpips: Compare | None = None, progress: Progress = no_progress
+    output: np.ndarray, truth: Truth, context: int, lpips: Compare | None = None, progress: Progress = no_progress
 ) -> Figures:
-    """Every figure (paths * mazes, f) of made frames, uint8 (paths, mazes, f, h, w, 3), a core for each clip."""
-    compared = COMPARED | {"ms_ssim": metrics.ms_ssim} | ({"lpips": lpips} if lpips else {})
-    done, clips = count(), list(np.ndindex(*made.shape[:2]))
+    """Every figure (kinds * places, f) of made frames, uint8 (kinds, places, f, h, w, 3), a core for each clip."""
+    compared, signs = metrics.comparisons(lpips=lpips), np.array(truth.world.turns)
+    done, clips = count(), list(np.ndindex(*output.shape[:2]))
 
     def run(clip: tuple[int, ...]) -> Figures:
-        true, actions = truth.frames[clip], truth.actions[clip]
+        true, turns = truth.frames[clip], signs[truth.actions[clip]]
         before = true[HISTORY - max(1, context) : HISTORY]
-        figures = figures_of(made[clip], true[HISTORY:], before, compared)
-        figures |= motion_of(made[clip], true[HISTORY:], true[HISTORY - 1], actions[HISTORY:])
+        figures = figures_of(output[clip], true[HISTORY:], before, compared)
+        figures |= motion_of(output[clip], true[HISTORY:], true[HISTORY - 1], turns[HISTORY:])
         progress(next(done) + 1, len(clips))
         return figures
 
     with rollout.cores() as pool:
-        told = list(pool.map(run, clips))
-    return {name: np.stack([figures[name] for figures in told]) for name in told[0]}
+        parts = list(pool.map(run, clips))
+    return {name: np.stack([figures[name] for figures in parts]) for name in parts[0]}
 
 
-def degradation(ranges: Sequence[Row]) -> Row:
-    """How far roll-outs have come down, told by the last of their rows by range.
-
-    psnr_end: dB of returns, None where there are none
-    psnr_lost: dB by which that is less than at the first frame's
-    looks: by what factor contrast, sharpness and colour spread are off the truth's, its logarithm, the mean of three
-    """
-    last = [row for row in ranges if row["frames"] == ranges[-1]["frames"]]
-    first, end = ([row["psnr"] for row in part if row["ground"] == "returns"] for part in (ranges[:1], last))
-    weight = sum(row["count"] for row in last)
-    off = [row["count"] * sum(abs(math.log(max(row[name], 1e-6))) for name in LOOKS) / len(LOOKS) for row in last]
-    return {
-        "psnr_end": end[0] if end else None,
-        "psnr_lost": round(first[0] - end[0], 4) if first and end else None,
-        "looks": round(sum(off) / weight, 4),
-    }
+def degradation(by_range: Sequence[DriftRow]) -> Degradation:
+    """How far roll-outs have come down: the last range against the first."""
+    last = [row for row in by_range if row.frames == by_range[-1].frames]
+    first, end = ([row.figures["psnr"] for row in part if row.ground == REVISIT] for part in (by_range[:1], last))
+    weight = sum(row.count for row in last)
+    parts = [[abs(math.log(max(row.figures[name] or 0, 1e-6))) for name in APPEARANCE] for row in last]
+    off = [row.count * sum(part) / len(APPEARANCE) for row, part in zip(last, parts, strict=True)]
+    lost = round(first[0] - end[0], 4) if first and end and first[0] is not None and end[0] is not None else None
+    return Degradation(end[0] if end else None, lost, round(sum(off) / weight, 4))
 
 
 # Videos without a truth
 
 
-def looks_of(frames: np.ndarray, fps: float | None) -> Figures:
+def appearance(frames: np.ndarray, fps: float | None) -> Figures:
     """How each frame looks beside the mean of the first second: (f,); frames: uint8 (f, h, w, 3)."""
     second = max(1, min(len(frames), round(fps or STRETCH)))
     figures = {}
-    for name, look in LOOKS.items():
+    for name, look in APPEARANCE.items():
         values = np.concatenate([look(unit(part[None]))[0] for part in np.array_split(frames, -(-len(frames) // 64))])
         figures[name] = values / max(float(values[:second].mean()), 1e-6)
     return figures
 
 
-def looks_rows(figures: Sequence[Figures], single: bool = False) -> list[Row]:
+def appearance_rows(figures: Sequence[Figures], single: bool = False) -> list[AppearanceRow]:
     """Means over videos, each as long as it is, by range or by frame."""
-    told = []
-    for span, first, last in spans(max(len(clip["contrast"]) for clip in figures), single):
-        parts = [clip for clip in figures if len(clip["contrast"]) >= first]
-        row = span | {"videos": len(parts)}
-        for name in LOOKS:
-            row[name] = round(float(np.mean(np.concatenate([clip[name][first - 1 : last] for clip in parts]))), 4)
-        told.append(row)
-    return told
+    length, rows = max(len(clip["contrast"]) for clip in figures), []
+    for span in singles(length) if single else ranges(length):
+        parts = [clip for clip in figures if len(clip["contrast"]) >= span.first]
+        arrays = {name: np.concatenate([clip[name][span.frames] for clip in parts]) for name in APPEARANCE}
+        means = {name: round(float(np.mean(array)), 4) for name, array in arrays.items()}
+        label, frame = (None, span.first) if single else (span.label, None)
+        rows.append(AppearanceRow(label, frame, len(parts), means))
+    return rows
 
 
 def features_of(frames: np.ndarray, features: Features) -> np.ndarray:
@@ -325,20 +302,18 @@ def features_of(frames: np.ndarray, features: Features) -> np.ndarray:
     return features(pieces) if len(pieces) else np.zeros((0, 1))
 
 
-def distances_from_first(videos: Sequence[np.ndarray], length: int, first: int = 64) -> list[Row]:
+def distances_from_first(videos: Sequence[np.ndarray], length: int, first: int = 64) -> list[LaterDistance]:
     """Frechet distances of later stretches from those of the first frames, for ranges after these.
 
     videos: features (n, d) of each one's stretches; length: frames of the longest
     first: frames that later ones are compared with
     """
-    parts = [video for video in videos if len(video)]
-    told: list[Row] = []
-    for start, last in ranges(length):
-        if start <= first or not parts:
+    parts, rows = [video for video in videos if len(video)], []
+    for span in ranges(length):
+        if span.first <= first or not parts:
             continue
         near = np.concatenate([part[: first // STRETCH] for part in parts])
-        later = np.concatenate([part[(start - 1) // STRETCH : last // STRETCH] for part in parts])
+        later = np.concatenate([part[(span.first - 1) // STRETCH : span.last // STRETCH] for part in parts])
         if min(len(near), len(later)) > 1:
-            row = {"frames": label(start, last), "stretches": len(later), "reference": len(near)}
-            told.append(row | {"distance": round(metrics.frechet(later, near), 4)})
-    return told
+            rows.append(LaterDistance(span.label, len(later), len(near), round(metrics.frechet(later, near), 4)))
+    return rows

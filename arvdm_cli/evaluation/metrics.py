@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,9 @@ from torch.nn import functional
 from ..errors import CheckpointError, UsageError
 from ..media import Clip, fit
 from ..sampling.model import Model
-from ..worlds.wad import SKY
+from ..worlds.world import Colour
 from .rollout import encode_all
 
-TURNS = np.array([0, 0, 0, 1, -1])  # of mazes.ACTIONS: 1 to the left, -1 to the right
 STRETCH = 16  # frames of one sample of a Frechet distance
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM's scales, the finest first
 PART = 16  # frames scored together: more are slower, as they leave the cache of a core
@@ -34,6 +34,7 @@ FVD = (
 )
 
 Compare = Callable[[Tensor, Tensor], np.ndarray]  # of frames (m, f, 3, h, w) in [0, 1], a figure (m, f)
+Look = Callable[[Tensor], np.ndarray]  # of frames (m, f, 3, h, w) in [0, 1], a figure (m, f)
 Features = Callable[[np.ndarray], np.ndarray]  # of stretches uint8 (n, STRETCH, h, w, 3), vectors (n, d)
 
 
@@ -45,9 +46,9 @@ def unit(frames: np.ndarray) -> Tensor:
     return torch.from_numpy(frames).movedim(-1, -3).float() / 255
 
 
-def psnr(made: Tensor, truth: Tensor) -> np.ndarray:
+def psnr(output: Tensor, truth: Tensor) -> np.ndarray:
     """Decibels (m, f) of frames (m, f, 3, h, w) in [0, 1]; at most 100."""
-    return (-10 * (made - truth).square().mean((2, 3, 4)).clamp_min(1e-10).log10()).numpy()
+    return (-10 * (output - truth).square().mean((2, 3, 4)).clamp_min(1e-10).log10()).numpy()
 
 
 def ssim(made: Tensor, truth: Tensor) -> np.ndarray:
@@ -82,9 +83,9 @@ def gradient(frames: Tensor) -> np.ndarray:
     return ((frames.diff(dim=-1).abs().mean((2, 3, 4)) + frames.diff(dim=-2).abs().mean((2, 3, 4))) / 2).numpy()
 
 
-def colour_error(made: Tensor, truth: Tensor) -> np.ndarray:
+def colour_error(output: Tensor, truth: Tensor) -> np.ndarray:
     """Mean absolute difference (m, f) of the channels' means."""
-    return (made.mean((3, 4)) - truth.mean((3, 4))).abs().mean(2).numpy()
+    return (output.mean((3, 4)) - truth.mean((3, 4))).abs().mean(2).numpy()
 
 
 def contrast(frames: Tensor) -> np.ndarray:
@@ -97,10 +98,10 @@ def colour_spread(frames: Tensor) -> np.ndarray:
     return frames.std(2, correction=0).mean((2, 3)).numpy()
 
 
-def scene(frames: Tensor) -> np.ndarray:
+def scene(frames: Tensor, sky: Colour) -> np.ndarray:
     """Whether (m, f) a frame has sky in its top quarter, and something else in nine tenths of its lower half."""
     h = frames.shape[3]
-    near = (frames - torch.tensor(SKY).view(3, 1, 1) / 255).abs().amax(2) < 0.15  # (m, f, h, w)
+    near = (frames - torch.tensor(sky).view(3, 1, 1) / 255).abs().amax(2) < 0.15  # (m, f, h, w)
     return (near[:, :, : h // 4].any(-1).any(-1) & (near[:, :, h // 2 :].float().mean((2, 3)) < 0.1)).numpy()
 
 
@@ -112,15 +113,15 @@ def shifts(before: Tensor, after: Tensor) -> np.ndarray:
     w = before.shape[3]
     before, after = before.mean(1), after.mean(1)  # (n, h, w)
     # the smallest shift first: what looks the same everywhere has not moved
-    tried = sorted(range(-(w // 4), w // 4 + 1), key=abs)
+    offsets = sorted(range(-(w // 4), w // 4 + 1), key=abs)
     scores = []
-    for shift in tried:
+    for shift in offsets:
         left, right = max(0, shift), min(w, w + shift)
         a, b = after[..., left:right], before[..., left - shift : right - shift]
         a, b = a - a.mean((1, 2), keepdim=True), b - b.mean((1, 2), keepdim=True)
         power = a.square().sum((1, 2)) * b.square().sum((1, 2))
         scores.append((a * b).sum((1, 2)) / (power.sqrt() + 1e-6))
-    return np.array(tried)[torch.stack(scores).argmax(0).numpy()]
+    return np.array(offsets)[torch.stack(scores).argmax(0).numpy()]
 
 
 def right_way(frames: np.ndarray, turned: np.ndarray) -> np.ndarray:
@@ -129,11 +130,11 @@ def right_way(frames: np.ndarray, turned: np.ndarray) -> np.ndarray:
     frames: uint8 (m, f, h, w, 3); turned: (m, f), 1 where a left turn leads into a frame, -1 where a right one does
     """
     good = np.zeros(turned.shape, bool)
-    for clip, signs, own in zip(frames, turned, good, strict=True):
+    for clip, signs, row in zip(frames, turned, good, strict=True):
         at = np.flatnonzero(signs[1:]) + 1
         if len(at):
             # a left turn moves the picture to the right
-            own[at] = np.sign(shifts(unit(clip[at - 1]), unit(clip[at]))) == signs[at]
+            row[at] = np.sign(shifts(unit(clip[at - 1]), unit(clip[at]))) == signs[at]
     return good
 
 
@@ -162,7 +163,7 @@ def need_ms_ssim() -> None:
         raise UsageError("MS-SSIM needs the package torchmetrics.", hint="pip install 'arvdm[eval]'") from error
 
 
-def ms_ssim(made: Tensor, truth: Tensor) -> np.ndarray:
+def ms_ssim(output: Tensor, truth: Tensor) -> np.ndarray:
     """Multi-scale structural similarity (m, f) of frames (m, f, 3, h, w) in [0, 1], over `scales` scales.
 
     Source: Wang et al., Multiscale structural similarity for image quality assessment, 2003; as in torchmetrics,
@@ -171,11 +172,11 @@ def ms_ssim(made: Tensor, truth: Tensor) -> np.ndarray:
     need_ms_ssim()
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as measure
 
-    weights = WEIGHTS[: scales(*made.shape[3:])]
+    weights = WEIGHTS[: scales(*output.shape[3:])]
     betas = tuple(weight / sum(weights) for weight in weights)
-    pairs = zip(made.flatten(0, 1).split(PART), truth.flatten(0, 1).split(PART), strict=True)
+    pairs = zip(output.flatten(0, 1).split(PART), truth.flatten(0, 1).split(PART), strict=True)
     parts = [measure(a, b, reduction="none", data_range=1.0, betas=betas, normalize="relu") for a, b in pairs]
-    return torch.cat([part.reshape(-1) for part in parts]).reshape(made.shape[:2]).numpy()
+    return torch.cat([part.reshape(-1) for part in parts]).reshape(output.shape[:2]).numpy()
 
 
 def load_script(file: Path, device: torch.device) -> torch.nn.Module:
@@ -186,7 +187,9 @@ def load_script(file: Path, device: torch.device) -> torch.nn.Module:
             return torch.jit.load(str(file), map_location=device).eval()
     except (RuntimeError, ValueError, OSError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise CheckpointError(f"{file} is no TorchScript file: {reason}", hint="torch.jit.save writes one.") from error
+        raise CheckpointError(
+            f"{file} is not a TorchScript file: {reason}", hint="torch.jit.save writes one."
+        ) from error
 
 
 def lpips(network: torch.nn.Module, device: torch.device) -> Compare:
@@ -196,10 +199,10 @@ def lpips(network: torch.nn.Module, device: torch.device) -> Compare:
     """
 
     @torch.no_grad()
-    def measure(made: Tensor, truth: Tensor) -> np.ndarray:
-        pairs = zip(made.flatten(0, 1).split(PART), truth.flatten(0, 1).split(PART), strict=True)
+    def measure(output: Tensor, truth: Tensor) -> np.ndarray:
+        pairs = zip(output.flatten(0, 1).split(PART), truth.flatten(0, 1).split(PART), strict=True)
         parts = [network(2 * a.to(device) - 1, 2 * b.to(device) - 1).reshape(len(a), -1)[:, 0] for a, b in pairs]
-        return torch.cat(parts).float().cpu().reshape(made.shape[:2]).numpy()
+        return torch.cat(parts).float().cpu().reshape(output.shape[:2]).numpy()
 
     return measure
 
@@ -240,8 +243,8 @@ def codec_features(model: Model) -> Features:
             pieces = flat.reshape(*pieces.shape[:2], *flat.shape[1:])
         latents = encode_all(model, pieces).float().cpu()  # (n, f, c, h, w)
         both = latents, latents.diff(dim=1)
-        told = [(x.mean((1, 3, 4)), x.flatten(3).std(3).mean(1)) for x in both]
-        return torch.cat([part for pair in told for part in pair], 1).numpy()  # (n, 4 c)
+        moments = [(x.mean((1, 3, 4)), x.flatten(3).std(3).mean(1)) for x in both]
+        return torch.cat([part for pair in moments for part in pair], 1).numpy()  # (n, 4 c)
 
     return measure
 
@@ -262,3 +265,65 @@ def i3d_features(network: torch.nn.Module, device: torch.device) -> Features:
         return torch.stack(rows).numpy()
 
     return measure
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks that are not shipped; None where one is not given."""
+
+    lpips: Compare | None = None
+    i3d: Features | None = None
+
+
+# The table
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of every new frame beside its true one, and how it is shown."""
+
+    name: str  # as files have it
+    title: str  # as tables have it
+    digits: int
+    compare: Compare | None = None  # None: by a network that is given, see `comparisons`
+    look: Look | None = None  # an appearance statistic, of a frame alone: shown as a share of the true frame's
+    unit: str = ""
+    baselines: bool = False  # whether a frame that repeats the last, and one of the context's mean, are measured too
+    beside: bool = False  # whether they stand beside it in tables and plots, apart for revisits and unseen frames
+    plot: tuple[str, str] | None = None  # picture it is drawn in, and the label of its axis
+    shown: bool = True  # whether tables have it
+
+    @property
+    def heading(self) -> str:
+        """Its title in a table of drift."""
+        return f"{self.title}, {self.unit}" if self.unit else f"{self.title} / truth's" if self.look else self.title
+
+
+METRICS = (  # in the order of tables
+    Metric("psnr", "PSNR", 2, psnr, unit="dB", baselines=True, beside=True, plot=("psnr", "dB")),
+    Metric("ssim", "SSIM", 3, ssim, baselines=True, beside=True, plot=("ssim", "SSIM")),
+    Metric("ms_ssim", "MS-SSIM", 3, ms_ssim),
+    Metric("lpips", "LPIPS", 3),
+    Metric(
+        "colour_error", "colour error", 3, colour_error, baselines=True, plot=("looks", "mean difference of a channel")
+    ),
+    Metric("contrast", "contrast", 2, look=contrast, plot=("looks", "of the truth's")),
+    Metric("sharpness", "sharpness", 2, look=gradient, plot=("looks", "of the truth's")),
+    Metric("colour_spread", "colour spread", 2, look=colour_spread, shown=False),
+)
+BASELINES = {"repeat_last": "repeat-last", "mean_context": "mean of context"}  # what must be beaten
+BESIDE = {metric.name: metric.compare for metric in METRICS if metric.compare and metric.beside}
+APPEARANCE = {metric.name: metric.look for metric in METRICS if metric.look}
+QUICK = tuple(metric for metric in METRICS if metric.compare and metric.baselines)  # enough for a clip of one's own
+
+
+def comparisons(slow: bool = True, lpips: Compare | None = None) -> dict[str, Compare]:
+    """What compares made frames with true ones, by name: the quick figures first.
+
+    slow: MS-SSIM too; lpips: LPIPS by a network
+    """
+    networks = {"lpips": lpips}
+    table = {metric.name: metric.compare or networks.get(metric.name) for metric in METRICS if not metric.look}
+    names = [metric.name for metric in QUICK]
+    names += [name for name in table if slow and name not in names]
+    return {name: compare for name in names if (compare := table[name])}

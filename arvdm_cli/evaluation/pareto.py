@@ -9,15 +9,18 @@ Source: Meta-ARVDM, arXiv 2503.10704, the Pareto frontier of memory bottleneck a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
+from ..reports.records import Record
 from ..reports.statistics import frontier, shuffled, spearman
 from ..sampling.model import Model
 from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
-from ..worlds.needles import Needle
+from ..worlds.world import Needle
 from . import drift, retrieval
-from .drift import Truth
+from .drift import Degradation, Run
+from .retrieval import Accuracy
+from .truth import Truth
 
 FORGETTING = {"found": "share of needles not found", "margin": "dB by which impostors are nearer"}
 DEGRADATION = {
@@ -26,7 +29,17 @@ DEGRADATION = {
     "psnr_end": "PSNR of returns at the end, dB below 0",
 }
 
-Row = dict[str, Any]  # plain values
+
+@dataclass(frozen=True)
+class Point(Record):
+    """One way to sample one network: what it forgets and how far it degrades."""
+
+    run: Run
+    slots: int
+    gap: int
+    accuracy: Accuracy
+    margin: float
+    end: Degradation
 
 
 def measure(
@@ -36,7 +49,7 @@ def measure(
     plan: Plan,
     frames: int = 4,
     progress: Progress = no_progress,
-) -> Row:
+) -> Point:
     """Roll out as `eval drift` does, take needle tests as `eval memory` does: figures of one point.
 
     frames: made in each needle test after the return
@@ -44,45 +57,56 @@ def measure(
     """
     rolled = truth.actions[..., : truth.length].size
     total = rolled + len(needles) * frames
-    made, facts = drift.roll_out(model, truth, plan, lambda done, _: progress(done, total))
-    by_range, _ = drift.measure(made, truth, plan.sampling.context)
-    rows, _ = retrieval.measure(
+    output, run = drift.roll_out(model, truth, plan, lambda done, _: progress(done, total))
+    by_range, _ = drift.measure(output, truth, plan.sampling.context)
+    (retrieved,), _ = retrieval.measure(
         model, needles, plan, ("memory",), frames, progress=lambda done, _: progress(rolled + done, total)
     )
-    told = rows[0]
-    facts |= {"slots": plan.sampling.slots, "gap": told["gap"], "worlds": told["worlds"], "chance": told["chance"]}
-    facts |= {name: told[name] for name in ("top1", "low", "high", "margin")}
-    return facts | drift.degradation(by_range)
+    end = drift.degradation(by_range)
+    return Point(run, plan.sampling.slots, retrieved.gap, retrieved.accuracy, retrieved.margin, end)
 
 
-def judge(rows: Sequence[Row], forgetting: str, degradation: str) -> tuple[list[Row], Row]:
-    """Rows with their two errors and whether they stand on the frontier, and what all of them together say.
+@dataclass(frozen=True)
+class Judged:
+    """The two errors of a point."""
+
+    forgetting: float
+    degradation: float | None
+    frontier: bool  # no other point has less of both
+
+
+@dataclass(frozen=True)
+class Verdict(Record):
+    """What all points say together."""
+
+    points: int
+    frontier: int  # of them
+    spearman: float | None
+    chance: float | None  # how often points that have nothing to do with each other would agree or disagree as much
+    verdict: str  # whether less forgetting goes with more degradation, as the paper found: yes, no, opposite
+
+
+def judge(points: Sequence[Point], forgetting: str, degradation: str) -> tuple[list[Judged], Verdict]:
+    """The errors of points and whether they stand on the frontier, and what all of them together say.
 
     forgetting, degradation: which figure each error is
     """
-    told = []
-    for row in rows:
-        lost = 1 - row["top1"] if forgetting == "found" else -row["margin"]
-        down = row[degradation]
-        if degradation == "psnr_end" and down is not None:
-            down = -down
-        told.append(row | {"forgetting": round(lost, 4), "degradation": down})
-    points = [row for row in told if row["degradation"] is not None]
-    pair = [row["forgetting"] for row in points], [row["degradation"] for row in points]
+    sign = -1 if degradation == "psnr_end" else 1
+    downs = [getattr(point.end, degradation) for point in points]
+    downs = [None if down is None else sign * down for down in downs]
+    lost = [round(1 - point.accuracy.top1 if forgetting == "found" else -point.margin, 4) for point in points]
+    pairs = [(one, down) for one, down in zip(lost, downs, strict=True) if down is not None]
+    pair = [one for one, _ in pairs], [down for _, down in pairs]
     best = iter(frontier(*pair))
-    for row in told:
-        row["frontier"] = row["degradation"] is not None and next(best)
+    judged = [Judged(one, down, down is not None and next(best)) for one, down in zip(lost, downs, strict=True)]
     rank, chance = spearman(*pair), shuffled(*pair)
-    found = {"points": len(points), "frontier": sum(row["frontier"] for row in told)}
-    found |= {"spearman": rank and round(rank, 3), "chance": chance and round(chance, 4)}
-    return told, found | {"verdict": verdict(rank, chance)}
+    on_frontier = sum(one.frontier for one in judged)
+    rounded = rank and round(rank, 3), chance and round(chance, 4)
+    return judged, Verdict(len(pairs), on_frontier, *rounded, verdict(rank, chance))
 
 
 def verdict(rank: float | None, chance: float | None) -> str:
-    """Whether less forgetting goes with more degradation, as the paper found: yes, no, opposite.
-
-    chance: how often points that have nothing to do with each other would agree or disagree as much
-    """
+    """Whether less forgetting goes with more degradation: see `Verdict`."""
     if rank is None or chance is None or chance > 0.05:
         return "no"
     return "yes" if rank < 0 else "opposite"

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..media import contact_sheet
 from ..reports.figure import figure
+from .drift import DriftRow
+from .metrics import BASELINES, METRICS
+from .ranges import ranges
+from .retrieval import RetrievalRow
 
 
-def plot_retrieval(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Draw the share found against the gap, for each kind; memory as a line, its controls dotted, chance dashed.
-
-    rows: with model, kind, gap, control, top1, low, high, chance
-    """
-    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+def plot_retrieval(path: Path, rows: Sequence[RetrievalRow]) -> None:
+    """Draw retrieval accuracy against the gap, for each kind; memory as a line, its controls dotted, chance dashed."""
+    kinds = list(dict.fromkeys(row.kind for row in rows))
     drawn, axes = figure(5.0 * len(kinds), 4.0, len(kinds))
     for ax, kind in zip(axes, kinds, strict=True):
-        own = [row for row in rows if row["kind"] == kind and row["control"] != "truth"]
-        for model, control in dict.fromkeys((row["model"], row["control"]) for row in own):
-            line = [row for row in own if (row["model"], row["control"]) == (model, control)]
-            line.sort(key=lambda row: row["gap"])
-            gaps, shares = [row["gap"] for row in line], [row["top1"] for row in line]
-            below = [row["top1"] - row["low"] for row in line]
-            above = [row["high"] - row["top1"] for row in line]
+        panel = [row for row in rows if row.kind == kind and row.retrieval.control != "truth"]
+        for model, control in dict.fromkeys((row.model, row.retrieval.control) for row in panel):
+            tests = [row.retrieval for row in panel if (row.model, row.retrieval.control) == (model, control)]
+            tests.sort(key=lambda test: test.gap)
+            shares = [test.accuracy.top1 for test in tests]
+            below = [test.accuracy.top1 - test.accuracy.low for test in tests]
+            above = [test.accuracy.high - test.accuracy.top1 for test in tests]
             main = control == "memory"
             ax.errorbar(
-                gaps,
+                [test.gap for test in tests],
                 shares,
                 (below, above),
                 label=model if main else f"{model}, {control}",
@@ -36,9 +40,9 @@ def plot_retrieval(path: Path, rows: Sequence[dict[str, Any]]) -> None:
                 capsize=3,
                 alpha=1.0 if main else 0.6,
             )
-        ax.axhline(own[0]["chance"], color="black", linestyle="--", linewidth=1, label="chance")
+        ax.axhline(panel[0].retrieval.accuracy.chance, color="black", linestyle="--", linewidth=1, label="chance")
         ax.set_xscale("log", base=2)
-        gaps = sorted({row["gap"] for row in own})
+        gaps = sorted({row.retrieval.gap for row in panel})
         ax.set_xticks(gaps, [str(gap) for gap in gaps])
         ax.set_ylim(0, 1.02)
         ax.set_title(kind)
@@ -49,33 +53,38 @@ def plot_retrieval(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 @dataclass(frozen=True)
+class Dot:
+    """A point to draw."""
+
+    model: str
+    name: str  # written beside it
+    x: float
+    y: float
+    best: bool = False  # ringed and joined with others
+
+
+@dataclass(frozen=True)
 class Panel:
     """Points of two figures beside each other."""
 
-    x: str  # figure of a row
-    y: str
-    title: str = ""
+    dots: Sequence[Dot]
     x_label: str = ""
     y_label: str = ""
-    best: str | None = None  # figure that is true of points to ring and join
+    title: str = ""
 
 
 MARKERS = "osD^vP*X"
 
 
-def plot_points(path: Path, rows: Sequence[dict[str, Any]], panels: Sequence[Panel], name: str = "schedule") -> None:
-    """Draw rows as points, a colour and a marker for each model; `name` says what is written beside a point."""
+def plot_points(path: Path, panels: Sequence[Panel], models: Sequence[str]) -> None:
+    """Draw points, a colour and a marker for each model, the best of them joined."""
     drawn, axes = figure(5.6 * len(panels), 4.6, len(panels))
-    models = list(dict.fromkeys(row["model"] for row in rows))
-    names: list[tuple[Any, list[tuple[str, float, float, str]]]] = []
     for ax, panel in zip(axes, panels, strict=True):
-        shown = [row for row in rows if row[panel.x] is not None and row[panel.y] is not None]
         for number, model in enumerate(models):
-            own = [row for row in shown if row["model"] == model]
-            xs, ys = ([row[key] for row in own] for key in (panel.x, panel.y))
+            dots = [dot for dot in panel.dots if dot.model == model]
+            xs, ys = [dot.x for dot in dots], [dot.y for dot in dots]
             ax.scatter(xs, ys, marker=MARKERS[number % len(MARKERS)], color=f"C{number}", label=model, alpha=0.8)
-        if panel.best:
-            best = sorted((row[panel.x], row[panel.y]) for row in shown if row[panel.best])
+        if best := sorted((dot.x, dot.y) for dot in panel.dots if dot.best):
             ax.plot(*zip(*best, strict=True), color="black", linewidth=1, linestyle="--", label="frontier")
             ax.scatter([x for x, _ in best], [y for _, y in best], s=140, facecolors="none", edgecolors="black")
         ax.margins(0.2, 0.12)
@@ -83,11 +92,9 @@ def plot_points(path: Path, rows: Sequence[dict[str, Any]], panels: Sequence[Pan
         ax.set_xlabel(panel.x_label)
         ax.set_ylabel(panel.y_label)
         ax.legend(fontsize="small")
-        named = [(row[name], row[panel.x], row[panel.y], f"C{models.index(row['model'])}") for row in shown]
-        names.append((ax, named))
     drawn.draw_without_rendering()  # lays it out, so that where points lie is known
-    for ax, named in names:
-        write_names(ax, named)
+    for ax, panel in zip(axes, panels, strict=True):
+        write_names(ax, [(dot.name, dot.x, dot.y, f"C{models.index(dot.model)}") for dot in panel.dots])
     drawn.savefig(path, dpi=110)
 
 
@@ -109,41 +116,67 @@ def write_names(ax: Any, points: Sequence[tuple[str, float, float, str]]) -> Non
 SERIES = {"": "-", "_repeat_last": ":", "_mean_context": "--", "_truth": ":"}  # a column's suffix -> its line
 
 
-LOOKS = {"contrast": "of the truth's", "sharpness": "of the truth's", "colour_error": "mean difference of a channel"}
+@dataclass(frozen=True)
+class Series:
+    """A panel of drift: one figure of all models, against the frame."""
+
+    figure: str
+    label: str  # of its axis
+    title: str
+    ground: str | None = None  # None: revisits and unseen frames together
+    columns: tuple[str, ...] = ("",)
+    share: bool = False  # of the truth's: 1 is as it should be
 
 
-def plot_drift(folder: Path, rows: Sequence[dict[str, Any]], titles: dict[str, str]) -> list[Path]:
+def pictures_of(titles: Mapping[str, str]) -> dict[str, list[Series]]:
+    """Pictures of drift with their panels, from the table of metrics; titles: of grounds."""
+    beside = ("", *(f"_{name}" for name in BASELINES))
+    pictures: dict[str, list[Series]] = {}
+    for metric in METRICS:
+        if not metric.plot:
+            continue
+        picture, label = metric.plot
+        panels = pictures.setdefault(picture, [])
+        if metric.beside:
+            panels += [Series(metric.name, label, title, ground, beside) for ground, title in titles.items()]
+        else:
+            panels.append(Series(metric.name, label, metric.title, share=bool(metric.look)))
+    for panels in pictures.values():
+        panels.sort(key=lambda panel: not panel.share)  # those with one measure beside each other
+    return pictures | {"motion": [Series("motion", "share of turns", "motion", columns=("", "_truth"))]}
+
+
+def plot_drift(folder: Path, rows: Mapping[str, Sequence[DriftRow]], titles: Mapping[str, str]) -> list[Path]:
     """Draw psnr.png, ssim.png, looks.png and motion.png against the frame; gives their paths.
 
-    rows: by model, ground and frame, with the figures of `drift`
-    titles: of grounds
+    rows: by frame, of each model; titles: of grounds
     """
-    pictures: dict[str, list[tuple[str, str | None, tuple[str, ...], str]]] = {
-        "psnr": [("psnr", ground, ("", "_repeat_last", "_mean_context"), "dB") for ground in titles],
-        "ssim": [("ssim", ground, ("", "_repeat_last", "_mean_context"), "SSIM") for ground in titles],
-        "looks": [(name, None, ("",), what) for name, what in LOOKS.items()],
-        "motion": [("motion", None, ("", "_truth"), "share of turns")],
-    }
     paths = []
-    for name, panels in pictures.items():
+    for name, panels in pictures_of(titles).items():
         drawn, axes = figure(5.0 * len(panels), 4.0, len(panels))
-        for ax, (key, ground, columns, what) in zip(axes, panels, strict=True):
-            for number, model in enumerate(dict.fromkeys(row["model"] for row in rows)):
-                for column in columns:
-                    own = [row for row in rows if row["model"] == model and ground in (None, row["ground"])]
-                    weight = "turns" if key == "motion" else "count"
-                    line = smooth([(row["frame"], row[weight], row.get(key + column)) for row in own])
+        for ax, panel in zip(axes, panels, strict=True):
+            for number, (model, lines) in enumerate(rows.items()):
+                for column in panel.columns:
+                    line = smooth(points_of(lines, panel, column))
                     words = f"{model}{column.replace('_', ', ', 1).replace('_', ' ')}"
                     ax.plot(*line, linestyle=SERIES[column], color=f"C{number}", alpha=0.9, label=words)
-            if name == "looks" and key != "colour_error":
+            if panel.share:
                 ax.axhline(1, color="black", linewidth=0.8)
-            ax.set_title(key.replace("_", " ") if ground is None else titles[ground])
+            ax.set_title(panel.title)
             ax.set_xlabel("new frame")
-            ax.set_ylabel(what)
+            ax.set_ylabel(panel.label)
             ax.legend(fontsize="small")
         paths.append(folder / f"{name}.png")
         drawn.savefig(paths[-1], dpi=100)
     return paths
+
+
+def points_of(rows: Sequence[DriftRow], panel: Series, column: str) -> Iterator[tuple[int, int, float | None]]:
+    """Points of a line: frame, how many it stands for, value."""
+    for row in rows:
+        if panel.ground in (None, row.ground):
+            weight = row.turns if panel.figure == "motion" else row.count
+            yield row.frame or 0, weight or 0, row.figures.get(panel.figure + column)
 
 
 def smooth(points: Iterable[tuple[int, int, float | None]], frames: int = 8) -> tuple[list[float], list[float]]:
@@ -158,3 +191,13 @@ def smooth(points: Iterable[tuple[int, int, float | None]], frames: int = 8) -> 
         middles.append(sum(frame * count for frame, count, _ in part) / weight)
         means.append(sum(value * count for _, count, value in part) / weight)
     return middles, means
+
+
+SHOWN = 3  # places in a strip
+
+
+def draw_strip(file: Path, output: np.ndarray, truth: np.ndarray) -> None:
+    """Draw some places at the end of every range of frames: what was true above what was made."""
+    at = [span.last - 1 for span in ranges(output.shape[1])]
+    pairs = np.stack((truth[:SHOWN, at], output[:SHOWN, at]), 1)  # (places, 2, ranges, h, w, 3)
+    contact_sheet(pairs.reshape(-1, *pairs.shape[3:]), len(at), file)

@@ -11,20 +11,16 @@ Source: Meta-ARVDM, arXiv 2503.10704v2, the sum of noise initialization, score e
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from itertools import count, pairwise
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import DataError, UsageError
-from ..reports.statistics import shuffled, spearman
-from ..sampling.config import CHOSEN, Sampling
+from ..reports.records import Record
 from ..sampling.denoiser import Denoiser, Levels
 from ..sampling.diffusion import Diffusion
 from ..sampling.generation import begin_latents
@@ -34,9 +30,8 @@ from ..sampling.schedules import Schedule
 from ..sampling.solvers import taken_up
 from ..sampling.state import Noise, State
 from ..workers import Progress, no_progress
-from . import drift
 from .rollout import BATCH, cores, encode_all, one_hot
-from .truth import HISTORY, KINDS, LENGTH, Clips
+from .truth import HISTORY, KINDS, LENGTH, Truth
 
 RETURNS = ("back", "spin")  # kinds of clips all of whose new frames were seen before
 TERMS = {  # that every AR step adds
@@ -53,10 +48,6 @@ ORDERS = {  # figures that may tell how schedules rank
     "raw": "raw denoising loss, on new ground",
 }
 SUMS: dict[str, Collection[str]] = {"predicted": TERMS, "stepped": ("whole",)}  # what they sum over AR steps
-
-MEASURED = {"psnr_end": -1, "psnr_lost": 1, "looks": 1}  # figures of drift.degradation; -1 where less is worse
-
-Row = dict[str, Any]  # plain values
 
 
 @dataclass(frozen=True)
@@ -118,15 +109,15 @@ def known(poses: np.ndarray, state: State, first: int, frames: int, group: int) 
     """
     context = state.context.shape[1]
     groups = state.memory.numbers.expand(len(poses), -1).numpy()  # (b, s)
-    found = np.zeros((len(poses), frames), bool)
+    mask = np.zeros((len(poses), frames), bool)
     for clip, numbers in enumerate(groups):
-        held = np.zeros(poses.shape[1], bool)
-        held[first - context : first] = True
+        available = np.zeros(poses.shape[1], bool)
+        available[first - context : first] = True
         for number in numbers:
-            held[number * group : (number + 1) * group] = True
-        seen = {tuple(pose) for pose in poses[clip, held].tolist()}
-        found[clip] = [tuple(pose) in seen for pose in poses[clip, first : first + frames].tolist()]
-    return found
+            available[number * group : (number + 1) * group] = True
+        seen = {tuple(pose) for pose in poses[clip, available].tolist()}
+        mask[clip] = [tuple(pose) in seen for pose in poses[clip, first : first + frames].tolist()]
+    return mask
 
 
 # Terms, from errors
@@ -156,7 +147,7 @@ def noise_error(diffusion: Diffusion, clean: Tensor) -> float:
     return alpha**2 * float(clean.square().mean()) + (1 - sigma) ** 2
 
 
-def terms(diffusion: Diffusion, schedule: Schedule, errors: Errors, clean: Tensor) -> Row:
+def terms(diffusion: Diffusion, schedule: Schedule, errors: Errors, clean: Tensor) -> dict[str, float]:
     """The terms of an AR step, each per clean frame; clean: true latents."""
     rows, chunk = schedule.levels, schedule.chunk
     return {
@@ -174,8 +165,8 @@ def start_error(diffusion: Diffusion, schedule: Schedule, rows: tuple[Levels, ..
     rows: its flat levels
     """
     alpha = diffusion.scales(torch.tensor(schedule.levels[0][: len(rows[0])]))[0]
-    made = (score(diffusion, rows, errors) + errors.discretisation * moved(rows)).sum(0)  # (made,)
-    return float((alpha.square() * made).mean())
+    error = (score(diffusion, rows, errors) + errors.discretisation * moved(rows)).sum(0)  # (made,)
+    return float((alpha.square() * error).mean())
 
 
 # A whole measurement
@@ -185,12 +176,12 @@ def start_error(diffusion: Diffusion, schedule: Schedule, rows: tuple[Levels, ..
 class Stretches:
     """Held-out clips as a model's codec encodes them."""
 
-    clips: Clips
+    clips: Truth
     latents: dict[str, Tensor]  # by kind, (mazes, f, c, h, w)
     actions: dict[str, Tensor]  # by kind, (mazes, f, a)
 
 
-def encode(model: Model, clips: Clips, progress: Progress = no_progress) -> Stretches:
+def encode(model: Model, clips: Truth, progress: Progress = no_progress) -> Stretches:
     """Encode all frames of held-out clips."""
     latents, actions = {}, {}
     for number, (kind, frames) in enumerate(zip(KINDS, clips.frames, strict=True)):
@@ -199,7 +190,7 @@ def encode(model: Model, clips: Clips, progress: Progress = no_progress) -> Stre
             progress(past * total + done, len(KINDS) * total)
 
         latents[kind] = encode_all(model, frames, tell)
-        actions[kind] = one_hot(model, clips.actions[number]).to(latents[kind].device)
+        actions[kind] = one_hot(model, clips.world.actions, clips.actions[number]).to(latents[kind].device)
     return Stretches(clips, latents, actions)
 
 
@@ -215,6 +206,42 @@ def starts(window: int, often: int) -> list[int]:
     return sorted({round(k * (LENGTH - window) / max(1, often - 1)) for k in range(often)})
 
 
+@dataclass(frozen=True)
+class Prediction(Record):
+    """The terms of one schedule, and their sums over a video."""
+
+    sha256: str
+    schedule: str | None
+    window: int
+    chunk: int
+    steps: int
+    slots: int
+    sampling: Mapping[str, object]
+    frames: int  # frames of windows that were known, so that they count
+    by_step: list[list[float]]  # error of the clean estimate, per row of the schedule and frame of the window
+    score: float  # terms, see TERMS
+    discretisation: float
+    noise: float
+    last: float  # figures that may tell how schedules rank, see ORDERS
+    whole: float
+    start: float
+    ar_steps: int
+    predicted: float
+    stepped: float
+    raw: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """What was measured on a batch of clips, at one AR step."""
+
+    errors: Errors | None  # of the AR step; None where the kind is no revisit, so that `raw` was measured
+    start: Errors | None  # of the initialization stage, where there is one
+    known: np.ndarray  # bool (b, w), see `known`
+    raw: Tensor  # (n,)
+    clean: Tensor  # (b, w, c, h, w)
+
+
 def predict(
     model: Model,
     stretches: Stretches,
@@ -223,8 +250,8 @@ def predict(
     parts: int = 4,
     often: int = 2,
     progress: Progress = no_progress,
-) -> Row:
-    """Measure the terms of one schedule, and add them up for a video of `length` new frames: plain values.
+) -> Prediction:
+    """Measure the terms of one schedule, and add them up for a video of `length` new frames.
 
     parts: steps between two rows that stand for the exact path
     often: AR steps measured in each clip
@@ -234,63 +261,77 @@ def predict(
     """
     plan = plan.with_sampling(eta=0.0, cache="exact")  # what is discretised is the ODE
     schedule, sampling = plan.schedule, plan.sampling
-    rows, w = schedule.levels, schedule.window
-    made = w - schedule.chunk
-    flat = tuple((1 - m / sampling.init_steps,) * made for m in range(sampling.init_steps + 1))
-    clips, done = stretches.clips, count(1)
-    group = sampling.group
+    done = count(1)
 
-    def run(kind: str, start: int, first: int) -> tuple[list[Errors], np.ndarray, Tensor, Tensor]:
-        part, at = slice(first, first + BATCH), HISTORY + start
-        latents, actions = stretches.latents[kind][part], stretches.actions[kind][part]
-        state = begin_latents(model, plan, latents[:, :at], actions[:, :at])
-        clean, driven = latents[:, at : at + w], actions[:, at : at + w]
-        noise = Noise(clips.seed + first, len(clean), tuple(clean.shape[2:]), clean.device)("init", start, w)
-        denoise = Denoiser(model.network, model.diffusion, sampling)
-        found = [compare(denoise, state, clean, noise, rows, driven, parts)] if kind in RETURNS else []
-        if found and made:
-            found.append(compare(denoise, state, clean[:, :made], noise[:, :made], flat, driven[:, :made], parts))
-        raw = torch.zeros(0) if found else losses(denoise, state, clean, noise, rows, driven)
-        poses = clips.poses[KINDS.index(kind), part]
+    def run(kind: str, start: int, first: int) -> Part:
+        part = measure(model, stretches, plan, kind, start, slice(first, first + BATCH), parts)
         progress(next(done), len(jobs))
-        return found, known(poses, state, at, w, group), raw, clean.cpu()
+        return part
 
-    jobs = [(k, s, f) for k in KINDS for s in starts(w, often) for f in range(0, len(clips), BATCH)]
+    begins, firsts = starts(schedule.window, often), range(0, len(stretches.clips), BATCH)
+    jobs = [(kind, start, first) for kind in KINDS for start in begins for first in firsts]
     with cores(model) as pool:
-        parts_done = list(pool.map(lambda job: run(*job), jobs))
-    returns = [part for part in parts_done if part[0]]
-    shown = torch.from_numpy(np.concatenate([part[1] for part in returns]))  # (clips, w)
-    if not shown.any(0).all():
-        frame = int((~shown.any(0)).nonzero()[0])
+        measured = list(pool.map(lambda job: run(*job), jobs))
+    revisits = [part for part in measured if part.errors]
+    mask = torch.from_numpy(np.concatenate([part.known for part in revisits]))  # (clips, w)
+    if not mask.any(0).all():
+        frame = int((~mask.any(0)).nonzero()[0])
         raise DataError(
             f"Frame {frame} of the window of {schedule.name} shows nothing that stands in the context or in memory.",
             hint="More mazes, more memory or a shorter window.",
         )
-    errors = average([part[0][0] for part in returns], shown)
-    told = terms(model.diffusion, schedule, errors, torch.cat([part[3] for part in returns]))
-    start = 0.0
-    if made:
-        start = start_error(model.diffusion, schedule, flat, average([part[0][1] for part in returns], shown[:, :made]))
-    told |= {"start": start, "ar_steps": -(-length // schedule.chunk)}
-    told |= {order: accumulate(told, terms) for order, terms in SUMS.items()}
-    told["raw"] = float(torch.cat([part[2] for part in parts_done]).mean())
-    facts = {
-        "sha256": model.sha256,
-        "schedule": schedule.name,
-        "window": w,
-        "chunk": schedule.chunk,
-        "steps": schedule.steps,
-        "slots": sampling.slots,
-        "sampling": asdict(sampling),
-        "frames": int(shown.sum()),
-        "by_step": [[round(value, 6) for value in row] for row in errors.clean.tolist()],
-    }
-    return facts | {name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in told.items()}
+    errors = average([part.errors for part in revisits if part.errors], mask)
+    values = terms(model.diffusion, schedule, errors, torch.cat([part.clean for part in revisits])) | {"start": 0.0}
+    if (filled := schedule.window - schedule.chunk) > 0:
+        initial = average([part.start for part in revisits if part.start], mask[:, :filled])
+        values["start"] = start_error(model.diffusion, schedule, flat_levels(plan), initial)
+    ar_steps = -(-length // schedule.chunk)
+    values |= {order: accumulate(values | {"ar_steps": ar_steps}, terms) for order, terms in SUMS.items()}
+    values["raw"] = float(torch.cat([part.raw for part in measured]).mean())
+    return Prediction(
+        sha256=model.sha256,
+        schedule=schedule.name,
+        window=schedule.window,
+        chunk=schedule.chunk,
+        steps=schedule.steps,
+        slots=sampling.slots,
+        sampling=asdict(sampling),
+        frames=int(mask.sum()),
+        by_step=[[round(value, 6) for value in row] for row in errors.clean.tolist()],
+        ar_steps=ar_steps,
+        **{name: float(f"{value:.5g}") for name, value in values.items()},
+    )
 
 
-def accumulate(told: Row, terms: Collection[str] = TERMS) -> float:
+def flat_levels(plan: Plan) -> tuple[Levels, ...]:
+    """Levels of the initialization stage, which makes all frames of the window but the last chunk."""
+    frames, steps = plan.schedule.window - plan.schedule.chunk, plan.sampling.init_steps
+    return tuple((1 - m / steps,) * frames for m in range(steps + 1))
+
+
+def measure(model: Model, stretches: Stretches, plan: Plan, kind: str, start: int, clips: slice, parts: int) -> Part:
+    """Measure an AR step from true frames, for some clips of a kind; start: its first new frame."""
+    schedule, w, at = plan.schedule, plan.schedule.window, HISTORY + start
+    filled = w - schedule.chunk
+    latents, actions = stretches.latents[kind][clips], stretches.actions[kind][clips]
+    state = begin_latents(model, plan, latents[:, :at], actions[:, :at])
+    clean, driven = latents[:, at : at + w], actions[:, at : at + w]
+    seed = stretches.clips.seed + (clips.start or 0)
+    noise = Noise(seed, len(clean), tuple(clean.shape[2:]), clean.device)("init", start, w)
+    denoise = Denoiser(model.network, model.diffusion, plan.sampling)
+    mask = known(stretches.clips.poses_of(kind)[clips], state, at, w, plan.sampling.group)
+    if kind not in RETURNS:
+        return Part(None, None, mask, losses(denoise, state, clean, noise, schedule.levels, driven), clean.cpu())
+    errors, initial = compare(denoise, state, clean, noise, schedule.levels, driven, parts), None
+    if filled:
+        first = clean[:, :filled], noise[:, :filled], flat_levels(plan), driven[:, :filled]
+        initial = compare(denoise, state, *first, parts)
+    return Part(errors, initial, mask, torch.zeros(0), clean.cpu())
+
+
+def accumulate(values: Mapping[str, float], terms: Collection[str] = TERMS) -> float:
     """The error of a video: what its start adds once, and what every AR step adds."""
-    return float(told["start"] + told["ar_steps"] * sum(told[term] for term in terms))
+    return float(values["start"] + values["ar_steps"] * sum(values[term] for term in terms))
 
 
 @torch.no_grad()
@@ -298,76 +339,23 @@ def losses(
     denoise: Denoiser, state: State, clean: Tensor, noise: Tensor, rows: tuple[Levels, ...], actions: Tensor
 ) -> Tensor:
     """The training loss (n,) of every frame that moves, in every step, of every clip."""
-    diffusion, told = denoise.diffusion, []
+    diffusion, parts = denoise.diffusion, []
     for (before, _), moves in zip(pairwise(rows), moved(rows), strict=True):
         levels = torch.tensor(before, device=clean.device)
         noisy = diffusion.add_noise(clean, noise, levels)
         estimate = denoise(state, noisy, before, (0.0,) * len(before), actions, noise.clone)
         weight = diffusion.scales(levels)[1].clamp_min(diffusion.least_level).square().cpu()
-        told.append((apart(estimate, clean) / weight)[:, moves].flatten())
-    return torch.cat(told)
+        parts.append((apart(estimate, clean) / weight)[:, moves].flatten())
+    return torch.cat(parts)
 
 
-def average(parts: list[Errors], shown: Tensor) -> Errors:
-    """Means over clips of the errors of frames that were shown, bool (clips, w)."""
+def average(parts: list[Errors], mask: Tensor) -> Errors:
+    """Means over clips of the errors of frames in a mask, bool (clips, w)."""
 
     def mean(*tensors: Tensor) -> Tensor:
         values = torch.cat(tensors)  # (clips, ..., w)
-        weight = shown.to(values).unsqueeze(1) if values.dim() == 3 else shown.to(values)
+        weight = mask.to(values).unsqueeze(1) if values.dim() == 3 else mask.to(values)
         return (values * weight).sum(0) / weight.sum(0)
 
     first, *others = parts
     return first.map(mean, *others)
-
-
-# Beside what was measured
-
-
-def measured(folder: Path) -> list[Row]:
-    """What `eval drift` or `eval pareto` left in a folder: the figures of `drift.degradation`, and whose they are.
-
-    Raises: DataError where it holds neither
-    """
-    for file in (folder / "drift.json", folder / "pareto.json"):
-        if file.exists():
-            try:
-                report = json.loads(file.read_text())
-                if file.stem == "pareto":
-                    return list(report["rows"])
-                return [facts | drift.degradation(facts["ranges"]) for facts in report["models"].values()]
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                raise DataError(f"{file} is no measurement: {error!r}.") from error
-    raise DataError(f"{folder} holds neither drift.json nor pareto.json.", hint="`arvdm eval pareto` makes one.")
-
-
-def identity(row: Row) -> tuple[Any, ...]:
-    """Which model a row is of, and how it was sampled."""
-    sampling = asdict(Sampling()) | row["sampling"]  # a row of an earlier version lacks what there was not then
-    own = (row["sha256"], row["schedule"], row["window"], row["chunk"], row["steps"], sampling["options"].get("shift"))
-    return *own, *(sampling[name] for name in CHOSEN if name != "schedule")
-
-
-def beside(rows: Sequence[Row], found: Sequence[Row]) -> list[Row]:
-    """Rows with what was measured of the same models, sampled alike; None where nothing was."""
-    known = {identity(row): row for row in found}
-    return [row | {name: known.get(identity(row), {}).get(name) for name in MEASURED} for row in rows]
-
-
-def agreement(rows: Sequence[Row]) -> list[Row]:
-    """How far each order of ORDERS ranks points as each measured figure does: over all, and within each model."""
-    models = list(dict.fromkeys(row["model"] for row in rows))
-    told = []
-    for order in ORDERS:
-        for figure, sign in MEASURED.items():
-            for model in [None, *models] if len(models) > 1 else [None]:
-                own = [row for row in rows if model in (None, row["model"]) and row[figure] is not None]
-                if len(own) < 3:
-                    continue
-                pair = [row[order] for row in own], [sign * row[figure] for row in own]
-                rank, chance = spearman(*pair), shuffled(*pair)
-                told.append(
-                    {"order": order, "figure": figure, "model": model, "points": len(own)}
-                    | {"spearman": None if rank is None else round(rank, 3)}
-                    | {"chance": None if chance is None else round(chance, 4)}
-                )
-    return told

@@ -1,26 +1,26 @@
 """The needle test: does a model, coming back, draw what it was shown, or what it might have been shown?
 
 A model is fed true frames up to the moment when the needle comes back into view, as context and as memory; what it
-makes from there on is compared with every candidate. See `needles` for the worlds.
+makes from there on is compared with every candidate. See `worlds.world.Needle`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..reports.records import Record
 from ..reports.statistics import wilson
 from ..sampling.generation import encode
 from ..sampling.model import Model
 from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
-from ..worlds.needles import Needle
+from ..worlds.world import Needle
 from .rollout import Task, encode_all, make, one_hot, prompt
 
 CONTROLS = {
@@ -38,11 +38,50 @@ CONTROLS = {
 class Score:
     """How one world's frames compare with its candidates, on the pixels in which these differ."""
 
-    found: bool  # the nearest candidate is the true one
-    margin: float  # dB by which the true candidate is nearer than the best of the others
+    correct: bool  # the nearest candidate is the true one
+    margin: float  # dB by which the true candidate is nearer than the nearest distractor
     psnr: float  # dB against the truth
     bound: float  # dB of the candidates' mean picture, the best that can be made without having seen
     looped: bool  # another way back than the way out
+
+
+@dataclass(frozen=True)
+class Accuracy(Record):
+    """In which share of worlds the true candidate is the nearest, with its 95 % interval."""
+
+    worlds: int
+    chance: float
+    top1: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Retrieval(Record):
+    """Needle tests of one gap under one control."""
+
+    gap: int
+    control: str
+    accuracy: Accuracy
+    top1_loop: float | None  # by the way back: another one
+    top1_inverse: float | None  # or the way out, undone
+    margin: float  # dB, mean
+    strict: float  # share of worlds with a margin above 3 dB
+    psnr: float
+    bound: float
+
+
+@dataclass(frozen=True)
+class RetrievalRow(Record):
+    """Needle tests of a model: a row of its file."""
+
+    model: str
+    sha256: str
+    schedule: str | None
+    steps: int
+    slots: int
+    kind: str
+    retrieval: Retrieval
 
 
 def task(
@@ -59,17 +98,18 @@ def task(
     """
     after, gap = len(needles[0].candidates[0]), needles[0].gap
     # as much of the past for every world: its last frames are without the needle, those before show it
-    kept = gap if control == "unseen" else shortest(needles)
-    history = np.stack([needle.history[-kept:] for needle in needles])
-    actions = one_hot(model, np.stack([needle.actions[-kept - after :] for needle in needles]))[:, : kept + frames]
+    length = gap if control == "unseen" else shortest(needles)
+    history = np.stack([needle.history[-length:] for needle in needles])
+    numbers = np.stack([needle.actions[-length - after :] for needle in needles])
+    actions = one_hot(model, needles[0].names, numbers)[:, : length + frames]
     if latents is not None:
-        latents = latents[:, -kept:]
+        latents = latents[:, -length:]
     if control == "free":
         history, latents = history[:, :-gap], None if latents is None else latents[:, :-gap]
     if control in ("none", "context"):
         plan = plan.with_sampling(slots=0, history_guidance=1.0)
     if control == "context":
-        plan = plan.with_sampling(context=kept)
+        plan = plan.with_sampling(context=length)
     other = np.roll(np.arange(len(needles)), 1) if control == "other" else None
     return Task(history, actions, plan, latents, other)
 
@@ -79,18 +119,18 @@ def shortest(needles: Sequence[Needle]) -> int:
     return min(len(needle.history) for needle in needles)
 
 
-def score(made: np.ndarray, needle: Needle) -> Score:
+def score(output: np.ndarray, needle: Needle) -> Score:
     """Compare frames made after a return, uint8 (f, h, w, 3), with what each candidate would have shown."""
-    candidates = needle.candidates[:, : len(made)].astype(np.float64) / 255  # (k, f, h, w, 3)
+    candidates = needle.candidates[:, : len(output)].astype(np.float64) / 255  # (k, f, h, w, 3)
     differ = (candidates != candidates[:1]).any((0, -1))  # (f, h, w)
     pictures = candidates[:, differ]  # (k, pixels, 3)
-    errors = np.square(made[differ] / 255 - pictures).mean((1, 2))  # (k,)
+    errors = np.square(output[differ] / 255 - pictures).mean((1, 2))  # (k,)
     levels = -10 * np.log10(np.maximum(errors, 1e-10))
-    others = np.delete(levels, needle.truth)
+    distractors = np.delete(levels, needle.truth)
     bound = np.square(pictures.mean(0) - pictures[needle.truth]).mean()
     return Score(
-        found=bool(levels.argmax() == needle.truth),
-        margin=float(levels[needle.truth] - others.max()),
+        correct=bool(levels.argmax() == needle.truth),
+        margin=float(levels[needle.truth] - distractors.max()),
         psnr=float(levels[needle.truth]),
         bound=float(-10 * np.log10(bound)),
         looped=needle.looped,
@@ -105,8 +145,8 @@ def measure(
     frames: int = 8,
     seed: int = 0,
     progress: Progress = no_progress,
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Take needle tests of one kind and gap; figures as plain values, and the frames made.
+) -> tuple[list[Retrieval], dict[str, np.ndarray]]:
+    """Take needle tests of one kind and gap; figures, and the frames made.
 
     frames: made in each world after the return
     Returns a row for each control, and frames uint8 (worlds, frames, h, w, 3) by control
@@ -115,50 +155,54 @@ def measure(
     tasks = {
         control: task(model, needles, plan, control, frames, latents) for control in controls if control != "truth"
     }
-    made = {control: clips[:, -frames:] for control, clips in make(model, tasks, seed, progress).items()}
+    output = {control: clips[:, -frames:] for control, clips in make(model, tasks, seed, progress).items()}
     rows = []
     for control in controls:
         truth = np.stack([needle.candidates[needle.truth, :frames] for needle in needles])
-        shown = made.get(control, truth)
-        scores = [score(*pair) for pair in zip(shown, needles, strict=True)]
-        rows.append({"gap": needles[0].gap, "control": control} | summary(scores, needles))
-    return rows, made
+        clips = output.get(control, truth)
+        scores = [score(*pair) for pair in zip(clips, needles, strict=True)]
+        rows.append(summary(control, scores, needles))
+    return rows, output
 
 
-def summary(scores: Sequence[Score], needles: Sequence[Needle]) -> dict[str, Any]:
-    """Retrieval over worlds: the share found with its 95 % interval, by way back, and the margins."""
-    found = np.array([each.found for each in scores])
+def summary(control: str, scores: Sequence[Score], needles: Sequence[Needle]) -> Retrieval:
+    """Retrieval accuracy over worlds, also by way back, and the margins."""
+    correct = np.array([each.correct for each in scores])
     looped = np.array([each.looped for each in scores])
     margins = np.array([each.margin for each in scores])
-    low, high = wilson(int(found.sum()), len(found))
-    return {
-        "worlds": len(scores),
-        "chance": round(1 / len(needles[0].candidates), 4),
-        "top1": round(float(found.mean()), 4),
-        "low": round(low, 4),
-        "high": round(high, 4),
-        "top1_loop": round(float(found[looped].mean()), 4) if looped.any() else None,
-        "top1_inverse": round(float(found[~looped].mean()), 4) if (~looped).any() else None,
-        "margin": round(float(margins.mean()), 2),
-        "strict": round(float((margins > 3).mean()), 4),
-        "psnr": round(float(np.mean([each.psnr for each in scores])), 2),
-        "bound": round(float(np.mean([each.bound for each in scores])), 2),
-    }
+    return Retrieval(
+        gap=needles[0].gap,
+        control=control,
+        accuracy=accuracy(int(correct.sum()), len(scores), needles),
+        top1_loop=round(float(correct[looped].mean()), 4) if looped.any() else None,
+        top1_inverse=round(float(correct[~looped].mean()), 4) if (~looped).any() else None,
+        margin=round(float(margins.mean()), 2),
+        strict=round(float((margins > 3).mean()), 4),
+        psnr=round(float(np.mean([each.psnr for each in scores])), 2),
+        bound=round(float(np.mean([each.bound for each in scores])), 2),
+    )
 
 
-def at_chance(row: dict[str, Any]) -> bool:
+def accuracy(correct: int, total: int, needles: Sequence[Needle]) -> Accuracy:
+    """The share of worlds whose true candidate is the nearest."""
+    low, high = wilson(correct, total)
+    chance = round(1 / len(needles[0].candidates), 4)
+    return Accuracy(total, chance, round(correct / total, 4), round(low, 4), round(high, 4))
+
+
+def at_chance(accuracy: Accuracy) -> bool:
     """Whether a control's interval holds what guessing would find."""
-    return bool(row["low"] <= row["chance"] <= row["high"])
+    return accuracy.low <= accuracy.chance <= accuracy.high
 
 
 @torch.no_grad()
-def probe(model: Model, needles: Sequence[Needle], taught: float = 0.5) -> dict[str, Any]:
-    """Whether what memory keeps of a needle still tells it, to a linear map: retrieval as in `summary`.
+def probe(model: Model, needles: Sequence[Needle], share: float = 0.5) -> Accuracy:
+    """Retrieval accuracy of a linear map from what memory keeps of a needle.
 
     The map reads a place of a group's mean latent off the token at that place; it is fitted by least squares to the
     groups of a share of the worlds, and asked which candidate the first group of each other world shows.
 
-    taught: share of the worlds that the map is fitted to
+    share: of the worlds, those that the map is fitted to
     """
     network, group = model.network, model.network.config.group
     patchify, side = network.config.patchify, network.config.memory_side
@@ -168,27 +212,22 @@ def probe(model: Model, needles: Sequence[Needle], taught: float = 0.5) -> dict[
     for needle in needles:
         whole = len(needle.history) // group * group
         latents = encode(model, prompt(needle.history[None, :whole]))
-        actions = one_hot(model, needle.actions[None, :whole]).to(latents.device)
-        places = network.integrate_actions(actions, latents.new_zeros(1, 3))
-        parts = (part.unflatten(1, (-1, group))[0] for part in (latents, actions, places))  # (groups, g, ...)
+        actions = one_hot(model, needle.names, needle.actions[None, :whole]).to(latents.device)
+        poses = network.integrate_actions(actions, latents.new_zeros(1, 3))
+        parts = (part.unflatten(1, (-1, group))[0] for part in (latents, actions, poses))  # (groups, g, ...)
         first, *rest = parts
         tokens.append(network.compress(first, *rest).float())  # (groups, n, d)
         patches.append(patchify(first.mean(1, keepdim=True))[:, 0].float())  # (groups, n, c * p * p)
-    known = max(1, int(taught * len(needles)))
-    x, y = (torch.cat(parts[:known]).flatten(0, 1).double() for parts in (tokens, patches))
+    split = max(1, int(share * len(needles)))
+    x, y = (torch.cat(parts[:split]).flatten(0, 1).double() for parts in (tokens, patches))
     x = functional.pad(x, (0, 1), value=1.0)
     ridge = 1e-3 * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    fitted = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
-    found = 0
-    for needle, own in zip(needles[known:], tokens[known:], strict=True):
-        shown = patchify(encode(model, prompt(needle.candidates[:, -1:])))[:, 0].double()  # (k, n, c * p * p)
-        read = functional.pad(own[0].double(), (0, 1), value=1.0) @ fitted  # (n, c * p * p)
-        differ = (shown - shown[:1]).abs().amax((0, 2)) > 0.1
-        errors = (shown - read)[:, differ].square().mean((1, 2))
-        found += int(errors.argmin()) == needle.truth
-    total = len(needles) - known
-    low, high = wilson(found, total)
-    return {"worlds": total, "chance": 1 / len(needles[0].candidates), "top1": found / total} | {
-        "low": round(low, 4),
-        "high": round(high, 4),
-    }
+    weights = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
+    correct = 0
+    for needle, memory in zip(needles[split:], tokens[split:], strict=True):
+        candidates = patchify(encode(model, prompt(needle.candidates[:, -1:])))[:, 0].double()  # (k, n, c * p * p)
+        read = functional.pad(memory[0].double(), (0, 1), value=1.0) @ weights  # (n, c * p * p)
+        differ = (candidates - candidates[:1]).abs().amax((0, 2)) > 0.1
+        errors = (candidates - read)[:, differ].square().mean((1, 2))
+        correct += int(errors.argmin()) == needle.truth
+    return accuracy(correct, len(needles) - split, needles)

@@ -1,13 +1,8 @@
-"""True frames of mazes that a checkpoint never saw, and what it makes in their place.
-
-Every maze gives three clips of HISTORY true frames and LENGTH more that the model makes with the true actions:
-`new` walks on, `back` undoes its history action by action, `spin` keeps turning in place.
-All frames are as they are written to a file, in bytes.
-"""
+"""What a model makes in the place of true frames, with the true actions; all frames are in bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,22 +20,9 @@ from ..sampling.model import Model
 from ..sampling.plan import Plan
 from ..sampling.state import State
 from ..workers import Progress, no_progress
-from ..worlds.maze import ACTIONS, NARROW, World
-from .truth import KINDS, WORLDS, Clips
+from .truth import Truth
 
 BATCH = 8  # clips that one core makes together
-
-
-# The truth
-
-
-def name_of(world: World) -> str:
-    """Which of WORLDS a world looks like, or `other`."""
-    looks = {key: getattr(world, key) for key in NARROW}
-    return next((name for name, known in WORLDS.items() if known == looks), "other")
-
-
-# What the model makes
 
 
 @dataclass(frozen=True)
@@ -109,7 +91,7 @@ def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = n
 
     progress: called with frames made, from whichever thread made them
     """
-    made = {name: np.empty((len(t.history), t.length, *t.history.shape[2:]), np.uint8) for name, t in tasks.items()}
+    output = {name: np.empty((len(t.history), t.length, *t.history.shape[2:]), np.uint8) for name, t in tasks.items()}
     total = sum(task.frames for task in tasks.values())
     done, lock, stop = 0, Lock(), Event()
 
@@ -125,7 +107,7 @@ def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = n
         at = 0
         for part in generate(model, task.plan, state, onward, seed + first, task.length):
             count = part.shape[1]
-            made[name][clips, at : at + count] = to_bytes(part.flatten(0, 1)).reshape(b, count, *history.shape[2:])
+            output[name][clips, at : at + count] = to_bytes(part.flatten(0, 1)).reshape(b, count, *history.shape[2:])
             at += count
             with lock:
                 done += b * count
@@ -142,23 +124,23 @@ def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = n
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
-    return made
+    return output
 
 
-def one_hot(model: Model, actions: np.ndarray) -> Tensor:
-    """Numbers of mazes.ACTIONS (..., f) as the model's own actions (..., f, a)."""
-    if not set(ACTIONS) <= set(model.actions):
+def one_hot(model: Model, names: Sequence[str], actions: np.ndarray) -> Tensor:
+    """Actions by number (..., f) as the model's own (..., f, a); names: what a world calls them."""
+    if not set(names) <= set(model.actions):
         raise CheckpointError(
             f"The checkpoint's actions are {', '.join(model.actions) or 'unknown'}.",
-            hint=f"One of mazes has {', '.join(ACTIONS)}.",
+            hint=f"One of this world has {', '.join(names)}.",
         )
-    rows = torch.eye(len(model.actions))[[model.actions.index(name) for name in ACTIONS]]
+    rows = torch.eye(len(model.actions))[[model.actions.index(name) for name in names]]
     return rows[torch.from_numpy(actions.astype(np.int64))]
 
 
-def tasks_of(model: Model, clips: Clips, plan: Plan) -> dict[str, Task]:
-    """What there is to make of each kind of clips."""
+def tasks_of(model: Model, truth: Truth, plan: Plan) -> dict[str, Task]:
+    """What there is to make of each kind of walks."""
     return {
-        kind: Task(clips.history(kind), one_hot(model, actions), plan)
-        for kind, actions in zip(KINDS, clips.actions, strict=True)
+        kind: Task(truth.history(kind), one_hot(model, truth.world.actions, actions), plan)
+        for kind, actions in zip(truth.kinds, truth.actions, strict=True)
     }

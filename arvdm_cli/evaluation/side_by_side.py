@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UsageError, VideoError
+from ..reports.records import Record, Values
 from . import drift, metrics
-from .drift import Figures, Row
+from .drift import DriftRow, Figures
+from .ranges import ranges, singles
 
 SAME = 27.0  # dB: halves that differ by no more than coding lie above it, a border or another picture below
 BORDER = 2  # pixels cut off on each side of both halves: 4:2:0 video has one colour for a pair of them
@@ -58,18 +60,36 @@ def split(name: str, frames: np.ndarray, context: int | None = None) -> Pair:
     return Pair(name, left[:context], left[context:], right[context:])
 
 
+@dataclass(frozen=True)
+class ClipRow(Record):
+    """Means of figures over frames of one clip, or over those of all of its size, context and length."""
+
+    clip: str
+    size: str
+    context: int
+    length: int
+    index: int | None  # of a single frame, from the start of the clip
+    means: DriftRow
+
+    def to_json(self) -> Values:
+        """Give it as plain values: where, then what."""
+        span = {name: value for name in ("frames", "frame") if (value := getattr(self.means, name)) is not None}
+        about = {"clip": self.clip, "size": self.size, "context": self.context, "length": self.length}
+        index = {} if self.index is None else {"index": self.index}
+        return about | span | index | self.means.to_json()
+
+
 def figures_of(pair: Pair) -> Figures:
     """Every figure (f,) of the frames that were made."""
-    compared = drift.COMPARED | {"ms_ssim": metrics.ms_ssim}
-    return drift.figures_of(pair.made, pair.truth, pair.context, compared)
+    return drift.figures_of(pair.made, pair.truth, pair.context, metrics.comparisons())
 
 
-def rows(pairs: list[Pair], figures: list[Figures], single: bool = False) -> list[Row]:
+def rows(pairs: list[Pair], figures: list[Figures], single: bool = False) -> list[ClipRow]:
     """Rows for each clip, and the mean of all that have the same size, context and length, by range or by frame.
 
     single: by frame, counted from the first that was made; `index` counts from the start of the clip, and from 0
     """
-    told: list[Row] = []
+    clip_rows: list[ClipRow] = []
     groups: dict[tuple[str, int, int], list[int]] = {}
     for number, pair in enumerate(pairs):
         groups.setdefault((pair.size, len(pair.context), len(pair.made)), []).append(number)
@@ -80,8 +100,8 @@ def rows(pairs: list[Pair], figures: list[Figures], single: bool = False) -> lis
         for name, chosen in named:
             stacked = {key: np.stack([figures[number][key] for number in chosen]) for key in figures[chosen[0]]}
             every = np.ones((len(chosen), length), bool)
-            row = {"clip": name, "size": size, "context": context, "length": length}
-            for span, first, last in drift.spans(length, single):
-                place = {"index": context + first - 1} if single else {}
-                told.append(row | span | place | drift.average(stacked, every, first, last))
-    return told
+            for span in singles(length) if single else ranges(length):
+                index = context + span.first - 1 if single else None
+                means = drift.average(stacked, every, span, single)
+                clip_rows.append(ClipRow(name, size, context, length, index, means))
+    return clip_rows

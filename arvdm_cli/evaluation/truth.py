@@ -1,154 +1,173 @@
-"""True frames of mazes that a checkpoint never saw."""
+"""True frames of places that a checkpoint never saw.
+
+A walk begins with HISTORY frames that a model is shown; it makes those after them with the true actions.
+All frames are as they are written to a file, in bytes.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
-from ..configs import fill
-from ..errors import CheckpointError, DataError
+from ..errors import DataError, UsageError
 from ..files import replacing
 from ..sampling.model import Model
 from ..workers import Progress, no_progress, render_all
-from ..worlds.maze import LEFT, NARROW, RIGHT, STAY, WIDE, Maze, World
-from ..worlds.renderer import film
-from ..worlds.walks import explore, inverse
+from ..worlds import table
+from ..worlds.world import PURPOSES, Needle, NeedleWorld, Recording, World, record
 
-HISTORY, LENGTH = 64, 64  # true frames a clip begins with, and frames to be made after them
-
-
-KINDS = ("new", "back", "spin")  # of clips
-
-
-FORMAT = 1  # of the file of clips
-
-
-TRACKS = ("frames", "actions", "poses")  # arrays of it
-
-
-WORLDS = {"narrow": NARROW, "wide": WIDE}  # to measure in
+HISTORY, LENGTH = 64, 64  # true frames a walk begins with, and frames to be made after them
+KINDS = PURPOSES["revisit"].kinds  # of walks on which a model meets new ground and what it was shown
+PATHS = PURPOSES["drift"].kinds  # of walks for long roll-outs
+FORMAT = 1  # of the file of true frames
+TRACKS = ("frames", "actions", "poses")  # arrays of it; the last only where there are poses
 
 
 @dataclass(frozen=True)
-class Clips:
-    """True frames of unseen mazes; `actions[..., t]` leads into frame t. The first axis is KINDS."""
+class Truth:
+    """True frames of walks through unseen places; `actions[..., t]` leads into frame t. The first axis is of kinds."""
 
     world: World
     seed: int
-    frames: np.ndarray  # uint8 (kinds, mazes, f, h, w, 3), f = HISTORY + LENGTH
-    actions: np.ndarray  # uint8 (kinds, mazes, f), numbers of mazes.ACTIONS
-    poses: np.ndarray  # int16 (kinds, mazes, f, 3)
+    kinds: tuple[str, ...]
+    frames: np.ndarray  # uint8 (kinds, places, f, h, w, 3), f = HISTORY + new frames
+    actions: np.ndarray  # uint8 (kinds, places, f), numbers of the world's actions
+    poses: np.ndarray | None  # int16 (kinds, places, f, p); None where the world's frames do not follow from poses
 
     def __len__(self) -> int:
-        return self.frames.shape[1]
+        """Places."""
+        return self.actions.shape[1]
 
-    def first(self, mazes: int) -> Clips:
-        """The clips of the first mazes; a maze hangs on its number alone."""
-        return replace(self, **{name: getattr(self, name)[:, :mazes] for name in TRACKS})
+    @property
+    def length(self) -> int:
+        """New frames of a walk."""
+        return self.actions.shape[2] - HISTORY
 
-    def truth(self, kind: str) -> np.ndarray:
-        """What is to be made: uint8 (mazes, LENGTH, h, w, 3)."""
-        return self.frames[KINDS.index(kind), :, HISTORY:]
+    def first(self, places: int, length: int | None = None) -> Truth:
+        """The walks of the first places, which depend on a place's number alone; or only the beginning of each."""
+        end = HISTORY + (self.length if length is None else length)
+        part = np.s_[:, :places, :end]
+        poses = None if self.poses is None else self.poses[part]
+        return replace(self, frames=self.frames[part], actions=self.actions[part], poses=poses)
+
+    def target(self, kind: str) -> np.ndarray:
+        """What is to be made: uint8 (places, new frames, h, w, 3)."""
+        frames: np.ndarray = self.frames[self.kinds.index(kind), :, HISTORY:]
+        return frames
 
     def history(self, kind: str) -> np.ndarray:
-        """What the model is shown: uint8 (mazes, HISTORY, h, w, 3)."""
-        return self.frames[KINDS.index(kind), :, :HISTORY]
+        """What the model is shown: uint8 (places, HISTORY, h, w, 3)."""
+        frames: np.ndarray = self.frames[self.kinds.index(kind), :, :HISTORY]
+        return frames
+
+    def poses_of(self, kind: str) -> np.ndarray:
+        """Poses (places, f, p) of a kind.
+
+        Raises: UsageError where the world has none
+        """
+        if self.poses is None:
+            raise UsageError("Frames of this world do not follow from poses, so no revisit is known.")
+        poses: np.ndarray = self.poses[self.kinds.index(kind)]
+        return poses
+
+    def seen(self) -> np.ndarray:
+        """Which new frames show again what a frame before them showed: bool (kinds, places, new frames)."""
+        again = np.zeros(self.actions.shape, bool) if self.poses is None else revisits(self.poses)
+        return again[..., HISTORY:]
 
 
-def maze_seed(seed: int, index: int) -> int:
-    """Give the seed of one maze (63 bits), from another stream than any training data's: see `worlds.episode_seed`."""
+def revisits(poses: np.ndarray) -> np.ndarray:
+    """Which frames (..., f) show a pose that a frame before them showed; poses: (..., f, p)."""
+    again = np.ones(poses.shape[:-1], bool)
+    for clip in np.ndindex(*poses.shape[:-2]):
+        again[clip][np.unique(poses[clip], axis=0, return_index=True)[1]] = False  # where each is seen first
+    return again
+
+
+def place_seed(seed: int, index: int) -> int:
+    """Give the seed of one place (63 bits), from another stream than any training data's: see `episode_seed`."""
     return int.from_bytes(hashlib.sha256(f"eval/{seed}/{index}".encode()).digest()[:8], "little") >> 1
 
 
-def check_unseen(mazes: int, seed: int, trained: Iterable[int]) -> None:
-    """Refuse mazes that were trained on."""
-    shared = {maze_seed(seed, index) for index in range(mazes)} & {int(own) for own in trained}
+def check_unseen(places: int, seed: int, trained: Iterable[int]) -> None:
+    """Refuse places that were trained on."""
+    shared = {place_seed(seed, index) for index in range(places)} & {int(one) for one in trained}
     if shared:
-        raise DataError(f"{len(shared)} of {mazes} mazes were trained on.", hint="Choose another --seed.")
+        raise DataError(f"{len(shared)} of {places} mazes were trained on.", hint="Choose another --seed.")
 
 
-def world_of(model: Model, name: str | None = None) -> World:
-    """The world to measure a checkpoint in: its card's `world`, else the narrow one of its size and its moves.
+def world_of(model: Model, variant: str | None = None) -> World:
+    """The world to measure a checkpoint in: its card's `world`, else the one of its size and its moves.
 
-    name: one of WORLDS in place of the card's; it has no posters, and is the same for all models of one size, one view
-        and the same moves
-    Raises: CheckpointError where the model walks as in DeepMind Lab, for which there are no paths to measure on
+    variant: another in its place, see `worlds.table.VARIANTS`
     """
-    known: dict[str, Any] = {"size": model.codec.config.height}
-    if moves := getattr(model.network.config, "moves", ()):
-        known |= {"step": max(ahead for ahead, _ in moves), "turn": max(turned for _, turned in moves)}
-    known |= model.card.get("world", {})
-    if name is not None:
-        kept = ("size", "step", "turn", "walk", "view", "eye", "height")
-        known = {key: known[key] for key in kept if key in known} | WORLDS[name]
-    world: World = fill(World, known, "The checkpoint's world")
-    if world.walk == "free":
-        raise CheckpointError(
-            "The checkpoint walks freely, and the paths to measure on lead from cell to cell.",
-            hint="`arvdm eval drift --episodes` measures it on recorded or rendered episodes.",
-        )
-    return world
+    moves = getattr(model.network.config, "moves", ())
+    return table.find(model.card.get("world", {}), model.codec.config.height, moves, variant)
 
 
-def draw_paths(maze: Maze) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the actions (kinds, f) and poses (kinds, f, 3) of a maze's clips."""
-    rng = random.Random(f"{maze.seed}/path")
-    start = maze.start(rng)
-    way = [STAY, *explore(maze, start, rng, HISTORY + LENGTH - 1)]
-    turn = rng.choice((LEFT, RIGHT))
-    drawn = {
-        "new": way,
-        "back": way[:HISTORY] + inverse(way[:HISTORY]),  # ends with a stay, so that every pose was in the history
-        "spin": [STAY] + [turn] * (HISTORY + LENGTH - 1),
-    }
-    poses = [maze.follow(start, drawn[kind]) for kind in KINDS]
-    return np.array([drawn[kind] for kind in KINDS], np.uint8), np.array(poses, np.int16)
+def render(world: World, purpose: str, places: int, length: int, seed: int, progress: Progress = no_progress) -> Truth:
+    """Record the walks of unseen places."""
+    jobs = [(world, place_seed(seed, index), purpose, HISTORY, length) for index in range(places)]
+    parts: list[Recording] = render_all(record, jobs, progress)
+    poses = [part.poses for part in parts if part.poses is not None]
+    frames, actions = (np.stack([getattr(part, name) for part in parts], 1) for name in ("frames", "actions"))
+    return Truth(world, seed, parts[0].kinds, frames, actions, np.stack(poses, 1) if poses else None)
 
 
-def render(world: World, mazes: int, seed: int, progress: Progress = no_progress) -> Clips:
-    """Render the clips of unseen mazes."""
-    drawn = [Maze(world, maze_seed(seed, index)) for index in range(mazes)]
-    actions, poses = zip(*map(draw_paths, drawn), strict=True)
-    frames = render_all(film, list(zip(drawn, poses, strict=True)), progress)
-    return Clips(world, seed, np.stack(frames, 1), np.stack(actions, 1), np.stack(poses, 1))
+def take(
+    file: Path, world: World, purpose: str, places: int, length: int, seed: int, progress: Progress = no_progress
+) -> Truth:
+    """Read walks from a file, or record them into it where it holds others, too few or too short ones.
 
-
-def take_clips(file: Path, world: World, mazes: int, seed: int, progress: Progress = no_progress) -> Clips:
-    """Read clips from a file, or render them into it where it holds others or too few."""
-    key = json.dumps({"format": FORMAT, "world": world.key(), "seed": seed, "frames": [HISTORY, LENGTH]})
-    kept = recall(file, key, "--clips")
-    if kept and kept["actions"].shape[1] >= mazes:
-        return Clips(world, seed, *(kept[name] for name in TRACKS)).first(mazes)
-    clips = render(world, mazes, seed, progress)
-    retain(file, key, {name: getattr(clips, name) for name in TRACKS})
-    return clips
-
-
-def recall(file: Path, key: str, flag: str) -> dict[str, np.ndarray] | None:
-    """Read the frames, actions and poses of a file, or None where it is not there or was written under another key.
-
-    flag: names another file
+    purpose: a name in `worlds.world.PURPOSES`
     """
+    about = PURPOSES[purpose]
+    key = {"format": FORMAT, "world": world.key(), "seed": seed}
+    key |= {"history": HISTORY, "paths": about.kinds} if about.extends else {"frames": [HISTORY, length]}
+    tracks = recall(file, json.dumps(key))
+    if tracks:
+        kinds = tuple(tracks["kinds"].tolist()) if "kinds" in tracks else about.kinds  # older files lack them
+        truth = Truth(world, seed, kinds, tracks["frames"], tracks["actions"], tracks.get("poses"))
+        if len(truth) >= places and truth.length >= length:
+            return truth.first(places, length)
+    truth = render(world, purpose, places, length, seed, progress)
+    retain(file, json.dumps(key), truth)
+    return truth
+
+
+def take_needles(
+    folder: Path, world: World, kind: str, gap: int, count: int, seed: int, progress: Progress = no_progress
+) -> Sequence[Needle]:
+    """Read needle tests from a folder, or draw them into it.
+
+    Raises: UsageError where the world has none
+    """
+    if not isinstance(world, NeedleWorld):
+        raise UsageError("This world has no needle tests.", hint=f"--world takes one of: {', '.join(table.VARIANTS)}.")
+    return world.needles(folder, kind, gap, count, seed, progress)
+
+
+def recall(file: Path, key: str) -> dict[str, np.ndarray] | None:
+    """Read the arrays of a file, or give None where it is not there or was written under another key."""
     if not file.exists():
         return None
     try:
-        with np.load(file) as kept:
-            return {name: kept[name] for name in TRACKS} if str(kept["key"]) == key else None
+        with np.load(file) as arrays:
+            return dict(arrays) if str(arrays["key"]) == key else None
     except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
-        raise DataError(f"{file} holds no clips: {error}.", hint=f"Choose another {flag}.") from error
+        raise DataError(f"{file} holds no clips: {error}.", hint="Choose another file.") from error
 
 
-def retain(file: Path, key: str, arrays: dict[str, Any]) -> None:
-    """Write arrays for `recall`."""
+def retain(file: Path, key: str, truth: Truth) -> None:
+    """Write walks for `recall`."""
+    arrays = {name: getattr(truth, name) for name in TRACKS if getattr(truth, name) is not None}
     with replacing(file) as part:
         file.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as opened:
-            np.savez_compressed(opened, key=np.array(key), **arrays)
+            np.savez_compressed(opened, key=np.array(key), kinds=np.array(truth.kinds), **arrays)

@@ -1,6 +1,6 @@
 """Walking as in DeepMind Lab: turn left, turn right, or walk forward, in any direction, with inertia, along walls.
 
-A frame lasts TICKS ticks. In each the walker slows down by friction and, told to go forward, speeds up along its
+A frame lasts TICKS ticks. In each the walker slows down by friction and, on going forward, speeds up along its
 heading; against a wall it loses the speed towards it and slides on. A turn is done at once and sets no direction: who
 turns while walking glides on for three frames. Places are whole numbers again after every frame, and the tables of
 directions are point-symmetric, so that a way back from rest to rest leads exactly to where it began.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from .wad import Grid, Pose
 
@@ -61,10 +61,24 @@ def directions(headings: int) -> list[tuple[float, float]]:
     return ahead + [(-down, -right) for down, right in ahead]
 
 
-class Ground(Protocol):
-    """What a walker needs of a maze: which cells are open, and the world's step and headings."""
+class Gait(Protocol):
+    """How far a walker's actions lead; see `maze.MazeConfig`."""
 
-    world: Any  # a `maze.World`
+    @property
+    def step(self) -> float: ...
+
+    @property
+    def headings(self) -> int: ...
+
+    @property
+    def units(self) -> int: ...
+
+
+class Ground(Protocol):
+    """What a walker needs of a maze: which cells are open, and how far its actions lead."""
+
+    @property
+    def config(self) -> Gait: ...
 
     @property
     def grid(self) -> Grid: ...
@@ -84,11 +98,11 @@ class Walker(Generic[G]):
     def act(self, action: int) -> Pose:
         """Take an action, and give the pose it leads to."""
         row, column, heading = self.pose
-        world = self.maze.world
-        top = world.step * GRID / TICKS
+        gait = self.maze.config
+        top = gait.step * GRID / TICKS
         if action in (LEFT, RIGHT):
-            heading = (heading + (world.units if action == LEFT else -world.units)) % world.headings
-        ahead = directions(world.headings)[heading]
+            heading = (heading + (gait.units if action == LEFT else -gait.units)) % gait.headings
+        ahead = directions(gait.headings)[heading]
         place, (down, right) = [float(row), float(column)], self.speed
         for _ in range(TICKS):
             if speed := math.sqrt(down * down + right * right):

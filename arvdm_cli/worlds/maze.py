@@ -16,7 +16,7 @@ from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from PIL import Image
@@ -57,8 +57,8 @@ FLOORS = (
 
 
 @dataclass(frozen=True)
-class World:
-    """Parameters of a maze world; saved with its episodes as world.json."""
+class MazeConfig:
+    """Parameters of a world of mazes; saved with its episodes as world.json."""
 
     size: int = 64  # pixels a frame is wide and high
     walls: int = 8  # wall textures in use, of 32
@@ -129,7 +129,7 @@ class World:
 
     @property
     def units(self) -> int:
-        """Headings that one turn goes on."""
+        """Headings of one turn."""
         return round(self.turn * self.headings / 360)
 
     @property
@@ -139,7 +139,7 @@ class World:
 
     @property
     def fps(self) -> float:
-        """Frames per second: DeepMind Lab's where one moves as there, else so many that one walks 1.875 cells."""
+        """Frames per second: DeepMind Lab's where one moves as there, else those in which one walks 1.875 cells."""
         return glide.RATE / glide.TICKS if self.walk == "free" else 1.875 / self.step
 
     def scene(self, sky: str, light: Light) -> wad.Scene:
@@ -149,32 +149,41 @@ class World:
         above = None if sky == SKIES[0] else skies.shine(_sky(sky, self.view), light)
         return wad.Scene(round(height), eye, self.view, (red, green, blue), above, light)
 
-    def key(self) -> dict[str, Any]:
+    def key(self) -> dict[str, object]:
         """Parameters that tell files of rendered frames apart; those of LATER only where they are not the default."""
         known = asdict(self)
-        return {name: value for name, value in known.items() if name not in LATER or value != getattr(World, name)}
+        return {name: value for name, value in known.items() if name not in LATER or value != getattr(MazeConfig, name)}
 
 
 LATER = ("skies", "light", "walk", "view", "eye", "height", "sky")  # parameters that older files do not name
 
-# How much mazes differ in their looks, as parameters of a World.
-NARROW: dict[str, Any] = {name: getattr(World, name) for name in ("walls", "floors", "skies", "light")}
-WIDE: dict[str, Any] = {"walls": len(WALLS), "floors": len(FLOORS), "skies": len(SKIES), "light": 1.0}
+
+class Looks(TypedDict):
+    """How much mazes differ in their looks, as parameters of a MazeConfig."""
+
+    walls: int
+    floors: int
+    skies: int
+    light: float
+
+
+NARROW = Looks(walls=MazeConfig.walls, floors=MazeConfig.floors, skies=MazeConfig.skies, light=MazeConfig.light)
+WIDE = Looks(walls=len(WALLS), floors=len(FLOORS), skies=len(SKIES), light=1.0)
 
 
 class Maze:
     """One maze: which cells are open, how each room looks, and where one may go."""
 
-    def __init__(self, world: World, seed: int):
-        self.world, self.seed = world, seed
+    def __init__(self, config: MazeConfig, seed: int):
+        self.config, self.seed = config, seed
         rng = random.Random(f"{seed}/maze")
         text = import_extra("labmaze").RandomMaze(
-            height=world.cells,
-            width=world.cells,
-            max_rooms=world.rooms,
+            height=config.cells,
+            width=config.cells,
+            max_rooms=config.rooms,
             room_min_size=3,
             room_max_size=5,
-            max_variations=world.rooms,
+            max_variations=config.rooms,
             simplify=True,
             extra_connection_probability=0.15,
             random_seed=rng.getrandbits(31),
@@ -187,25 +196,25 @@ class Maze:
             if letters[r][c] != ".":
                 self.rooms.setdefault(letters[r][c], []).append((r, c))
         names = sorted(self.rooms)
-        self.walls = dict(zip(names, _draw(rng, WALLS[: world.walls], len(names)), strict=True))  # letter -> texture
-        self.floors = dict(zip(names, _draw(rng, FLOORS[: world.floors], len(names)), strict=True))
+        self.walls = dict(zip(names, _draw(rng, WALLS[: config.walls], len(names)), strict=True))  # letter -> texture
+        self.floors = dict(zip(names, _draw(rng, FLOORS[: config.floors], len(names)), strict=True))
         self.letters = self._nearest_rooms()
-        bare = random.Random(f"{seed}/bare").random() < world.bare
+        bare = random.Random(f"{seed}/bare").random() < config.bare
         self.posters = {} if bare else self._draw_posters(random.Random(f"{seed}/posters"))
-        self.sky = random.Random(f"{seed}/sky").choice(SKIES[: world.skies])
-        self.light = skies.draw_light(random.Random(f"{seed}/light"), world.light)
+        self.sky = random.Random(f"{seed}/sky").choice(SKIES[: config.skies])
+        self.light = skies.draw_light(random.Random(f"{seed}/light"), config.light)
 
     def legal(self, pose: Pose, action: int) -> bool:
         """Whether an action can be taken: turns and stays always, moves along the lines between open cells' centres."""
         if action not in (FORWARD, BACKWARD):
             return True
         row, column, heading = pose
-        if heading % self.world.quarter:
+        if heading % self.config.quarter:
             return False
-        down, right = AHEAD[heading // self.world.quarter]
+        down, right = AHEAD[heading // self.config.quarter]
         if action == BACKWARD:
             down, right = -down, -right
-        n = self.world.steps
+        n = self.config.steps
         if (column if down else row) % n:  # between two cells: only along the line that joins them
             return False
         towards = {1: n, 0: 0, -1: -1}  # rounds a place to the cell that the step leads towards
@@ -216,15 +225,15 @@ class Maze:
         assert self.legal(pose, action)
         row, column, heading = pose
         if action in (FORWARD, BACKWARD):
-            down, right = AHEAD[heading // self.world.quarter]
+            down, right = AHEAD[heading // self.config.quarter]
             sign = 1 if action == FORWARD else -1
             return row + sign * down, column + sign * right, heading
         turned = heading + (action == LEFT) - (action == RIGHT)
-        return row, column, turned % (4 * self.world.quarter)
+        return row, column, turned % (4 * self.config.quarter)
 
     def follow(self, pose: Pose, actions: Iterable[int]) -> list[Pose]:
         """Give the pose after each action, one for every action."""
-        if self.world.walk == "free":
+        if self.config.walk == "free":
             return glide.follow(self, pose, actions)
         poses = []
         for action in actions:
@@ -234,11 +243,11 @@ class Maze:
 
     def start(self, rng: random.Random) -> Pose:
         """Draw a place between two open cells, or on one, with the line ahead of it; or anywhere, to move freely."""
-        n, quarter = self.world.steps, self.world.quarter
+        n, quarter = self.config.steps, self.config.quarter
         r, c = rng.choice(self.cells)
-        if self.world.walk == "free":
+        if self.config.walk == "free":
             row, column = (place * n + rng.randint(-n // 5, n // 5) for place in (r, c))
-            return row, column, rng.randrange(self.world.headings)
+            return row, column, rng.randrange(self.config.headings)
         pose = (r * n, c * n, rng.randrange(4) * quarter)
         for _ in range(rng.randrange(n)):
             if self.legal(pose, FORWARD):
@@ -279,7 +288,7 @@ class Maze:
     @property
     def scene(self) -> wad.Scene:
         """What one sees but walls, floors and posters."""
-        return self.world.scene(self.sky, self.light)
+        return self.config.scene(self.sky, self.light)
 
     def wad(self) -> bytes:
         """Write the maze as a level for the engine."""
@@ -309,7 +318,7 @@ class Maze:
         beside = [(cell, (cell[0] + d, cell[1] + r)) for cell in self.cells for d, r in AHEAD]
         walls = [(cell, behind) for cell, behind in beside if not self.grid[behind[0]][behind[1]]]
         walls.sort(key=lambda wall: rng.expovariate(4 if wall[0] in inside else 1))
-        return {wall: posters.draw(rng.choice(list(ALPHABETS)), rng) for wall in walls[: self.world.posters]}
+        return {wall: posters.draw(rng.choice(list(ALPHABETS)), rng) for wall in walls[: self.config.posters]}
 
 
 def level(

@@ -9,7 +9,7 @@ so that frames without the needle have the same bytes in all of them.
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil, lcm, sqrt
@@ -21,12 +21,13 @@ import numpy as np
 
 from ..errors import DataError, UsageError
 from ..files import replacing
-from ..workers import render_all
-from .maze import AHEAD, FLOORS, LEFT, RIGHT, STAY, WALLS, Look, Maze, World, level
+from ..workers import Progress, no_progress, render_all
+from .maze import AHEAD, FLOORS, LEFT, RIGHT, STAY, WALLS, Look, Maze, MazeConfig, level
 from .posters import ALPHABETS, Poster
 from .renderer import Renderer
 from .wad import CELL, Cell, Pose, Wall
 from .walks import Actions, along, explore, inverse, last
+from .world import Needle
 
 CANDIDATES = {"theme": 16, "colour": 8, "blocks2": 16, "blocks4": 16}  # kind -> how many looks a needle may have
 KINDS = tuple(CANDIDATES)
@@ -34,24 +35,9 @@ GAPS = (8, 16, 32, 64, 128, 256, 512)  # frames without the needle in view
 STAND = 8  # frames before the needle at first
 FORMAT = 1  # of the file of needles
 TRACKS = ("history", "actions", "poses", "seen")  # arrays of a Needle with an axis of frames first
-ALIKE = ("candidates", "truth", "looped", "maze_seed")  # what is of one shape in all Needles of a file
+ALIKE = {"candidates": "candidates", "truth": "truth", "looped": "looped", "maze_seed": "seed"}  # of one shape in all
 
 Round = tuple[Actions, Actions]  # two ways from the needle to one place: the way out, and the one to undo
-
-
-@dataclass(frozen=True)
-class Needle:
-    """One needle test; `actions[t]` leads into frame t, and the first is stay. f: frames of the history."""
-
-    history: np.ndarray  # uint8 (f, h, w, 3): all frames before the first one that shows the needle again
-    actions: np.ndarray  # uint8 (f + after,), numbers of mazes.ACTIONS
-    poses: np.ndarray  # int16 (f + after, 3): row, column, heading on the lattice
-    seen: np.ndarray  # bool (f,): where in the history the needle is visible
-    candidates: np.ndarray  # uint8 (candidates, after, h, w, 3): what may come after the history
-    truth: int  # the candidate that the history shows
-    looped: bool  # whether the way back is another one than the way out
-    gap: int  # frames without the needle in view, the last of the history
-    maze_seed: int
 
 
 @dataclass(frozen=True)
@@ -67,7 +53,7 @@ class Copies:
     """The maze once for each look, side by side in one level."""
 
     def __init__(self, maze: Maze, looks: Sequence[Look]):
-        self.world, self.maze, self.looks = maze.world, maze, looks
+        self.config, self.maze, self.looks = maze.config, maze, looks
         self.across = ceil(sqrt(len(looks)))
 
     def wad(self) -> bytes:
@@ -76,7 +62,7 @@ class Copies:
         floors: dict[Cell, str] = {}
         hung: dict[Wall, Poster] = {}
         for copy, look in enumerate(self.looks):
-            down, right = (self.world.cells * part for part in divmod(copy, self.across))
+            down, right = (self.config.cells * part for part in divmod(copy, self.across))
 
             def there(cell: Cell, down: int = down, right: int = right) -> Cell:
                 return cell[0] + down, cell[1] + right
@@ -84,13 +70,13 @@ class Copies:
             walls |= {there(cell): name for cell, name in look[0].items()}
             floors |= {there(cell): name for cell, name in look[1].items()}
             hung |= {(there(cell), there(behind)): poster for (cell, behind), poster in look[2].items()}
-        cells = range(self.world.cells * self.across)
+        cells = range(self.config.cells * self.across)
         grid = [[(r, c) in walls for c in cells] for r in cells]
         return level(grid, walls, floors, hung, self.maze.scene)
 
     def pose(self, copy: int, pose: Pose) -> Pose:
         """Give the pose in one copy of the maze that is as this one in the maze itself."""
-        down, right = (self.world.cells * self.world.steps * part for part in divmod(copy, self.across))
+        down, right = (self.config.cells * self.config.steps * part for part in divmod(copy, self.across))
         return pose[0] + down, pose[1] + right, pose[2]
 
 
@@ -119,15 +105,15 @@ def maze_seed(seed: int, index: int, attempt: int = 0) -> int:
     return int.from_bytes(hashlib.sha256(f"needle/{seed}/{index}/{attempt}".encode()).digest()[:8], "little") >> 1
 
 
-def draw(world: World, kind: str, gap: int, seed: int, index: int, after: int = 12) -> Needle:
-    """Draw one needle test; it hangs on these arguments alone, and its maze on seed and index where that maze will do.
+def draw(config: MazeConfig, kind: str, gap: int, seed: int, index: int, after: int = 12) -> Needle:
+    """Draw one needle test; it depends on these arguments alone, and its maze on seed and index where that maze will do.
 
     after: frames from the first one on that shows the needle again
     """
-    check(world, kind, gap, after)
+    check(config, kind, gap, after)
     for attempt in range(6):
         own = maze_seed(seed, index, attempt)
-        maze, rng = Maze(world, own), random.Random(f"{own}/{kind}")
+        maze, rng = Maze(config, own), random.Random(f"{own}/{kind}")
         spots = list(_rooms(maze) if kind == "theme" else _walls(maze))
         if not spots:
             continue
@@ -137,7 +123,7 @@ def draw(world: World, kind: str, gap: int, seed: int, index: int, after: int = 
         if index % 2:  # half of the tests come back by another way, where there is one
             found = ((spot, _rounds(maze, spot, gap, rng)) for spot in spots)
             spot, rounds = next((pair for pair in found if pair[1]), (spot, []))
-            rounds.append(([LEFT] * 2 * world.quarter, [RIGHT] * 2 * world.quarter))  # a full turn on the spot
+            rounds.append(([LEFT] * 2 * config.quarter, [RIGHT] * 2 * config.quarter))  # a full turn on the spot
         copies = Copies(maze, _looks(maze, kind, spot, rng))
         truth = rng.randrange(CANDIDATES[kind])
         with Renderer(copies) as renderer:
@@ -154,7 +140,7 @@ def draw(world: World, kind: str, gap: int, seed: int, index: int, after: int = 
             history[seen] = view.frames(truth, [poses[t] for t in np.flatnonzero(seen)])
         assert not seen[-gap:].any() and seen[-gap - 1] and (candidates[0, 0] != candidates[1, 0]).any()
         tracks = np.array(actions, np.uint8), np.array(poses, np.int16)
-        return Needle(history, *tracks, seen, candidates, truth, looped, gap, own)
+        return Needle(history, *tracks, seen, candidates, truth, looped, gap, own, config.actions)
     raise UsageError(
         f"In this world no needle of kind {kind} stays out of view for {gap} frames.",
         hint="Choose a longer gap, or larger turns and steps.",
@@ -163,28 +149,28 @@ def draw(world: World, kind: str, gap: int, seed: int, index: int, after: int = 
 
 def take(
     file: Path,
-    world: World,
+    config: MazeConfig,
     kind: str,
     gap: int,
     worlds: int,
     seed: int,
     after: int = 12,
-    progress: Callable[[int, int], None] = lambda drawn, total: None,
+    progress: Progress = no_progress,
 ) -> list[Needle]:
     """Read needle tests from a file, or draw them into it, in parallel processes, where it holds others or too few.
 
     progress: called with the number of tests drawn and of all
     """
-    check(world, kind, gap, after)
-    key = json.dumps({"format": FORMAT, "world": world.key(), "needle": [kind, gap, after], "seed": seed})
+    check(config, kind, gap, after)
+    key = json.dumps({"format": FORMAT, "world": config.key(), "needle": [kind, gap, after], "seed": seed})
     if file.exists():
         try:
             with np.load(file) as kept:
                 if str(kept["key"]) == key and len(kept["lengths"]) >= worlds:
-                    return _unpack({name: kept[name] for name in kept.files}, gap, after, worlds)
+                    return _unpack(dict(kept), config, gap, after, worlds)
         except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
             raise DataError(f"{file} holds no needle tests: {error}.", hint="Choose another file.") from error
-    tests = [(world, kind, gap, seed, index, after) for index in range(worlds)]
+    tests = [(config, kind, gap, seed, index, after) for index in range(worlds)]
     needles = render_all(draw, tests, progress, each=4)
     with replacing(file) as part:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -193,14 +179,14 @@ def take(
     return needles
 
 
-def _pack(needles: Sequence[Needle]) -> dict[str, Any]:
+def _pack(needles: Sequence[Needle]) -> dict[str, Any]:  # arrays
     """Join the arrays of tests, whose histories differ in length, along their frames."""
     joined = {name: np.concatenate([getattr(needle, name) for needle in needles]) for name in TRACKS}
-    alike = {name: np.array([getattr(needle, name) for needle in needles]) for name in ALIKE}
+    alike = {name: np.array([getattr(needle, own) for needle in needles]) for name, own in ALIKE.items()}
     return joined | alike | {"lengths": np.array([len(needle.history) for needle in needles])}
 
 
-def _unpack(arrays: dict[str, np.ndarray], gap: int, after: int, worlds: int) -> list[Needle]:
+def _unpack(arrays: dict[str, np.ndarray], config: MazeConfig, gap: int, after: int, worlds: int) -> list[Needle]:
     """Undo `_pack` for the first tests."""
     needles = []
     for index, f in enumerate(arrays["lengths"][:worlds].tolist()):
@@ -209,11 +195,12 @@ def _unpack(arrays: dict[str, np.ndarray], gap: int, after: int, worlds: int) ->
         start += index * after
         actions, poses = (arrays[name][start : start + f + after] for name in ("actions", "poses"))
         candidates, truth, looped, own = (arrays[name][index] for name in ALIKE)
-        needles.append(Needle(history, actions, poses, seen, candidates, int(truth), bool(looped), gap, int(own)))
+        facts = int(truth), bool(looped), gap, int(own), config.actions
+        needles.append(Needle(history, actions, poses, seen, candidates, *facts))
     return needles
 
 
-def check(world: World, kind: str, gap: int, after: int) -> None:
+def check(config: MazeConfig, kind: str, gap: int, after: int) -> None:
     """Refuse a needle test that cannot be."""
     if kind not in KINDS:
         raise UsageError(f"No kind of needle is called {kind!r}.", hint=f"Choose from: {', '.join(KINDS)}.")
@@ -221,11 +208,11 @@ def check(world: World, kind: str, gap: int, after: int) -> None:
         raise UsageError(f"The gap is {gap} frames.", hint=f"Choose from: {', '.join(map(str, GAPS))}.")
     if after < 1:
         raise UsageError(f"There are {after} frames after the gap.", hint="Choose 1 or more.")
-    if kind == "theme" and (min(world.walls, world.floors) < 2 or world.walls * world.floors < CANDIDATES[kind]):
-        message = f"{world.walls} wall and {world.floors} floor textures make no {CANDIDATES[kind]} themes."
+    if kind == "theme" and (min(config.walls, config.floors) < 2 or config.walls * config.floors < CANDIDATES[kind]):
+        message = f"{config.walls} wall and {config.floors} floor textures make no {CANDIDATES[kind]} themes."
         raise UsageError(message, hint="Choose a world of more of them.")
-    if world.cells * CELL * ceil(sqrt(max(CANDIDATES.values()))) > 32_000:  # the engine's map ends there
-        raise UsageError(f"cells is {world.cells}.", hint="Choose 61 or less.")
+    if config.cells * CELL * ceil(sqrt(max(CANDIDATES.values()))) > 32_000:  # the engine's map ends there
+        raise UsageError(f"cells is {config.cells}.", hint="Choose 61 or less.")
 
 
 def _walls(maze: Maze) -> Iterator[Spot]:
@@ -249,19 +236,19 @@ def _rooms(maze: Maze) -> Iterator[Spot]:
 
 
 def _beyond(cell: Cell, side: int, cells: int = 1) -> Cell:
-    """Give the cell that lies so many cells away: 0 east, 1 north, 2 west, 3 south."""
+    """Give the cell that lies N cells away: 0 east, 1 north, 2 west, 3 south."""
     return cell[0] + AHEAD[side][0] * cells, cell[1] + AHEAD[side][1] * cells
 
 
 def _stand(maze: Maze, cell: Cell, side: int) -> Pose:
-    return cell[0] * maze.world.steps, cell[1] * maze.world.steps, side * maze.world.quarter
+    return cell[0] * maze.config.steps, cell[1] * maze.config.steps, side * maze.config.quarter
 
 
 def _looks(maze: Maze, kind: str, spot: Spot, rng: random.Random) -> list[Look]:
     """Draw what the maze looks like with each candidate; the first two differ in every part of the needle."""
     walls, floors, hung = maze.look()
     if isinstance(spot.place, frozenset):
-        room, (known, below) = spot.place, (WALLS[: maze.world.walls], FLOORS[: maze.world.floors])
+        room, (known, below) = spot.place, (WALLS[: maze.config.walls], FLOORS[: maze.config.floors])
         pairs = _pairs(rng.sample(known, len(known)), rng.sample(below, len(below)), CANDIDATES[kind])
         return [(walls | dict.fromkeys(room, wall), floors | dict.fromkeys(room, floor), hung) for wall, floor in pairs]
     return [(walls, floors, hung | {spot.place: poster}) for poster in _posters(kind, rng)]
@@ -269,7 +256,7 @@ def _looks(maze: Maze, kind: str, spot: Spot, rng: random.Random) -> list[Look]:
 
 def _pairs(walls: Sequence[str], floors: Sequence[str], count: int) -> list[tuple[str, str]]:
     """Pair textures, no pair twice and each texture as often as any other of its list."""
-    again = lcm(len(walls), len(floors))  # where both lists begin anew together, one of them is shifted
+    again = lcm(len(walls), len(floors))  # where both lists begin again together, one of them is shifted
     return [(walls[i % len(walls)], floors[(i + i // again) % len(floors)]) for i in range(count)]
 
 
@@ -308,7 +295,7 @@ def _rounds(maze: Maze, spot: Spot, gap: int, rng: random.Random) -> list[Round]
 
     The longest come first. The second of a pair has as few of the first's cells as the maze allows.
     """
-    n = maze.world.steps
+    n = maze.config.steps
     cell = (spot.pose[0] // n, spot.pose[1] // n)
     found = []
     for goal in rng.sample(maze.cells, min(32, len(maze.cells))):
@@ -321,12 +308,12 @@ def _rounds(maze: Maze, spot: Spot, gap: int, rng: random.Random) -> list[Round]
     found.sort(key=lambda ways: -len(ways[0]) - len(ways[1]))
     short = (ways for ways in found if sum(map(len, ways)) * n <= gap)
     pairs = ((along(maze, spot.pose, there, rng), along(maze, spot.pose, other, rng)) for there, other in short)
-    return list(islice((pair for pair in pairs if sum(map(len, pair)) <= gap + maze.world.quarter), 6))
+    return list(islice((pair for pair in pairs if sum(map(len, pair)) <= gap + maze.config.quarter), 6))
 
 
 def _leave(maze: Maze, spot: Spot, hidden: int, view: View, rng: random.Random) -> Actions | None:
     """Explore, beginning with a turn of at least 90 degrees, until the needle was out of view for `hidden` frames."""
-    n = maze.world.steps
+    n = maze.config.steps
     actions: Actions = []
     visible = 0  # frames before it is out of view
     for _ in range(100):
@@ -341,7 +328,7 @@ def _leave(maze: Maze, spot: Spot, hidden: int, view: View, rng: random.Random) 
         visible = tried
         actions = (actions + leg)[: visible + hidden]
         if len(actions) == visible + hidden:
-            return actions if len(actions) >= maze.world.quarter else None
+            return actions if len(actions) >= maze.config.quarter else None
     return None
 
 
@@ -359,7 +346,7 @@ def _join(maze: Maze, pose: Pose, pair: Round, gap: int, view: View, rng: random
     if before is None or behind is None:
         return None
     assert away[-1][:2] == back[-1][:2]
-    full = 4 * maze.world.quarter
+    full = 4 * maze.config.quarter
     left = (back[-1][2] - away[-1][2]) % full
     turn = [LEFT] * left if left * 2 <= full else [RIGHT] * (full - left)
     # the last pose of `away` or of `turn` is the first of the way back
@@ -377,6 +364,6 @@ def _waits(maze: Maze, pose: Pose, frames: int, rng: random.Random) -> Iterator[
     for _ in range(4):
         walk = explore(maze, pose, rng, frames // 2)
         yield walk + [STAY] * (frames % 2) + inverse(walk)
-    full = 4 * maze.world.quarter
+    full = 4 * maze.config.quarter
     yield [rng.choice((LEFT, RIGHT))] * (frames // full * full) + [STAY] * (frames % full)
     yield [STAY] * frames

@@ -12,14 +12,14 @@ from PIL import Image
 
 from ..errors import ArvdmError
 from . import wad
-from .maze import World, import_extra
+from .maze import MazeConfig, import_extra
 from .wad import Pose
 
 
 class Level(Protocol):
     """What can be drawn: a maze, or several in one level."""
 
-    world: World
+    config: MazeConfig
 
     def wad(self) -> bytes:
         """Write it as a level for the engine."""
@@ -61,7 +61,7 @@ class Renderer:
             finally:
                 os.chdir(here)
             # the middle square of a picture of 4:3 is used
-            across = wad.across(self.maze.world.view)
+            across = wad.across(self.maze.config.view)
             if abs(across - 90) > 0.01:  # 90 is the engine's own
                 game.send_game_command(f"fov {across:.3f}")
                 game.advance_action(16)  # it widens by 7 degrees a tic
@@ -73,15 +73,15 @@ class Renderer:
 
     def render(self, poses: Sequence[Pose]) -> np.ndarray:
         """Draw each pose: uint8 (f, h, w, c)."""
-        world = self.maze.world
-        frames = np.empty((len(poses), world.size, world.size, 3), np.uint8)
+        config = self.maze.config
+        frames = np.empty((len(poses), config.size, config.size, 3), np.uint8)
         for frame, (row, column, heading) in zip(frames, poses, strict=True):
-            x, y = wad.position(row / world.steps, column / world.steps)
-            angle = heading / world.headings
+            x, y = wad.position(row / config.steps, column / config.steps)
+            angle = heading / config.headings
             self._game.send_game_command("puke 1 " + " ".join(str(round(value * 65536)) for value in (x, y, angle)))
             self._game.advance_action(1)
             screen = self._game.get_state().screen_buffer[:, 40:280]  # (240, 240, 3)
-            frame[:] = np.asarray(Image.fromarray(screen).resize((world.size, world.size), Image.Resampling.BOX))
+            frame[:] = np.asarray(Image.fromarray(screen).resize((config.size, config.size), Image.Resampling.BOX))
         return frames
 
 

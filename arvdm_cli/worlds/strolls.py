@@ -43,7 +43,7 @@ def spin(maze: Maze, pose: Pose, rng: random.Random, frames: int) -> Actions:
     """Turn in place, for half a turn to three full ones one way, then maybe the other way."""
     actions, direction = Actions(), rng.choice((LEFT, RIGHT))
     while len(actions) < frames:
-        actions += [direction] * rng.randint(maze.world.headings // 6, maze.world.headings)
+        actions += [direction] * rng.randint(maze.config.headings // 6, maze.config.headings)
         if rng.random() < 0.5:
             direction = INVERSE[direction]
     return actions[:frames]
@@ -61,7 +61,7 @@ def room(maze: Maze, pose: Pose, rng: random.Random, frames: int) -> Actions:
     cells = maze.rooms[rng.choice(sorted(maze.rooms))]
     actions = settle(walker, walk(walker, rng.choice(cells), rng))
     while len(actions) < frames:
-        look = [rng.choice((LEFT, RIGHT))] * rng.randint(maze.world.headings // 6, maze.world.headings // 2)
+        look = [rng.choice((LEFT, RIGHT))] * rng.randint(maze.config.headings // 6, maze.config.headings // 2)
         actions += take(walker, look + [INVERSE[action] for action in look])
         actions += tour(walker, rng.randint(16, 60), rng)
     return actions[:frames]
@@ -86,7 +86,7 @@ def tour(walker: Walker[Maze], length: int, rng: random.Random) -> Actions:
     That leads exactly to where it began; where a wall was touched on the way it would not, so another way is tried.
     """
     maze, start = walker.maze, walker.pose
-    half = [rng.choice((LEFT, RIGHT))] * (maze.world.headings // 2)
+    half = [rng.choice((LEFT, RIGHT))] * (maze.config.headings // 2)
     for _ in range(8):
         scout, out = Walker(maze, start), Actions()
         while len(out) < length:
@@ -150,7 +150,7 @@ def _rest(walker: Walker[Maze], actions: Actions) -> Actions:
 
 def _head_for(walker: Walker[Maze], target: list[float]) -> Iterator[int]:
     """Yield actions that lead to a place, as the walker takes them."""
-    world = walker.maze.world
+    world = walker.maze.config
     while True:
         row, column, heading = walker.pose
         down = target[0] - row - walker.speed[0] * GLIDE

@@ -35,7 +35,7 @@ def spin(maze: Maze, pose: Pose, rng: random.Random, frames: int) -> Actions:
     actions: Actions = []
     direction = rng.choice((LEFT, RIGHT))
     while len(actions) < frames:
-        actions += [direction] * rng.randint(maze.world.quarter, 12 * maze.world.quarter)
+        actions += [direction] * rng.randint(maze.config.quarter, 12 * maze.config.quarter)
         if rng.random() < 0.3:
             actions += [STAY] * rng.randint(4, 12)
         if rng.random() < 0.5:
@@ -47,7 +47,7 @@ def loop(maze: Maze, pose: Pose, rng: random.Random, frames: int) -> Actions:
     """Go round and round: to a random cell and home by another way, the same lap again and again."""
     actions = centre(maze, pose, rng)
     row, column, _ = last(maze, pose, actions)
-    home = (row // maze.world.steps, column // maze.world.steps)
+    home = (row // maze.config.steps, column // maze.config.steps)
     laps = []
     for goal in rng.sample(maze.cells, min(16, len(maze.cells))):
         there = maze.route(home, goal, rng)
@@ -55,7 +55,7 @@ def loop(maze: Maze, pose: Pose, rng: random.Random, frames: int) -> Actions:
             laps.append(there + home_again[1:])
     if not laps:  # no way round from here
         return back(maze, pose, rng, frames)
-    lap = next((lap for lap in laps if len(lap) * maze.world.steps < frames // 2), laps[0])
+    lap = next((lap for lap in laps if len(lap) * maze.config.steps < frames // 2), laps[0])
     while len(actions) < frames:
         for cell in lap[1:]:
             actions += _enter(maze, last(maze, pose, actions), cell, rng)
@@ -70,10 +70,10 @@ def room(maze: Maze, pose: Pose, rng: random.Random, frames: int) -> Actions:
     outside = [cell for cell in maze.cells if cell not in cells] or maze.cells
     actions += walk(maze, last(maze, pose, actions), place, rng)
     while len(actions) < frames:
-        actions += [rng.choice((LEFT, RIGHT))] * 4 * maze.world.quarter
+        actions += [rng.choice((LEFT, RIGHT))] * 4 * maze.config.quarter
         half = rng.randint(8, 80)  # actions out
         goals = rng.sample(outside, min(12, len(outside)))
-        goal = min(goals, key=lambda cell: abs(len(maze.route(place, cell)) * maze.world.steps - half))
+        goal = min(goals, key=lambda cell: abs(len(maze.route(place, cell)) * maze.config.steps - half))
         for cell in (goal, place):
             actions += walk(maze, last(maze, pose, actions), cell, rng)
     return actions[:frames]
@@ -82,7 +82,7 @@ def room(maze: Maze, pose: Pose, rng: random.Random, frames: int) -> Actions:
 def wander(maze: Maze, pose: Pose, rng: random.Random, frames: int) -> Actions:
     """Walk at random: runs of 4 to 16 equal actions, cut where a wall ends them."""
     actions: Actions = []
-    quarter = maze.world.quarter
+    quarter = maze.config.quarter
     while len(actions) < frames:
         weights = [w * maze.legal(pose, action) for action, w in enumerate((1, 12, 2, 3, 3))]
         action = rng.choices(range(len(weights)), weights)[0]
@@ -109,10 +109,10 @@ def inverse(actions: Sequence[int]) -> Actions:
 
 def walk(maze: Maze, pose: Pose, goal: Cell, rng: random.Random) -> Actions:
     """Go from a cell's centre to another's by a shortest way, or at least turn around."""
-    n = maze.world.steps
+    n = maze.config.steps
     way = maze.route((pose[0] // n, pose[1] // n), goal, rng)
     if len(way) < 2:  # already there
-        return [rng.choice((LEFT, RIGHT))] * maze.world.quarter
+        return [rng.choice((LEFT, RIGHT))] * maze.config.quarter
     return along(maze, pose, way, rng)
 
 
@@ -126,7 +126,7 @@ def along(maze: Maze, pose: Pose, way: Sequence[Cell], rng: random.Random) -> Ac
 
 def centre(maze: Maze, pose: Pose, rng: random.Random) -> Actions:
     """Go from any pose to the centre of a cell, heading east, north, west or south."""
-    n, quarter = maze.world.steps, maze.world.quarter
+    n, quarter = maze.config.steps, maze.config.quarter
     row, column, heading = pose
     sides = (1, 3) if row % n else (0, 2) if column % n else (0, 1, 2, 3)  # those one can walk to
     actions = min((_face(maze, pose, side, rng) for side in sides), key=len)
@@ -137,15 +137,15 @@ def centre(maze: Maze, pose: Pose, rng: random.Random) -> Actions:
 
 def _enter(maze: Maze, pose: Pose, cell: Cell, rng: random.Random) -> Actions:
     """Go from a cell's centre to the one beside it."""
-    n = maze.world.steps
+    n = maze.config.steps
     side = AHEAD.index((cell[0] - pose[0] // n, cell[1] - pose[1] // n))
     return _face(maze, pose, side, rng) + [FORWARD] * n
 
 
 def _face(maze: Maze, pose: Pose, side: int, rng: random.Random) -> Actions:
     """Turn the short way to a side: 0 east, 1 north, 2 west, 3 south."""
-    full = 4 * maze.world.quarter
-    left = (side * maze.world.quarter - pose[2]) % full
+    full = 4 * maze.config.quarter
+    left = (side * maze.config.quarter - pose[2]) % full
     if left * 2 == full:
         return [rng.choice((LEFT, RIGHT))] * left
     return [LEFT] * left if left * 2 < full else [RIGHT] * (full - left)

@@ -24,14 +24,14 @@ from arvdm_cli.worlds.maze import (
     WALLS,
     WIDE,
     Maze,
-    World,
+    MazeConfig,
 )
 from arvdm_cli.worlds.skies import SKIES
 
 pytest.importorskip("labmaze")
 pytest.importorskip("vizdoom")
 
-SHORT = World(frames=40)  # long enough for a way out and back
+SHORT = MazeConfig(frames=40)  # long enough for a way out and back
 
 
 @pytest.fixture(scope="module")
@@ -212,9 +212,11 @@ def test_make_wide_equals_its_parts_and_a_flag_that_is_given_wins(tmp_path):
 
     parts = [f"--{name}={value}" for name, value in WIDE.items()]
     wide, same = rendered("--wide"), rendered(*parts)
-    assert wide.world == same.world == World(frames=5, **WIDE)
+    assert wide.world == same.world == MazeConfig(frames=5, **WIDE)
     np.testing.assert_array_equal(wide.frames, same.frames)
-    assert rendered("--wide", "--skies=1", "--walls=4").world == World(frames=5, **(WIDE | {"skies": 1, "walls": 4}))
+    assert rendered("--wide", "--skies=1", "--walls=4").world == MazeConfig(
+        frames=5, **(WIDE | {"skies": 1, "walls": 4})
+    )
     plain = rendered("--frames=5")
-    assert plain.world == World(frames=5) == World(frames=5, **NARROW) and (plain.frames != wide.frames).any()
+    assert plain.world == MazeConfig(frames=5) == MazeConfig(frames=5, **NARROW) and (plain.frames != wide.frames).any()
     assert len(WALLS) == WIDE["walls"] and len(FLOORS) == WIDE["floors"] and len(SKIES) == WIDE["skies"]

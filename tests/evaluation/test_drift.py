@@ -4,26 +4,28 @@ import numpy as np
 import pytest
 
 from arvdm_cli.errors import OutputExistsError, UsageError, VideoError
-from arvdm_cli.evaluation import drift
+from arvdm_cli.evaluation import drift, truth
 from arvdm_cli.evaluation import side_by_side as sidebyside
-from arvdm_cli.evaluation.drift import HISTORY, ranges
+from arvdm_cli.evaluation.metrics import APPEARANCE
+from arvdm_cli.evaluation.ranges import Span, ranges
+from arvdm_cli.evaluation.truth import HISTORY
 from arvdm_cli.media import Writer, read
 from arvdm_cli.reports import results
 from arvdm_cli.sampling.generation import choose
-from arvdm_cli.worlds.maze import STAY, World
-from arvdm_cli.worlds.walks import explore
+from arvdm_cli.worlds.maze import MazeConfig
+from arvdm_cli.worlds.maze_world import MazeWorld
 from support.drift import LENGTH, SIZE, invented, noisy, side_by_side
 from support.tiny import model
 
 TRUTH = invented()
 
 
-def rows_of(made, truth=TRUTH):
+def rows_of(made, true=TRUTH):
     """A table of ranges, by ground and range."""
-    figures = drift.score(made, truth, context=3)
-    returned = drift.returns(truth.poses)[..., HISTORY:].reshape(-1, truth.length)
+    figures = drift.score(made, true, context=3)
+    returned = true.seen().reshape(-1, true.length)
     told = drift.rows(figures, returned)
-    return {(row["ground"], row["frames"]): row for row in told}
+    return {(row.ground, row.frames): row.to_json() for row in told}
 
 
 # The truth
@@ -32,7 +34,7 @@ def rows_of(made, truth=TRUTH):
 def test_a_return_is_a_frame_whose_pose_was_seen_before():
     draw = np.random.default_rng(0)
     poses = draw.integers(0, 3, (2, 3, 40, 3))
-    found = drift.returns(poses)
+    found = truth.revisits(poses)
     for clip in np.ndindex(2, 3):
         way = [tuple(pose) for pose in poses[clip].tolist()]
         assert found[clip].tolist() == [pose in way[:t] for t, pose in enumerate(way)]
@@ -41,46 +43,46 @@ def test_a_return_is_a_frame_whose_pose_was_seen_before():
 @pytest.mark.parametrize("length", [1, 2, 4, 5, 16, 63, 300, 1000])
 def test_ranges_cover_every_frame_once(length):
     spans = ranges(length)
-    assert [frame for first, last in spans for frame in range(first, last + 1)] == list(range(1, length + 1))
-    assert spans == [*ranges(1000)[: len(spans) - 1], (spans[-1][0], length)]
-    assert [drift.label(*span) for span in ranges(16)] == ["1", "2-4", "5-8", "9-16"]
+    assert [frame for span in spans for frame in range(span.first, span.last + 1)] == list(range(1, length + 1))
+    assert spans == [*ranges(1000)[: len(spans) - 1], Span(spans[-1].first, length)]
+    assert [span.label for span in ranges(16)] == ["1", "2-4", "5-8", "9-16"]
 
 
 def test_true_frames_read_back_the_same_and_longer_ones_hold_shorter_ones(tmp_path, monkeypatch):
     rendered = []
 
-    def render(world, mazes, length, seed, progress):
+    def render(world, purpose, mazes, length, seed, progress):
         rendered.append((mazes, length))
         return invented(mazes, length)
 
-    monkeypatch.setattr(drift, "render", render)
-    file, world = tmp_path / "truth.npz", World(size=SIZE)
-    made = drift.take(file, world, 2, 8, 7)
-    part = drift.take(file, world, 1, 5, 7)
+    monkeypatch.setattr(truth, "render", render)
+    file, world = tmp_path / "truth.npz", MazeWorld(MazeConfig(size=SIZE))
+    made = truth.take(file, world, "drift", 2, 8, 7)
+    part = truth.take(file, world, "drift", 1, 5, 7)
     np.testing.assert_array_equal(part.frames, made.frames[:, :1, : HISTORY + 5])
-    assert rendered == [(2, 8)] and (part.mazes, part.length) == (1, 5)
-    drift.take(file, world, 2, 9, 7)
+    assert rendered == [(2, 8)] and (len(part), part.length) == (1, 5)
+    truth.take(file, world, "drift", 2, 9, 7)
     assert rendered == [(2, 8), (2, 9)]
 
 
 def test_paths_are_legal_and_a_short_one_is_the_beginning_of_a_long_one():
     pytest.importorskip("labmaze")
-    maze = drift.Maze(World(), drift.maze_seed(3, 0))
-    actions, poses = drift.draw_paths(maze, 300)
-    short, _ = drift.draw_paths(maze, 10)
-    np.testing.assert_array_equal(actions[:, : HISTORY + 10], short)
-    assert maze.follow(tuple(poses[0, 0].tolist()), actions[0].tolist()) == [tuple(pose) for pose in poses[0].tolist()]
-    assert drift.returns(poses)[1, HISTORY:].all()  # a spin has turned twice by then
-    assert 0 < drift.returns(poses)[0, HISTORY:].sum() < 300
-    assert explore is drift.explore
+    place = MazeWorld().reset(truth.place_seed(3, 0))
+    walks = place.walks("drift", HISTORY, 300)
+    poses, start = np.stack([place.follow(walk) for walk in walks.values()]), place.start
+    short = place.walks("drift", HISTORY, 10)
+    assert place.start == start and short == {kind: walk[: HISTORY + 10] for kind, walk in walks.items()}
+    assert place.maze.follow(start, walks["explore"]) == [tuple(pose) for pose in poses[0].tolist()]
+    assert truth.revisits(poses)[1, HISTORY:].all()  # a spin has turned twice by then
+    assert 0 < truth.revisits(poses)[0, HISTORY:].sum() < 300
 
 
 def test_rendered_frames_of_a_spin_repeat():
     pytest.importorskip("labmaze")
     pytest.importorskip("vizdoom")
-    truth = drift.render(World(size=16, turn=22.5, step=0.25), 1, 8, 7)
-    assert truth.frames.shape == (2, 1, HISTORY + 8, 16, 16, 3)
-    np.testing.assert_array_equal(truth.frames[1, 0, 16:], truth.frames[1, 0, :-16])
+    true = truth.render(MazeWorld(MazeConfig(size=16, turn=22.5, step=0.25)), "drift", 1, 8, 7)
+    assert true.frames.shape == (2, 1, HISTORY + 8, 16, 16, 3)
+    np.testing.assert_array_equal(true.frames[1, 0, 16:], true.frames[1, 0, :-16])
 
 
 # Figures
@@ -117,9 +119,9 @@ def test_a_picture_that_stands_still_obeys_no_turn_and_scores_what_repeat_last_s
 
 
 def test_motion_counts_turns_only():
-    frames, actions = TRUTH.frames[0, 0, HISTORY:], TRUTH.actions[0, 0, HISTORY:].copy()
-    actions[3:] = STAY
-    told = drift.motion_of(frames, frames, TRUTH.frames[0, 0, HISTORY - 1], actions)
+    frames, turns = TRUTH.frames[0, 0, HISTORY:], np.ones(LENGTH, int)
+    turns[3:] = 0
+    told = drift.motion_of(frames, frames, TRUTH.frames[0, 0, HISTORY - 1], turns)
     assert told["motion"][:3].tolist() == [1, 1, 1] and np.isnan(told["motion"][3:]).all()
 
 
@@ -135,7 +137,7 @@ def test_made_stretches_are_compared_with_true_ones_of_the_same_range():
         assert pieces.shape[1:] == (16, 8, 8, 3)
         return pieces.mean((1, 2, 3))
 
-    told = {row["frames"]: row for row in drift.distances(made, truth, features)}
+    told = {row.frames: row.to_json() for row in drift.distances(made, truth, features)}
     assert [(name, row["stretches"]) for name, row in told.items()] == [("1-16", 4), ("17-32", 4), ("33-64", 8)]
     assert told["1-16"]["distance"] == told["17-32"]["distance"] == 0 < told["33-64"]["distance"]
     assert all(row["floor"] > 0 for row in told.values())
@@ -147,16 +149,16 @@ def test_made_stretches_are_compared_with_true_ones_of_the_same_range():
 def test_a_model_is_measured_on_every_path():
     loaded = model()
     plan = choose(loaded.sampling, steps=1)
-    truth = invented(1, 6)
+    true = invented(1, 6)
     told = []
-    made, facts = drift.roll_out(loaded, truth, plan, lambda *counts: told.append(counts))
+    made, facts = drift.roll_out(loaded, true, plan, lambda *counts: told.append(counts))
     assert told[-1] == (12, 12) and made.shape == (2, 1, 6, SIZE, SIZE, 3)
-    assert facts["ms_ssim_scales"] == 2
-    by_range, by_frame = drift.measure(made, truth, plan.sampling.context)
-    assert [(row["ground"], row["frames"]) for row in by_range] == [
+    assert facts.ms_ssim_scales == 2
+    by_range, by_frame = drift.measure(made, true, plan.sampling.context)
+    assert [(row.ground, row.frames) for row in by_range] == [
         (ground, frames) for ground in drift.GROUNDS for frames in ("1", "2-4", "5-6")
     ]
-    assert sum(row["count"] for row in by_frame) == 12
+    assert sum(row.count for row in by_frame) == 12
 
 
 # Videos without a truth
@@ -165,20 +167,20 @@ def test_a_model_is_measured_on_every_path():
 def test_looks_are_told_beside_the_first_second():
     film = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), np.uint8)
     film[10:] = film[10:] // 2
-    figures = drift.looks_of(film, 10)
-    for name in drift.LOOKS:
+    figures = drift.appearance(film, 10)
+    for name in APPEARANCE:
         np.testing.assert_allclose(figures[name][:10].mean(), 1, atol=1e-5)
         np.testing.assert_allclose(figures[name][10:].mean(), 0.5, atol=0.02)
     short = {name: values[:3] for name, values in figures.items()}
-    told = drift.looks_rows([figures, short])
-    assert [row["videos"] for row in told] == [2, 2, 1, 1, 1]
+    told = drift.appearance_rows([figures, short])
+    assert [row.videos for row in told] == [2, 2, 1, 1, 1]
 
 
 def test_later_stretches_are_compared_with_the_first_ones():
     draw = np.random.default_rng(0)
     videos = [np.concatenate((draw.normal(0, 1, (4, 3)), draw.normal(shift, 1, (4, 3)))) for shift in (5, 5, 5)]
     (row,) = drift.distances_from_first(videos, 128)
-    assert (row["frames"], row["stretches"], row["reference"]) == ("65-128", 12, 12) and row["distance"] > 40
+    assert (row.frames, row.stretches, row.reference) == ("65-128", 12, 12) and row.distance > 40
     assert drift.distances_from_first([np.zeros((0, 1))], 10) == []
 
 
@@ -212,9 +214,9 @@ def test_a_clip_that_cannot_be_split_is_named():
 def test_the_mean_is_over_clips_of_one_kind():
     clips = [sidebyside.split(name, side_by_side(context)) for name, context in (("a", 12), ("b", 12), ("c", 9))]
     figures = [sidebyside.figures_of(pair) for pair in clips]
-    told = sidebyside.rows(clips, figures)
+    told = [row.to_json() for row in sidebyside.rows(clips, figures)]
     assert list(dict.fromkeys(row["clip"] for row in told)) == ["a", "b", "mean of 2", "c"]
-    single = sidebyside.rows(clips, figures, single=True)
+    single = [row.to_json() for row in sidebyside.rows(clips, figures, single=True)]
     assert [row["index"] for row in single if row["clip"] == "c"] == list(range(9, 19))
     values = {row["clip"]: row["psnr"] for row in single if row["frame"] == 3}
     assert values["mean of 2"] == pytest.approx((values["a"] + values["b"]) / 2, abs=1e-3)
@@ -252,7 +254,7 @@ def test_degradation_is_told_by_the_last_range():
         {"ground": "returns", "frames": "2-4", "count": 3, "psnr": 22.0} | looks | {"sharpness": float(np.exp(-0.3))},
         {"ground": "new", "frames": "2-4", "count": 1, "psnr": 10.0} | looks | {"contrast": float(np.exp(0.9))},
     ]
+    rows = [drift.DriftRow.from_json(row) for row in rows]
     # 0.1 off in three frames, 0.3 in one
-    assert drift.degradation(rows) == {"psnr_end": 22.0, "psnr_lost": 8.0, "looks": 0.15}
-    new = drift.degradation(rows[2:])
-    assert new["psnr_end"] is None and new["psnr_lost"] is None and new["looks"] == 0.3
+    assert drift.degradation(rows) == drift.Degradation(psnr_end=22.0, psnr_lost=8.0, looks=0.15)
+    assert drift.degradation(rows[2:]) == drift.Degradation(psnr_end=None, psnr_lost=None, looks=0.3)

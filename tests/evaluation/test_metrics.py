@@ -138,5 +138,5 @@ def test_networks_are_read_from_files_and_shown_what_they_expect(tmp_path):
     np.testing.assert_allclose(features(np.full((1, 16, 8, 8, 3), 255, np.uint8)), [[1, 1, 1]], atol=1e-4)
     (tmp_path / "none.pt").write_bytes(b"nothing")
     for name in ("none.pt", "missing.pt"):
-        with pytest.raises(CheckpointError, match=f"{name} is no TorchScript"):
+        with pytest.raises(CheckpointError, match=f"{name} is not a TorchScript"):
             metrics.load_script(tmp_path / name, torch.device("cpu"))

@@ -10,7 +10,8 @@ import torch
 from torch.testing import assert_close
 
 from arvdm_cli.errors import DataError, UsageError
-from arvdm_cli.evaluation import prediction
+from arvdm_cli.evaluation import agreement, prediction
+from arvdm_cli.evaluation.drift import Degradation
 from arvdm_cli.evaluation.truth import LENGTH
 from arvdm_cli.sampling.denoiser import Denoiser
 from arvdm_cli.sampling.diffusion import DDPM, FlowMatching
@@ -140,11 +141,11 @@ def test_a_model_is_predicted_whole(name):
     tell = lambda number, of: done.append((number, of))  # noqa: E731
     row = prediction.predict(tiny, stretches, plan, 30, 2, 2, tell)
     assert sorted(done) == [(number + 1, total) for number in range(total)]
-    assert row["frames"] == 2 * 2 * 2 * plan.schedule.window  # kinds, mazes, AR steps: all of it is known
-    assert row["ar_steps"] == -(-30 // plan.schedule.chunk) and (row["start"] > 0) == (name == "fifo")
-    assert row["predicted"] == pytest.approx(prediction.accumulate(row), rel=1e-3)
+    assert row.frames == 2 * 2 * 2 * plan.schedule.window  # kinds, mazes, AR steps: all of it is known
+    assert row.ar_steps == -(-30 // plan.schedule.chunk) and (row.start > 0) == (name == "fifo")
+    assert row.predicted == pytest.approx(prediction.accumulate(row.to_json()), rel=1e-3)
     assert row == prediction.predict(tiny, stretches, plan, 30, 2, 2)
-    json.dumps(row)
+    assert prediction.Prediction.from_json(json.loads(json.dumps(row.to_json()))) == row
 
 
 def test_what_nothing_shown_tells_cannot_be_predicted():
@@ -167,19 +168,22 @@ def test_points_are_compared_with_roll_outs_of_the_same_model_sampled_alike(tmp_
         for name, end in (("x", 30), ("y", 20), ("z", 10))
     ]
     (tmp_path / "pareto.json").write_text(json.dumps({"rows": found}))
-    joined = prediction.beside(rows, prediction.measured(tmp_path))
-    assert [row["psnr_end"] for row in joined] == [30, 20, 10, None]
-    told = {(row["order"], row["figure"], row["model"]): row for row in prediction.agreement(joined)}
-    assert told["predicted", "psnr_end", None]["spearman"] == 1 and told["predicted", "psnr_end", None]["points"] == 3
-    assert told["predicted", "psnr_lost", None]["spearman"] is None  # all alike
+    rows = [agreement.Predicted.from_json(row) for row in rows]
+    joined = agreement.beside(rows, agreement.measured(tmp_path))
+    assert [row.end.psnr_end for row in joined] == [30, 20, 10, None]
+    told = {(row.order, row.figure, row.model): row for row in agreement.agreement(joined)}
+    assert told["predicted", "psnr_end", None].spearman == 1 and told["predicted", "psnr_end", None].points == 3
+    assert told["predicted", "psnr_lost", None].spearman is None  # all alike
     assert ("predicted", "looks", None) not in told and ("predicted", "psnr_end", "b") not in told
+    (tmp_path / "other").mkdir()
     other = [row | {"sampling": row["sampling"] | {"slots": 8}} for row in found]
-    assert prediction.beside(rows, other)[0]["psnr_end"] is None
+    (tmp_path / "other" / "pareto.json").write_text(json.dumps({"rows": other}))
+    assert agreement.beside(rows, agreement.measured(tmp_path / "other"))[0].end == Degradation(None, None, None)
 
 
 def test_a_folder_without_a_measurement_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"drift\.json"):
-        prediction.measured(tmp_path)
+        agreement.measured(tmp_path)
     (tmp_path / "drift.json").write_text('{"models": 3}')
-    with pytest.raises(DataError, match="no measurement"):
-        prediction.measured(tmp_path)
+    with pytest.raises(DataError, match="not a measurement"):
+        agreement.measured(tmp_path)

@@ -17,10 +17,10 @@ from support.tiny import model
 
 def test_the_true_frames_are_found_and_those_of_another_candidate_are_not():
     for each in NEEDLES:
-        assert score(each.candidates[each.truth], each).found
+        assert score(each.candidates[each.truth], each).correct
         for other in set(range(CANDIDATES)) - {each.truth}:
             scored = score(each.candidates[other], each)
-            assert not scored.found and scored.margin < 0
+            assert not scored.correct and scored.margin < 0
 
 
 def test_what_is_the_same_in_all_candidates_does_not_count():
@@ -77,13 +77,14 @@ def test_a_measurement_gives_a_row_for_every_control_and_finds_the_truth_always(
     tiny = model()
     plan = choose(tiny.sampling, schedule="outpainting", chunk=2, steps=1)
     rows, made = measure(tiny, NEEDLES, plan, tuple(CONTROLS), frames=4)
-    assert [row["control"] for row in rows] == list(CONTROLS) and made.keys() == CONTROLS.keys() - {"truth"}
-    for row in rows:
+    assert [row.control for row in rows] == list(CONTROLS) and made.keys() == CONTROLS.keys() - {"truth"}
+    for test in rows:
+        row = test.to_json()
         assert row["gap"] == GAP and row["worlds"] == 5 and row["chance"] == 0.25
         assert row["low"] <= row["top1"] <= row["high"]
         if row["control"] == "truth":
             assert row["top1"] == row["top1_loop"] == row["top1_inverse"] == 1 and row["strict"] == 1
-            assert not at_chance(row)
+            assert not at_chance(test.accuracy)
     assert all(frames.shape == (5, 4, SIZE, SIZE, 3) for frames in made.values())
 
 
@@ -106,9 +107,9 @@ def test_a_probe_finds_what_tokens_tell_and_nothing_where_they_tell_nothing():
 
     tiny.network.compression = Kept(3.0)
     known = probe(tiny, shown)
-    assert known["worlds"] == 12 and known["top1"] == 1
+    assert known.worlds == 12 and known.top1 == 1
     tiny.network.compression = Kept(0.0)
-    assert probe(tiny, shown)["top1"] < 0.75
+    assert probe(tiny, shown).top1 < 0.75
 
 
 def test_the_interval_of_a_share_is_wilsons():

@@ -12,20 +12,18 @@ from typer.testing import CliRunner
 from arvdm_cli.cli import console
 from arvdm_cli.cli.eval import card as eval
 from arvdm_cli.errors import OutputExistsError
+from arvdm_cli.evaluation.criteria import RANGES, Figures, judge, over
+from arvdm_cli.evaluation.metrics import BASELINES
 from arvdm_cli.evaluation.scorecard import (
-    BASELINES,
-    RANGES,
     beyond_context,
-    judge,
     measure,
     measure_card,
-    over,
     plan_card,
     score_clips,
     score_free,
     score_memory,
 )
-from arvdm_cli.evaluation.truth import HISTORY, KINDS, LENGTH, WORLDS, maze_seed
+from arvdm_cli.evaluation.truth import HISTORY, KINDS, LENGTH, place_seed
 from arvdm_cli.hub.checkpoint import save
 from arvdm_cli.reports.statistics import interval
 from arvdm_cli.sampling.generation import choose
@@ -33,6 +31,7 @@ from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.schedules import preset
 from arvdm_cli.sampling.state import Sampling
 from arvdm_cli.worlds.maze import WIDE, Maze
+from arvdm_cli.worlds.maze_world import VARIANTS
 from arvdm_cli.worlds.renderer import Renderer
 from arvdm_cli.worlds.walks import PATHS
 from support.truth import SAMPLING, invented, untrained
@@ -87,9 +86,9 @@ def test_a_baseline_scores_what_a_model_scores_that_makes_it():
         made = {kind: held(clips, picture, kind) for kind in KINDS}
         for told in score_clips(made, clips, context=8).values():
             for figure in ("psnr", "ssim"):
-                same = told[figure]["made"]["by_frame"], told[figure][column]["by_frame"]
+                same = told.curves[figure]["made"].by_frame, told.curves[figure][column].by_frame
                 np.testing.assert_allclose(*same, atol=0.02)  # bytes are rounded
-            assert told["psnr"]["made"]["by_range"].keys() == set(RANGES)
+            assert told.curves["psnr"]["made"].by_range.keys() == set(RANGES)
 
 
 def test_ranges_count_frames_from_1():
@@ -102,9 +101,8 @@ def test_ranges_count_frames_from_1():
 
 def judged(clips, made, off, free, turned):
     plan = choose(SAMPLING)
-    card = score_clips(made, clips, 8)
-    card["memory"] = score_memory(made, off, clips, plan)
-    card["free"] = score_free(free, turned, clips)
+    memory = score_memory(made, off, clips, plan)
+    card = Figures(score_clips(made, clips, 8), memory, score_free(free, turned, clips))
     return card, {bar.name: bar for bar in judge(card)}
 
 
@@ -113,7 +111,7 @@ def walked(clips):
     """A true walk of 300 frames in each maze, and which way it turns."""
     frames, turned = [], []
     for index in range(len(clips)):
-        maze, rng = Maze(clips.world, maze_seed(clips.seed, index)), random.Random(index)
+        maze, rng = Maze(clips.world.config, place_seed(clips.seed, index)), random.Random(index)
         pose = maze.start(rng)
         actions = PATHS["random"](maze, pose, rng, 300)
         with Renderer(maze) as renderer:
@@ -123,11 +121,11 @@ def walked(clips):
 
 
 def test_the_truth_reaches_every_must_and_goal(clips, walked):
-    truth = {kind: clips.truth(kind) for kind in KINDS}
+    truth = {kind: clips.target(kind) for kind in KINDS}
     card, bars = judged(clips, truth, {kind: held(clips, lambda past: past[-1], kind) for kind in KINDS}, *walked)
     assert [bar.name for bar in bars.values() if not bar.passed] == []
-    assert card["new"]["psnr"]["made"]["by_range"]["33-64"] == 100
-    assert card["returns"]["sharpness"]["1-16"] == 1 and card["memory"]["both"]["gain"] > 20
+    assert card.sections["new"].curves["psnr"]["made"].by_range["33-64"] == 100
+    assert card.sections["returns"].sharpness["1-16"] == 1 and card.memory.both.gain > 20
     assert {bar.level for bar in bars.values()} == {"must", "goal"}
 
 
@@ -136,8 +134,8 @@ def test_the_last_frame_shown_for_ever_reaches_hardly_any(clips, walked):
     frozen = np.repeat(walked[0][:, :1], 300, 1)
     card, bars = judged(clips, made, made, frozen, walked[1])
     assert bars["new ground, frame 1 over repeat-last"].value == 0
-    assert card["free"]["turns"]["made"]["share"] == 0
-    assert (card["memory"]["both"]["gain"], card["memory"]["both"]["low"], card["memory"]["both"]["high"]) == (0, 0, 0)
+    assert card.free.turns["made"].share == 0
+    assert (card.memory.both.gain, card.memory.both.low, card.memory.both.high) == (0, 0, 0)
     for name, bar in bars.items():
         if " over " in name or "move" in name or "memory" in name:
             assert not bar.passed, name
@@ -145,19 +143,16 @@ def test_the_last_frame_shown_for_ever_reaches_hardly_any(clips, walked):
 
 def test_what_was_not_measured_is_neither_reached_nor_missed():
     clips = invented()
-    card = score_clips({kind: clips.truth(kind) for kind in KINDS}, clips, 8) | {
-        "memory": None,
-        "free": None,
-    }
+    card = Figures(score_clips({kind: clips.target(kind) for kind in KINDS}, clips, 8))
     unknown = [bar.name for bar in judge(card) if bar.passed is None]
     assert len(unknown) == 5 and all(name.startswith(("free run", "memory")) for name in unknown)
 
 
 def test_both_kinds_of_returns_count_alike():
     clips = invented()
-    told = score_clips({kind: clips.truth("new") for kind in KINDS}, clips, 8)
+    told = score_clips({kind: clips.target("new") for kind in KINDS}, clips, 8)
     for column in ("made", *BASELINES):
-        values = [told[name]["psnr"][column]["by_range"]["5-8"] for name in ("back", "spin", "returns")]
+        values = [told[name].curves["psnr"][column].by_range["5-8"] for name in ("back", "spin", "returns")]
         assert values[2] == pytest.approx((values[0] + values[1]) / 2, abs=1e-3)
 
 
@@ -212,7 +207,7 @@ def test_a_card_in_the_wide_world_says_so_and_does_not_look_for_the_plain_sky(cl
         result = run("card", tmp_path / "model", "--world", name, *few)
         assert result.exit_code == 0, result.output
         card = json.loads((tmp_path / name / "card.json").read_text())
-        assert {key: card["world"][key] for key in WIDE} == WORLDS[name]
+        assert {key: card["world"][key] for key in WIDE} == VARIANTS[name]
         assert ("scene" in card["free"]) == ("with sky above" in result.stdout) == (name == "narrow")
 
 
@@ -220,6 +215,6 @@ def test_steering_gives_the_same_figures_as_the_card(clips, model):
     clips, plan = clips.first(1), choose(SAMPLING)
     tasks = plan_card(model, clips, plan, free_runs=0)
     assert tasks.keys() == {*KINDS, "back/off", "spin/off"} and tasks["spin/off"].plan.sampling.slots == 0
-    whole = measure_card(model, clips, tasks).card
+    whole = measure_card(model, clips, tasks).card.figures.sections
     told = measure(model, clips, plan)
     assert all(told[name] == whole[name] for name in (*KINDS, "returns"))

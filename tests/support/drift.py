@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from arvdm_cli.evaluation.drift import HISTORY, PATHS, Truth
-from arvdm_cli.worlds.maze import LEFT, STAY, World
+from arvdm_cli.evaluation.truth import HISTORY, PATHS, Truth
+from arvdm_cli.worlds.maze import LEFT, STAY, MazeConfig
+from arvdm_cli.worlds.maze_world import MazeWorld
 
 SIZE, LENGTH = 32, 20
 
@@ -24,7 +25,9 @@ def invented(mazes=2, length=LENGTH):
     at = (-4 * poses[..., 2, None] + np.arange(SIZE)) % (8 * SIZE)  # (paths, mazes, f, w)
     wide = np.stack([panorama(maze) for maze in range(mazes)])  # (mazes, h, 8 w, 3)
     frames = np.stack([[wide[maze][:, at[path, maze]] for maze in range(mazes)] for path in range(len(PATHS))])
-    return Truth(World(size=SIZE), 7, frames.swapaxes(2, 3), actions, poses)  # (paths, mazes, f, h, w, 3)
+    return Truth(
+        MazeWorld(MazeConfig(size=SIZE)), 7, PATHS, frames.swapaxes(2, 3), actions, poses
+    )  # (paths, mazes, f, h, w, 3)
 
 
 def noisy(frames, strength):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from arvdm_cli.worlds.needles import Needle
+from arvdm_cli.worlds.maze import ACTIONS
+from arvdm_cli.worlds.world import Needle
 
 SIZE, GAP, AFTER, CANDIDATES = 32, 8, 6, 4
 
@@ -18,7 +19,8 @@ def needle(index, seen=4, gap=GAP):
     shown[: f - gap] = True
     actions = draw.integers(0, 5, f + AFTER).astype(np.uint8)
     poses = np.zeros((f + AFTER, 3), np.int16)
-    return Needle(history, actions, poses, shown, candidates, index % CANDIDATES, index % 2 == 1, gap, index)
+    facts = index % CANDIDATES, index % 2 == 1, gap, index, ACTIONS
+    return Needle(history, actions, poses, shown, candidates, *facts)
 
 
 NEEDLES = [needle(index) for index in range(5)]

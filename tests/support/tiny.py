@@ -22,7 +22,7 @@ from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import fifo, next_frame, outpainting, pyramid, rolling, shift
 from arvdm_cli.sampling.state import Noise, Sampling, start
-from arvdm_cli.worlds.maze import World
+from arvdm_cli.worlds.maze import MazeConfig
 
 SCHEDULES = {
     "outpainting": outpainting(),
@@ -279,7 +279,7 @@ def restore(path):
 def render(folder, episodes=4, frames=128, size=32, seed=0):
     """Write a data folder by hand: moving gradients, and actions at random on the lattice of a world without walls."""
     folder.mkdir(parents=True)
-    world = World(size=size, frames=frames)
+    world = MazeConfig(size=size, frames=frames)
     draw = np.random.default_rng(seed)
     actions = draw.integers(0, 5, (episodes, frames)).astype(np.uint8)
     actions[:, 0] = 0

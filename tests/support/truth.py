@@ -3,14 +3,15 @@
 import numpy as np
 import torch
 
-from arvdm_cli.evaluation.truth import HISTORY, KINDS, LENGTH, Clips
+from arvdm_cli.evaluation.truth import HISTORY, KINDS, LENGTH, Truth
 from arvdm_cli.models.codec import Codec, CodecConfig
 from arvdm_cli.models.config import DiTConfig
 from arvdm_cli.models.dit import VideoDiT
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.model import Model
 from arvdm_cli.sampling.state import Sampling
-from arvdm_cli.worlds.maze import ACTIONS, LEFT, STAY, World
+from arvdm_cli.worlds.maze import ACTIONS, LEFT, STAY, MazeConfig
+from arvdm_cli.worlds.maze_world import MazeWorld
 from support.tiny import MOVES
 
 SAMPLING = Sampling(options={"chunk": 16, "steps": 1}, context=8, slots=4, group=4)
@@ -29,7 +30,9 @@ def invented(mazes=3, size=16):
     draw = np.random.default_rng(0)
     shape = (len(KINDS), mazes, HISTORY + LENGTH)
     frames = draw.integers(0, 256, (*shape, size, size, 3), np.uint8)
-    return Clips(World(size=size), 7, frames, np.zeros(shape, np.uint8), np.zeros((*shape, 3), np.int16))
+    return Truth(
+        MazeWorld(MazeConfig(size=size)), 7, KINDS, frames, np.zeros(shape, np.uint8), np.zeros((*shape, 3), np.int16)
+    )
 
 
 def turning(mazes=2, size=32, around=16):
@@ -42,4 +45,4 @@ def turning(mazes=2, size=32, around=16):
     frames = np.stack([[pictures[maze][poses[kind, maze, :, 2]] for maze in range(mazes)] for kind in range(3)])
     actions = np.full(shape, LEFT, np.uint8)
     actions[..., 0] = STAY
-    return Clips(World(size=size), 7, frames, actions, poses)
+    return Truth(MazeWorld(MazeConfig(size=size)), 7, KINDS, frames, actions, poses)

@@ -18,20 +18,20 @@ from arvdm_cli.data.rendered import check, episode, make, read
 from arvdm_cli.errors import DataError, UsageError
 from arvdm_cli.worlds import glide, strolls
 from arvdm_cli.worlds.glide import FORWARD, GRID, LEFT, RADIUS, RIGHT, UNKNOWN, Walker, cell, follow
-from arvdm_cli.worlds.maze import WIDE, Maze, World
+from arvdm_cli.worlds.maze import WIDE, Maze, MazeConfig
 from arvdm_cli.worlds.renderer import Renderer
 
 pytest.importorskip("labmaze")
 pytest.importorskip("vizdoom")
 
-WORLD = World(**glide.DMLAB)
-SHORT = World(**glide.DMLAB, frames=60)
+WORLD = MazeConfig(**glide.DMLAB)
+SHORT = MazeConfig(**glide.DMLAB, frames=60)
 
 
 class Hall:
     """An open square of cells with nothing in it."""
 
-    world = WORLD
+    config = WORLD
     grid = tuple(tuple(0 < row < 20 and 0 < column < 20 for column in range(21)) for row in range(21))
 
 
@@ -135,7 +135,7 @@ def test_frames_of_equal_poses_are_equal_over_all_kinds_of_episodes(tmp_path):
 
 
 def test_a_wall_stands_where_a_pinhole_of_90_degrees_at_half_a_cell_shows_it():
-    world = World(**glide.DMLAB | {"cells": 13, "rooms": 5}, size=240)
+    world = MazeConfig(**glide.DMLAB | {"cells": 13, "rooms": 5}, size=240)
     maze = Maze(world, 5)
     r, c = next(
         (r, c) for r, c in maze.cells if not maze.grid[r][c + 1] and maze.grid[r][c - 1] and maze.grid[r][c - 2]
@@ -154,7 +154,7 @@ def test_a_wall_stands_where_a_pinhole_of_90_degrees_at_half_a_cell_shows_it():
 
 @pytest.mark.parametrize(("skies", "seen"), [(1, {"plain"}), (8, {"plain", "dusk"})])
 def test_the_plain_sky_has_the_worlds_colour_and_is_the_only_one_unless_more_are_asked_for(skies, seen):
-    world = World(**glide.DMLAB, skies=skies, walls=1)
+    world = MazeConfig(**glide.DMLAB, skies=skies, walls=1)
     mazes = {maze.sky: maze for maze in (Maze(world, seed) for seed in range(40))}
     assert set(mazes) >= seen and (len(mazes) == 1) == (skies == 1)
     for name in seen:
@@ -171,12 +171,12 @@ def test_like_and_wide_go_together_and_flags_win_over_both(tmp_path):
     result = CliRunner().invoke(app, [*flags, "--floors", "4", "--step", "0.25", "-o", str(tmp_path / "a")])
     assert result.exit_code == 0, result.output
     data = read(tmp_path / "a")
-    assert data.world == World(**(glide.DMLAB | WIDE | {"floors": 4, "step": 0.25, "frames": 20}))
+    assert data.world == MazeConfig(**(glide.DMLAB | WIDE | {"floors": 4, "step": 0.25, "frames": 20}))
     assert all(check(data, index) is None for index in range(2))
 
 
 def test_a_turn_moves_the_picture_by_its_angle():
-    maze, rng = Maze(World(**glide.DMLAB, size=240), 6), random.Random(6)
+    maze, rng = Maze(MazeConfig(**glide.DMLAB, size=240), 6), random.Random(6)
     start = maze.start(rng)
     with Renderer(maze) as renderer:
         before, after = renderer.render([start, *maze.follow(start, [LEFT])])[:, 120].astype(float)
@@ -246,4 +246,4 @@ def test_like_sets_the_whole_group_and_other_flags_win(tmp_path):
 )  # fmt: skip
 def test_a_world_that_cannot_be_is_an_error_that_names_its_parameter(name, value):
     with pytest.raises(UsageError, match=f"{name} is {value!r}"):
-        World(**glide.DMLAB | {name: value})
+        MazeConfig(**glide.DMLAB | {name: value})

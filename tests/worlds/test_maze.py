@@ -24,7 +24,7 @@ from arvdm_cli.worlds.maze import (
     WALLS,
     WIDE,
     Maze,
-    World,
+    MazeConfig,
     _assets,
     _texture,
     level,
@@ -41,19 +41,19 @@ pytest.importorskip("vizdoom")
 
 FIXTURE = json.loads((FIXTURES / "maze.json").read_text())
 WORLDS = {
-    "default": World(),
-    "like DeepMind Lab": World(turn=22.5, step=0.25),
-    "coarsest": World(turn=90, step=1),
-    "smallest": World(cells=7, rooms=1),
-    "all textures": World(walls=32, floors=29),
-    "wide": World(**WIDE),
-    "one texture": World(walls=1, floors=1),
+    "default": MazeConfig(),
+    "like DeepMind Lab": MazeConfig(turn=22.5, step=0.25),
+    "coarsest": MazeConfig(turn=90, step=1),
+    "smallest": MazeConfig(cells=7, rooms=1),
+    "all textures": MazeConfig(walls=32, floors=29),
+    "wide": MazeConfig(**WIDE),
+    "one texture": MazeConfig(walls=1, floors=1),
 }
 
 
 def wall_ahead(maze):
     """Give a pose on a cell's centre with two open cells before it and then a wall."""
-    n, quarter = maze.world.steps, maze.world.quarter
+    n, quarter = maze.config.steps, maze.config.quarter
     for r, c in maze.cells:
         for side, (down, right) in enumerate(AHEAD):
             line = [(r + down * k, c + right * k) for k in range(4)]
@@ -83,7 +83,7 @@ def test_a_path_has_the_length_asked_for_and_stays_on_the_lines_between_open_cel
 
 @pytest.mark.parametrize("name", PATHS)
 def test_the_inverse_of_a_path_leads_back_through_the_same_poses(name):
-    maze, rng = Maze(World(), 1), random.Random(1)
+    maze, rng = Maze(MazeConfig(), 1), random.Random(1)
     start = maze.start(rng)
     out = PATHS[name](maze, start, rng, 64)
     poses = [start, *maze.follow(start, out)]
@@ -91,7 +91,7 @@ def test_the_inverse_of_a_path_leads_back_through_the_same_poses(name):
 
 
 def test_one_may_move_from_a_cell_exactly_to_the_open_cells_beside_it():
-    maze = Maze(World(), 2)
+    maze = Maze(MazeConfig(), 2)
     for r, c in maze.cells:
         for side, (down, right) in enumerate(AHEAD):
             pose = (r * 8, c * 8, side * 8)
@@ -101,7 +101,7 @@ def test_one_may_move_from_a_cell_exactly_to_the_open_cells_beside_it():
 
 
 def test_between_two_cells_one_may_turn_but_only_move_along_the_line_that_joins_them():
-    maze = Maze(World(), 2)
+    maze = Maze(MazeConfig(), 2)
     row, column, heading = maze.move(wall_ahead(maze), FORWARD)
     for turned in range(32):
         pose = (row, column, (heading + turned) % 32)
@@ -110,7 +110,7 @@ def test_between_two_cells_one_may_turn_but_only_move_along_the_line_that_joins_
 
 
 def test_back_and_spin_see_most_poses_again_and_explore_hardly_any():
-    maze, seen = Maze(World(), 3), {}
+    maze, seen = Maze(MazeConfig(), 3), {}
     for name in ("back", "spin", "explore"):
         rng = random.Random(3)
         pose = maze.start(rng)
@@ -120,7 +120,7 @@ def test_back_and_spin_see_most_poses_again_and_explore_hardly_any():
 
 def test_rooms_draw_textures_without_repeats_and_a_corridor_looks_like_a_room_beside_it():
     for seed in range(10):
-        maze = Maze(World(), seed)
+        maze = Maze(MazeConfig(), seed)
         for drawn, known in ((maze.walls, WALLS), (maze.floors, FLOORS)):
             assert len(set(drawn.values())) == len(drawn) and set(drawn.values()) <= set(known[:8])
         for room, cells in maze.rooms.items():
@@ -137,13 +137,13 @@ def test_rooms_draw_textures_without_repeats_and_a_corridor_looks_like_a_room_be
 )  # fmt: skip
 def test_a_world_that_cannot_be_is_an_error_that_names_its_parameter(name, value):
     with pytest.raises(UsageError, match=f"{name} is {value}"):
-        World(**{name: value})
+        MazeConfig(**{name: value})
 
 
 def test_posters_hang_on_walls_one_sees_mostly_in_rooms_and_change_nothing_else():
     alphabets, in_rooms, count = set(), 0, 0
     for seed in range(10):
-        plain, maze = Maze(World(), seed), Maze(World(posters=12), seed)
+        plain, maze = Maze(MazeConfig(), seed), Maze(MazeConfig(posters=12), seed)
         assert (plain.grid, plain.walls, plain.floors) == (maze.grid, maze.walls, maze.floors)
         assert not plain.posters and len(maze.posters) == 12
         for (cell, behind), poster in maze.posters.items():
@@ -156,7 +156,7 @@ def test_posters_hang_on_walls_one_sees_mostly_in_rooms_and_change_nothing_else(
 
 
 def test_a_share_of_mazes_has_no_posters_and_the_others_keep_theirs():
-    mazes = [(Maze(World(posters=4, bare=0.5), seed), Maze(World(posters=4), seed)) for seed in range(40)]
+    mazes = [(Maze(MazeConfig(posters=4, bare=0.5), seed), Maze(MazeConfig(posters=4), seed)) for seed in range(40)]
     assert all(some.posters in ({}, all_.posters) for some, all_ in mazes)
     assert 8 < sum(not some.posters for some, _ in mazes) < 32
 
@@ -176,14 +176,14 @@ def test_all_of_labmazes_walls_and_floors_are_in_the_lists_and_look_different():
 
 def test_skies_and_light_leave_the_plan_the_textures_and_the_posters_of_a_maze_as_they_are():
     for seed in range(10):
-        plain, maze = Maze(World(posters=6), seed), Maze(World(posters=6, skies=len(SKIES), light=1), seed)
+        plain, maze = Maze(MazeConfig(posters=6), seed), Maze(MazeConfig(posters=6, skies=len(SKIES), light=1), seed)
         assert (plain.grid, plain.walls, plain.floors) == (maze.grid, maze.walls, maze.floors)
         assert plain.posters == maze.posters
         assert (plain.sky, plain.light) == ("plain", DAY) and maze.light != DAY
 
 
 def test_mazes_have_all_skies_in_use_and_lights_of_the_range_asked_for():
-    mazes = [Maze(World(skies=5, light=0.5), seed) for seed in range(60)]
+    mazes = [Maze(MazeConfig(skies=5, light=0.5), seed) for seed in range(60)]
     assert {maze.sky for maze in mazes} == set(SKIES[:5])
     for light in (0.5, 1):
         drawn = np.array([draw_light(random.Random(seed), light) for seed in range(1000)])
@@ -201,12 +201,12 @@ def test_a_seed_renders_the_same_bytes_as_ever(kind):
     for package, version in FIXTURE["versions"].items():
         if (here := importlib.metadata.version(package)) != version:
             pytest.skip(f"recorded with {package} {version}; here is {here}")
-    made = episode(World(frames=FIXTURE["frames"]), FIXTURE["seed"], kind)
+    made = episode(MazeConfig(frames=FIXTURE["frames"]), FIXTURE["seed"], kind)
     assert hashlib.sha256(made.frames.tobytes() + made.poses.tobytes()).hexdigest() == FIXTURE["sha256"][kind]
 
 
 def test_the_way_back_shows_the_same_pixels():
-    maze, rng = Maze(World(), 4), random.Random(4)
+    maze, rng = Maze(MazeConfig(), 4), random.Random(4)
     start = maze.start(rng)
     out = PATHS["explore"](maze, start, rng, 30)
     poses = [start, *maze.follow(start, out)]
@@ -217,7 +217,7 @@ def test_the_way_back_shows_the_same_pixels():
 
 
 def test_turning_left_moves_the_picture_right_and_walking_brings_the_wall_nearer():
-    maze = Maze(World(), 5)
+    maze = Maze(MazeConfig(), 5)
     start = wall_ahead(maze)
     with Renderer(maze) as renderer:
         turn = renderer.render([start, maze.move(start, LEFT)]).astype(float)
@@ -231,7 +231,7 @@ def test_turning_left_moves_the_picture_right_and_walking_brings_the_wall_nearer
 
 
 def test_walls_and_floors_keep_the_colours_of_their_textures_and_the_sky_its_own():
-    maze = Maze(World(size=240), 6)  # as many pixels as the engine draws
+    maze = Maze(MazeConfig(size=240), 6)  # as many pixels as the engine draws
     start = wall_ahead(maze)
     pictures = {}
     for wall, floor in zip(WALLS[1:8:2], FLOORS[1:8:2], strict=True):
@@ -250,10 +250,10 @@ def test_walls_and_floors_keep_the_colours_of_their_textures_and_the_sky_its_own
 
 
 def test_a_poster_keeps_its_colours_in_the_middle_of_its_wall():
-    maze = Maze(World(size=240), 6)
+    maze = Maze(MazeConfig(size=240), 6)
     start = wall_ahead(maze)
     row, column, _ = maze.follow(start, [FORWARD] * 16)[-1]
-    down, right = AHEAD[start[2] // maze.world.quarter]
+    down, right = AHEAD[start[2] // maze.config.quarter]
     cell = (row // 8, column // 8)
     maze.posters = {(cell, (cell[0] + down, cell[1] + right)): (0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5, 0, 1, 2, 3)}
     with Renderer(maze) as renderer:
@@ -275,17 +275,17 @@ class Field:
     middle = (12 * 8, 12 * 8)
 
     def __init__(self, sky, view):
-        self.sky, self.world = sky, World(size=240, cells=25, view=view)
+        self.sky, self.config = sky, MazeConfig(size=240, cells=25, view=view)
 
     def wad(self):
-        inside = range(1, self.world.cells - 1)
+        inside = range(1, self.config.cells - 1)
         cells = [(r, c) for r in inside for c in inside]
-        grid = [[r in inside and c in inside for c in range(self.world.cells)] for r in range(self.world.cells)]
+        grid = [[r in inside and c in inside for c in range(self.config.cells)] for r in range(self.config.cells)]
         walls, floors = dict.fromkeys(cells, WALLS[0]), dict.fromkeys(cells, FLOORS[0])
-        return level(grid, walls, floors, {}, self.world.scene(self.sky, DAY))
+        return level(grid, walls, floors, {}, self.config.scene(self.sky, DAY))
 
 
-@pytest.mark.parametrize("view", [World.view, 90])
+@pytest.mark.parametrize("view", [MazeConfig.view, 90])
 @pytest.mark.parametrize("name", SKIES)
 def test_the_sky_follows_the_heading_alone_and_is_the_same_on_every_return(name, view):
     plain = np.full((128, 1024, 3), SKY)
@@ -307,7 +307,7 @@ def test_the_sky_follows_the_heading_alone_and_is_the_same_on_every_return(name,
     assert right >= 32 * 5 - 2
 
 
-@pytest.mark.parametrize("view", [World.view, 90])
+@pytest.mark.parametrize("view", [MazeConfig.view, 90])
 def test_the_sides_of_a_sky_stand_in_a_circle_around_the_maze_and_are_not_mirrored(view):
     """A frame shows where rays through its pixels meet the cube, as nearly as the engine's cylinder can."""
     away = 120 / math.tan(math.radians(view / 2))  # pixels
@@ -337,7 +337,7 @@ def test_the_sides_of_a_sky_stand_in_a_circle_around_the_maze_and_are_not_mirror
 
 
 def test_light_multiplies_what_all_surfaces_show():
-    plain, lit = Maze(World(), 6), Maze(World(), 6)
+    plain, lit = Maze(MazeConfig(), 6), Maze(MazeConfig(), 6)
     lit.light = (0.5, 0.45, 0.55)
     start = wall_ahead(plain)
     pictures = []
@@ -367,7 +367,7 @@ def test_a_picture_of_a_poster_shows_its_blocks_row_by_row():
 
 
 def test_a_frame_has_the_size_of_its_world():
-    maze = Maze(World(size=128), 7)
+    maze = Maze(MazeConfig(size=128), 7)
     with Renderer(maze) as renderer:
         assert renderer.render([maze.start(random.Random(7))]).shape == (1, 128, 128, 3)
 
@@ -375,5 +375,5 @@ def test_a_frame_has_the_size_of_its_world():
 def test_an_episode_without_its_packages_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "labmaze", None)
     with pytest.raises(UsageError, match="labmaze") as raised:
-        episode(World(frames=40), 0)
+        episode(MazeConfig(frames=40), 0)
     assert str(raised.value.hint).startswith("pip install 'arvdm[data]'")

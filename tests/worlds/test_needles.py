@@ -10,7 +10,7 @@ from arvdm_cli.data import rendered
 from arvdm_cli.errors import DataError, UsageError
 from arvdm_cli.evaluation import truth
 from arvdm_cli.worlds import needles
-from arvdm_cli.worlds.maze import FLOORS, LEFT, RIGHT, STAY, WALLS, WIDE, Maze, World
+from arvdm_cli.worlds.maze import FLOORS, LEFT, RIGHT, STAY, WALLS, WIDE, Maze, MazeConfig
 from arvdm_cli.worlds.needles import CANDIDATES, GAPS, KINDS, STAND, Copies, Needle, View, draw, take
 from arvdm_cli.worlds.renderer import Renderer
 from arvdm_cli.worlds.skies import DAY
@@ -19,15 +19,15 @@ from arvdm_cli.worlds.walks import inverse
 pytest.importorskip("labmaze")
 pytest.importorskip("vizdoom")
 
-COARSE = World(turn=22.5, step=0.25)  # like DeepMind Lab
+COARSE = MazeConfig(turn=22.5, step=0.25)  # like DeepMind Lab
 TESTS = {
-    "theme, 8 frames, back": (World(), "theme", 8, 0),
+    "theme, 8 frames, back": (MazeConfig(), "theme", 8, 0),
     "theme, 128 frames, round": (COARSE, "theme", 128, 3),
-    "colour, 32 frames, back": (World(), "colour", 32, 2),
-    "colour, 32 frames, round": (World(), "colour", 32, 1),
+    "colour, 32 frames, back": (MazeConfig(), "colour", 32, 2),
+    "colour, 32 frames, round": (MazeConfig(), "colour", 32, 1),
     "blocks2, 16 frames, round": (COARSE, "blocks2", 16, 1),
-    "blocks4, 64 frames, back": (World(posters=4), "blocks4", 64, 0),
-    "blocks4, 64 frames, round": (World(), "blocks4", 64, 1),
+    "blocks4, 64 frames, back": (MazeConfig(posters=4), "blocks4", 64, 0),
+    "blocks4, 64 frames, round": (MazeConfig(), "blocks4", 64, 1),
 }
 
 
@@ -55,8 +55,8 @@ def assert_same(one: Needle, other: Needle):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_frames_without_the_needle_in_view_have_the_same_bytes_with_every_candidate(kind):
-    wide = World(size=240, **WIDE)
-    for world in (World(size=240), World(turn=7.5, step=1 / 6, cells=21, rooms=8, posters=5), wide):
+    wide = MazeConfig(size=240, **WIDE)
+    for world in (MazeConfig(size=240), MazeConfig(turn=7.5, step=1 / 6, cells=21, rooms=8, posters=5), wide):
         maze, rng = Maze(world, 1), random.Random(1)
         if world == wide:
             maze.sky, maze.light = "03", (0.5, 0.45, 0.55)
@@ -74,9 +74,9 @@ def test_frames_without_the_needle_in_view_have_the_same_bytes_with_every_candid
 
 
 def test_copies_of_a_maze_show_its_own_sky_in_its_own_light():
-    maze = Maze(World(size=240), 1)
+    maze = Maze(MazeConfig(size=240), 1)
     (row, column), pictures = maze.cells[0], []
-    pose = (row * maze.world.steps, column * maze.world.steps, 0)
+    pose = (row * maze.config.steps, column * maze.config.steps, 0)
     for sky, light in (("plain", DAY), ("dusk", DAY), ("dusk", (0.5, 0.5, 0.5))):
         maze.sky, maze.light = sky, light
         copies = Copies(maze, [maze.look()] * 2)
@@ -142,13 +142,13 @@ def test_the_needle_is_out_of_view_for_exactly_the_gap_and_without_a_glimpse(dra
 
 def test_actions_lead_through_the_poses_and_away_from_the_needle_first(drawn, name):
     needle = drawn[name]
-    maze, actions = Maze(TESTS[name][0], needle.maze_seed), needle.actions.tolist()
+    maze, actions = Maze(TESTS[name][0], needle.seed), needle.actions.tolist()
     poses = [tuple(pose) for pose in needle.poses.tolist()]
     assert maze.follow(poses[0], actions) == poses  # refuses what is not legal
     assert len(poses) == len(needle.history) + needle.candidates.shape[1]
     turn = actions[STAND]
     assert actions[:STAND] == [STAY] * STAND and turn in (LEFT, RIGHT)
-    assert actions[STAND : STAND + maze.world.quarter] == [turn] * maze.world.quarter
+    assert actions[STAND : STAND + maze.config.quarter] == [turn] * maze.config.quarter
 
 
 def test_half_of_the_ways_back_undo_the_way_out_and_the_others_do_not(drawn, name):
@@ -162,7 +162,7 @@ def test_half_of_the_ways_back_undo_the_way_out_and_the_others_do_not(drawn, nam
 
 
 def test_where_the_gap_is_too_short_for_a_way_round_all_ways_back_undo_the_way_out():
-    assert not draw(World(), "colour", 8, 5, 1).looped
+    assert not draw(MazeConfig(), "colour", 8, 5, 1).looped
 
 
 # Drawing and keeping
@@ -172,7 +172,7 @@ def test_a_test_hangs_on_its_arguments_alone(drawn):
     name = "colour, 32 frames, round"
     world, kind, gap, index = TESTS[name]
     assert_same(draw(world, kind, gap, 5, index), drawn[name])
-    assert draw(world, kind, gap, 6, index).maze_seed != drawn[name].maze_seed
+    assert draw(world, kind, gap, 6, index).seed != drawn[name].seed
 
 
 def test_fewer_frames_after_the_gap_are_the_first_of_more(drawn):
@@ -184,7 +184,7 @@ def test_fewer_frames_after_the_gap_are_the_first_of_more(drawn):
 
 
 def test_mazes_come_from_another_stream_than_those_of_training_and_of_the_card():
-    streams = (needles.maze_seed, rendered.episode_seed, truth.maze_seed)
+    streams = (needles.maze_seed, rendered.episode_seed, truth.place_seed)
     drawn = [stream(seed, index) for stream in streams for seed in range(4) for index in range(16)]
     assert len(set(drawn)) == len(drawn)
 
@@ -207,7 +207,7 @@ def test_a_file_of_something_else_is_an_error(tmp_path):
     file = tmp_path / "needles.npz"
     file.write_text("dear reader")
     with pytest.raises(DataError, match="holds no needle tests"):
-        take(file, World(), "colour", 8, 1, 0)
+        take(file, MazeConfig(), "colour", 8, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -216,12 +216,12 @@ def test_a_file_of_something_else_is_an_error(tmp_path):
         ({"kind": "needle"}, "called 'needle'"),
         ({"gap": 9}, "gap is 9"),
         ({"after": 0}, "0 frames after"),
-        ({"kind": "theme", "world": World(walls=3, floors=5)}, "3 wall and 5 floor"),
-        ({"world": World(cells=63)}, "cells is 63"),
-        ({"gap": 8, "world": World(turn=1, cells=7)}, "no needle of kind colour"),
+        ({"kind": "theme", "config": MazeConfig(walls=3, floors=5)}, "3 wall and 5 floor"),
+        ({"config": MazeConfig(cells=63)}, "cells is 63"),
+        ({"gap": 8, "config": MazeConfig(turn=1, cells=7)}, "no needle of kind colour"),
     ],
 )
 def test_a_test_that_cannot_be_is_an_error_that_says_what_to_choose(changed, problem):
     with pytest.raises(UsageError, match=problem) as raised:
-        draw(**{"world": World(), "kind": "colour", "gap": GAPS[1], "seed": 0, "index": 0} | changed)
+        draw(**{"config": MazeConfig(), "kind": "colour", "gap": GAPS[1], "seed": 0, "index": 0} | changed)
     assert str(raised.value.hint).startswith("Choose")

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from arvdm_cli.cli.eval.tables import strip
-from arvdm_cli.evaluation import drift
+from arvdm_cli.evaluation import truth
+from arvdm_cli.evaluation.study import strip
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.media import Writer
 from support.drift import invented, side_by_side
@@ -25,11 +25,11 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = []
 
-    def take(file, world, mazes, length, seed, progress):
+    def take(file, world, purpose, mazes, length, seed, progress):
         asked.append((file.name, mazes, length, seed))
         return invented(mazes, length)
 
-    monkeypatch.setattr(drift, "take", take)
+    monkeypatch.setattr(truth, "take", take)
     return asked
 
 
@@ -39,7 +39,7 @@ def test_figures_plots_and_strips_are_left_in_the_folder_and_a_stopped_run_goes_
     assert "repeat-last" in done.stdout and "Frechet distance (tiny codec)" in done.stdout
     assert "FVD is not measured" in done.stderr.replace("\n", " ")
     out = tmp_path / "out"
-    strips = {strip(name, path) for name in ("one", "two") for path in drift.PATHS}
+    strips = {strip(name, path) for name in ("one", "two") for path in truth.PATHS}
     files = {"drift.json", "drift.csv", "drift.html", "psnr.png", "ssim.png", "looks.png", "motion.png"}
     assert {path.name for path in out.iterdir()} == files | strips
     report = json.loads((out / "drift.json").read_text())
@@ -57,7 +57,7 @@ def test_figures_plots_and_strips_are_left_in_the_folder_and_a_stopped_run_goes_
     assert arvdm("eval", "drift", "one", "two", *FEW, "--seed", "8").exit_code == 10
     tiny.clear()
     done = arvdm("eval", "drift", "one", "two", *FEW, "--json")
-    assert done.exit_code == 0 and "going on after 1 of 2" in done.stderr
+    assert done.exit_code == 0 and "resuming after 1 of 2" in done.stderr
     assert len(tiny) == 1 and (out / "drift.csv").read_text() == before
     again = json.loads(done.stdout)
     for name in ("ranges", "frechet"):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from arvdm_cli.cli.eval.tables import strip
+from arvdm_cli.evaluation.study import strip
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.worlds import needles
 from support.needles import NEEDLES

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from arvdm_cli.evaluation import drift
+from arvdm_cli.evaluation import truth
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.worlds import needles
 from support.drift import invented
@@ -26,7 +26,7 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = []
 
-    def take(file, world, mazes, length, seed, progress):
+    def take(file, world, purpose, mazes, length, seed, progress):
         asked.append((file.name, mazes, length))
         return invented(mazes, length)
 
@@ -34,7 +34,7 @@ def tiny(tmp_path, monkeypatch):
         asked.append((file.name, kind, gap, worlds))
         return NEEDLES[:worlds]
 
-    monkeypatch.setattr(drift, "take", take)
+    monkeypatch.setattr(truth, "take", take)
     monkeypatch.setattr(needles, "take", take_needles)
     return asked
 
@@ -75,7 +75,7 @@ def test_a_stopped_run_goes_on_and_one_json_object_is_printed(arvdm, tiny, tmp_p
     file.write_text(json.dumps({"asked": whole["asked"], "complete": False, "rows": whole["rows"][:3]}))
     assert arvdm("eval", "pareto", "one", *FEW, *BUDGETS, "--gap", "8").exit_code == 10
     done = arvdm("eval", "pareto", "one", *FEW, *BUDGETS, "--json")
-    assert done.exit_code == 0 and "going on after 3 rows" in done.stderr
+    assert done.exit_code == 0 and "resuming after 3 rows" in done.stderr
     again = json.loads(done.stdout)
     assert plain(again) == plain(whole) and again["found"] == whole["found"]
     assert again["rows"][:3] == whole["rows"][:3]  # as they were, timing included

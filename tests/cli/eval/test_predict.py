@@ -25,11 +25,11 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = []
 
-    def take(file, world, mazes, seed, progress):
+    def take(file, world, purpose, mazes, length, seed, progress):
         asked.append((mazes, seed))
         return turning(mazes)
 
-    monkeypatch.setattr("arvdm_cli.evaluation.truth.take_clips", take)
+    monkeypatch.setattr("arvdm_cli.evaluation.truth.take", take)
     return asked
 
 
@@ -77,7 +77,7 @@ def test_a_stopped_run_goes_on_and_one_json_object_is_printed(arvdm, tiny, tmp_p
     assert arvdm("eval", "predict", "one", "two", *FEW, "--seed", "8").exit_code == 10
     tiny.clear()
     done = arvdm("eval", "predict", "one", "two", *FEW, "--json")
-    assert done.exit_code == 0 and "going on after 4 rows" in done.stderr
+    assert done.exit_code == 0 and "resuming after 4 rows" in done.stderr
     assert len(tiny) == 1 and json.loads(done.stdout) == whole == json.loads(file.read_text())
 
 

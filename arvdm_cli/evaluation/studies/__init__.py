@@ -1,0 +1,1 @@
+"""The studies of `arvdm eval`, one file each."""

@@ -1,0 +1,137 @@
+"""What models still know of what they saw: needle tests over kinds, gaps and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import UsageError
+from ...media import contact_sheet
+from ...reports.records import Values
+from ...reports.tables import Cells, Table
+from ...sampling import generation
+from ...sampling.model import Model
+from ...sampling.plan import Plan
+from ...worlds.world import Needle, World
+from .. import plots, retrieval, truth
+from ..retrieval import CONTROLS, RetrievalRow
+from ..study import Load, OnEvent, Study, grouped, stage, strip, writing
+
+MEASURED = ("memory", "none", "other", "unseen", "context", "truth")  # controls, unless others are named
+SHOWN = 3  # worlds in a strip
+
+
+@dataclass(frozen=True)
+class NeedleTests:
+    """One kind of needle and one gap, for a model."""
+
+    name: str
+    model: Model
+    plan: Plan
+    world: World
+    kind: str
+    gap: int
+
+
+@dataclass(frozen=True)
+class MemoryStudy(Study[NeedleTests, RetrievalRow]):
+    """Needle tests of models."""
+
+    models: Sequence[str]
+    load: Load
+    kinds: Sequence[str]
+    gaps: Sequence[int]
+    controls: Sequence[str]
+    worlds: int  # places, for each kind and gap
+    frames: int  # made and compared after the return
+    seed: int
+    variant: str | None  # of the world; None: the model's own
+    needles: Path | None  # folder that keeps the tests; None: one in the study's
+    chosen: Mapping[str, object]  # see `generation.choose`
+
+    name = "memory"
+    title = "What is remembered"
+
+    def __post_init__(self) -> None:
+        for name in self.controls:
+            if name not in CONTROLS:
+                raise UsageError(f"No control is called {name!r}.", hint=f"Choose from: {', '.join(CONTROLS)}.")
+
+    def asked(self) -> Values:
+        asked: Values = {"kinds": self.kinds, "gaps": self.gaps, "controls": self.controls, "worlds": self.worlds}
+        asked |= {"frames": self.frames, "seed": self.seed} | ({"world": self.variant} if self.variant else {})
+        return asked | {"models": self.models, "chosen": self.chosen}
+
+    def points(self) -> Iterator[NeedleTests]:
+        for name in self.models:
+            model = self.load(name)
+            plan, world = generation.choose(model.sampling, **self.chosen), truth.world_of(model, self.variant)
+            yield from (NeedleTests(name, model, plan, world, kind, gap) for kind in self.kinds for gap in self.gaps)
+
+    def has(self, rows: Sequence[RetrievalRow], point: NeedleTests) -> bool:
+        key = (point.name, point.kind, point.gap)
+        return any((row.model, row.kind, row.retrieval.gap) == key for row in rows)
+
+    def measure(self, point: NeedleTests, out: Path, on_event: OnEvent) -> list[RetrievalRow]:
+        kind, gap, plan = point.kind, point.gap, point.plan
+        progress = stage(on_event, "world", self.worlds)
+        folder = self.needles or out / "needles"
+        tests = truth.take_needles(folder, point.world, kind, gap, self.worlds, self.seed, progress)
+        each = sum(self.frames + gap * (name == "free") for name in self.controls if name != "truth")
+        progress = stage(on_event, "frame", self.worlds * each, "fps")
+        controls = tuple(self.controls)
+        tested, output = retrieval.measure(point.model, tests, plan, controls, self.frames, progress=progress)
+        with writing(out):
+            for name, frames in output.items():
+                draw(out / strip(point.name, kind, gap, name), tests, frames)
+        facts = point.name, point.model.sha256, plan.schedule.name, plan.schedule.steps, plan.sampling.slots, kind
+        return [RetrievalRow(*facts, row) for row in tested]
+
+    def report(self, rows: Sequence[RetrievalRow]) -> Values:
+        return {"rows": [row.to_json() for row in rows]}
+
+    def restore(self, report: Values, out: Path) -> list[RetrievalRow]:
+        return [RetrievalRow.from_json(row) for row in report["rows"]]
+
+    def csv(self, rows: Sequence[RetrievalRow]) -> dict[str, Sequence[Values]]:
+        return {"memory.csv": [row.to_json() for row in rows]}
+
+    def tables(self, rows: Sequence[RetrievalRow]) -> list[Table]:
+        models = grouped(rows, lambda row: row.model)
+        return [Table(name, cells(models.get(name, [])), ("control",)) for name in self.models]
+
+    def figures(self, rows: Sequence[RetrievalRow], out: Path) -> list[Path]:
+        plots.plot_retrieval(out / "retrieval.png", rows)
+        tests = ((name, kind, gap) for name in self.models for kind in self.kinds for gap in self.gaps)
+        strips = [strip(*test, control) for test in tests for control in self.controls if control != "truth"]
+        return [out / "retrieval.png", *(out / name for name in strips)]
+
+    def words(self, rows: Sequence[RetrievalRow]) -> str:
+        return (
+            f"{self.worlds} mazes for each kind and gap, {self.frames} frames made after the return. "
+            "Strips show truth, what was made, and their difference. "
+        ) + " ".join(f"{name}: {CONTROLS[name]}." for name in self.controls)
+
+
+def draw(path: Path, tests: Sequence[Needle], output: np.ndarray) -> None:
+    """Draw some worlds: what was true, what was made, and by how much they differ."""
+    pictures = []
+    for test, frames in zip(tests[:SHOWN], output, strict=False):
+        true = test.candidates[test.truth, : len(frames)]
+        pictures += [true, frames, np.abs(true.astype(int) - frames).astype(np.uint8)]
+    contact_sheet(np.concatenate(pictures), output.shape[1], path)
+
+
+def cells(rows: Sequence[RetrievalRow]) -> Cells:
+    """Retrieval accuracy of each test and control, and by which way one came back."""
+    table = [["test", "control", "found", "95 %", "chance", "way back", "loop", "margin"]]
+    for row in rows:
+        test, accuracy = row.retrieval, row.retrieval.accuracy
+        ways = ("-" if share is None else f"{share:.0%}" for share in (test.top1_inverse, test.top1_loop))
+        interval = f"{100 * accuracy.low:.0f}-{accuracy.high:.0%}"
+        shares = f"{accuracy.top1:.0%}", interval, f"{accuracy.chance:.0%}"
+        table.append([f"{row.kind} {test.gap}", test.control, *shares, *ways, f"{test.margin:+.1f} dB"])
+    return table

@@ -1,0 +1,171 @@
+"""Forgetting against degradation, over networks, memory budgets and schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ...reports.records import Record, Values
+from ...reports.tables import Cells, Table, cell
+from ...sampling import generation
+from ...sampling.model import Model
+from ...sampling.network import has_memory
+from ...worlds.world import Needle
+from .. import metrics, pareto, plots, truth
+from ..pareto import DEGRADATION, FORGETTING, Point, Verdict
+from ..study import Latest, Load, OnEvent, Study, need_figures, schedules_of, stage
+from ..truth import Truth
+
+
+@dataclass(frozen=True)
+class ParetoRow(Record):
+    """A point of a model under a schedule as it is spelled, and its errors once all points are known."""
+
+    model: str
+    spelled: str
+    point: Point
+    forgetting: float | None = None
+    degradation: float | None = None
+    frontier: bool = False  # no other point has less of both
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A model under a schedule, with a budget of memory."""
+
+    name: str
+    model: Model
+    spelled: str
+    slots: int
+
+
+@dataclass(frozen=True)
+class ParetoStudy(Study[Sampled, ParetoRow]):
+    """Points of models, each measured by needle tests and roll-outs."""
+
+    models: Sequence[str]
+    load: Load
+    schedules: Sequence[str] | None  # None: the models' own
+    slots: Sequence[int] | None
+    kind: str  # of needle
+    gap: int
+    worlds: int  # needle tests
+    frames: int  # made in each of them
+    mazes: int  # places of the roll-outs
+    length: int  # of each roll-out
+    seeds: tuple[int, int]  # of roll-outs, of needle tests
+    forgetting: str  # axes: names in FORGETTING and DEGRADATION
+    degradation: str
+    truth: Path | None  # folders that keep true frames and tests; None: in the study's
+    needles: Path | None
+    chosen: Mapping[str, object]  # see `generation.choose`
+    taken: Latest[str, tuple[Truth, Sequence[Needle]]] = field(default_factory=Latest)
+
+    name = "pareto"
+    title = "Forgetting against degradation"
+
+    def __post_init__(self) -> None:
+        metrics.need_ms_ssim()
+        need_figures()
+
+    def asked(self) -> Values:
+        asked: Values = {"models": self.models, "schedules": self.schedules, "slots": self.slots, "kind": self.kind}
+        asked |= {"gap": self.gap, "worlds": self.worlds, "frames": self.frames, "mazes": self.mazes}
+        return asked | {"length": self.length} | ({"chosen": self.chosen} if self.chosen else {})
+
+    def points(self) -> Iterator[Sampled]:
+        for name in self.models:
+            model = self.load(name)
+            forgetful = not has_memory(model.network)  # so that there is no budget to choose
+            budgets = dict.fromkeys([0] if forgetful else self.slots or [model.sampling.slots])
+            for spelled in schedules_of(model, self.schedules):
+                yield from (Sampled(name, model, spelled, slots) for slots in budgets)
+
+    def has(self, rows: Sequence[ParetoRow], point: Sampled) -> bool:
+        key = (point.name, point.spelled, point.slots)
+        return any((row.model, row.spelled, row.point.slots) == key for row in rows)
+
+    def take(self, model: Model, out: Path, on_event: OnEvent) -> tuple[Truth, Sequence[Needle]]:
+        """True frames and needle tests for a model."""
+        world, (rolled, tested) = truth.world_of(model), self.seeds
+        file, progress = (self.truth or out / "truth") / world.file_name(rolled), stage(on_event, "maze", self.mazes)
+        true = truth.take(file, world, "drift", self.mazes, self.length, rolled, progress)
+        folder, progress = self.needles or out / "needles", stage(on_event, "world", self.worlds)
+        return true, truth.take_needles(folder, world, self.kind, self.gap, self.worlds, tested, progress)
+
+    def measure(self, point: Sampled, out: Path, on_event: OnEvent) -> list[ParetoRow]:
+        true, tests = self.taken.get(point.name, lambda: self.take(point.model, out, on_event))
+        chosen = {**self.chosen, "schedule": point.spelled, "slots": point.slots}
+        plan = generation.choose(point.model.sampling, **chosen)
+        total = len(true.kinds) * self.mazes * self.length + self.worlds * self.frames
+        progress = stage(on_event, "frame", total, "fps")
+        measured = pareto.measure(point.model, true, tests, plan, self.frames, progress)
+        return [ParetoRow(point.name, point.spelled, measured)]
+
+    def conclude(self, rows: Sequence[ParetoRow]) -> tuple[Sequence[ParetoRow], Values]:
+        judged, verdict = pareto.judge([row.point for row in rows], self.forgetting, self.degradation)
+        concluded = [replace(row, **vars(errors)) for row, errors in zip(rows, judged, strict=True)]
+        axes = {"forgetting": self.forgetting, "degradation": self.degradation}
+        return concluded, {"axes": axes, "found": verdict.to_json()}
+
+    def report(self, rows: Sequence[ParetoRow]) -> Values:
+        return {"rows": [row.to_json() for row in rows]}
+
+    def restore(self, report: Values, out: Path) -> list[ParetoRow]:
+        return [ParetoRow.from_json(row) for row in report["rows"]]
+
+    def csv(self, rows: Sequence[ParetoRow]) -> dict[str, Sequence[Values]]:
+        plain = ("sampling", "world")  # tables within a row
+        return {"pareto.csv": [{k: v for k, v in row.to_json().items() if k not in plain} for row in rows]}
+
+    def tables(self, rows: Sequence[ParetoRow]) -> list[Table]:
+        return [Table("Points", cells(rows), ("schedule",))]
+
+    def figures(self, rows: Sequence[ParetoRow], out: Path) -> list[Path]:
+        dots = [
+            plots.Dot(row.model, f"{row.spelled}, {row.point.slots}", row.forgetting, row.degradation, row.frontier)
+            for row in rows
+            if row.forgetting is not None and row.degradation is not None
+        ]
+        labels = f"{FORGETTING[self.forgetting]}, {self.gap} frames out of view", DEGRADATION[self.degradation]
+        panel = plots.Panel(dots, *labels, title="schedule, memory slots")
+        plots.plot_points(out / "pareto.png", [panel], list(dict.fromkeys(row.model for row in rows)))
+        return [out / "pareto.png"]
+
+    def words(self, rows: Sequence[ParetoRow]) -> str:
+        return (
+            f"{self.worlds} needle tests ({self.kind}, {self.gap} frames out of view), {self.frames} "
+            f"frames made in each; roll-outs of {self.length} frames on two paths in each of {self.mazes} mazes. "
+            "Margin, PSNR of returns at the end, and what of it is lost since frame 1, are in dB; looks is 0 where the "
+            "last frames have the truth's contrast, sharpness and colour spread. "
+            f"Forgetting: {FORGETTING[self.forgetting]}. Degradation, over the last frames: "
+            f"{DEGRADATION[self.degradation]}. No point has less of both than one on the frontier. "
+            f"{self.verdict(rows)}"
+        )
+
+    def verdict(self, rows: Sequence[ParetoRow]) -> str:
+        """Whether less forgetting goes with more degradation here, in one line."""
+        return say(pareto.judge([row.point for row in rows], self.forgetting, self.degradation)[1])
+
+
+def say(verdict: Verdict) -> str:
+    """A verdict in one line."""
+    holds = {
+        "yes": "Less forgetting goes with more degradation here, as the paper says",
+        "no": "That less forgetting goes with more degradation does not show here",
+        "opposite": "Less forgetting goes with less degradation here, against what the paper says",
+    }[verdict.verdict]
+    rank = "none" if verdict.spearman is None else f"{verdict.spearman:.2f} (by chance {verdict.chance:.3f})"
+    return f"{holds}: rank correlation {rank}, {verdict.frontier} of {verdict.points} points on the frontier."
+
+
+def cells(rows: Sequence[ParetoRow]) -> Cells:
+    """A row for each point."""
+    table = [["model", "schedule", "slots", "found", "95 %", "margin", "PSNR", "lost", "looks", "frontier"]]
+    for row in rows:
+        point, accuracy = row.point, row.point.accuracy
+        shares = [f"{accuracy.top1:.0%}", f"{100 * accuracy.low:.0f}-{accuracy.high:.0%}", cell(point.margin, 1)]
+        end = [cell(point.end.psnr_end, 2), cell(point.end.psnr_lost, 2), cell(point.end.looks, 3)]
+        table.append([row.model, row.spelled, str(point.slots), *shares, *end, "yes" if row.frontier else ""])
+    return table
