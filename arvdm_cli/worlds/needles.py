@@ -106,7 +106,7 @@ def maze_seed(seed: int, index: int, attempt: int = 0) -> int:
 
 
 def draw(config: MazeConfig, kind: str, gap: int, seed: int, index: int, after: int = 12) -> Needle:
-    """Draw one needle test; it depends on these arguments alone, and its maze on seed and index where that maze will do.
+    """Draw one needle test; these arguments alone decide it.
 
     after: frames from the first one on that shows the needle again
     """

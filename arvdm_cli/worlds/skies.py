@@ -33,7 +33,7 @@ SKIES = ("plain", "01", "dusk", "02", "overcast", "03", "night", "dawn")  # a wo
 
 
 def rise(view: float) -> float:
-    """Give the rows from the horizon to the upper edge of a frame, by its view in degrees; the engine scales skies so."""
+    """Give the rows from the horizon to the upper edge of a frame of a view in degrees, as the engine scales skies."""
     return RISE * round(wad.across(view) / 90, 3)
 
 
@@ -57,7 +57,7 @@ def paint(name: str, assets: Path, view: float = wad.VIEW) -> np.ndarray:
 
 
 def _unroll(folder: Path, view: float) -> np.ndarray:
-    """Turn the sides of a cube into a cylinder: uint8 (ROWS, COLUMNS, 3); above a side, its uppermost row is repeated."""
+    """Turn the sides of a cube into a cylinder, uint8 (ROWS, COLUMNS, 3); above a side its uppermost row repeats."""
     steepest = round(math.tan(math.radians(view / 2)), 4)  # tangent of the angle from the horizon to the upper edge
     parts = []
     for side in SIDES:
