@@ -47,7 +47,7 @@ class DiTConfig:
                 hint=f"dim is a multiple of {HEAD}; patch divides the latent's sides.",
             )
         if math.isqrt(self.memory_tokens) ** 2 != self.memory_tokens:
-            raise ConfigError(f"memory_tokens is {self.memory_tokens}, which is no square number.")
+            raise ConfigError(f"memory_tokens is {self.memory_tokens}, which is not a square number.")
         if self.instants < 1 or self.group % self.instants:
             raise ConfigError(f"A group of {self.group} frames cannot have {self.instants} instants.")
         if self.moves and len(self.moves) != self.actions:

@@ -28,7 +28,7 @@ def add_up(steps: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Past:
-    """All that stands before a window, encoded once."""
+    """Memory and context before a window, encoded once."""
 
     keys: list[KVCache]  # per block, of memory and context; empty when there is nothing
     last: Tensor  # (b, 1, c, h, w), the latent before the window

@@ -33,7 +33,7 @@ def option(
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a checkpoint is sampled; saved in its config.json as the default.
+    """Settings by which a checkpoint is sampled; its own, the defaults, are saved in config.json.
 
     A field made by `option` is a flag of every command that samples.
     """

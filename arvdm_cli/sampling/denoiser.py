@@ -65,10 +65,12 @@ class Denoiser(Generic[Past]):
 def guided(
     network: VideoNetwork[Past], pasts: Pasts[Past], sampling: Sampling, noisy: Tensor, levels: Tensor, actions: Tensor
 ) -> Tensor:
-    """What the network predicts of a noisy window (b, f, c, h, w), moved away from what it predicts knowing less.
+    """Predict from a noisy window (b, f, c, h, w), and move away from the predictions that know less.
 
-    Without actions in the same batch, and without memory in a call of its own, as a past without memory has another
-    shape.
+    The one without actions is made in the same batch, the one without memory in a call of its own, as a past without
+    memory has another shape.
+
+    Source: Ho and Salimans, arXiv 2207.12598, classifier-free guidance, here with scale 1 for none.
     """
     if sampling.guidance == 1:
         plain = result = network(noisy, levels, actions, pasts.conditioned)

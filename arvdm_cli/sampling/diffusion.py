@@ -62,7 +62,7 @@ PREDICTIONS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Diffusion(ABC):
-    """How much of a frame and how much noise there is at a level, and what the network's output means."""
+    """The shares of a frame and of noise at a level, and the meaning of the network's output."""
 
     family: ClassVar[str]  # its name in config.json
 
@@ -146,7 +146,7 @@ class DDPM(Diffusion):
 
 
 def additions(levels: Tensor, count: int) -> Tensor:
-    """How many of `count` additions of noise a level has had: 0 for a clean frame."""
+    """Number of additions of noise, out of `count`, at a level: 0 for a clean frame."""
     # a level such as 0.7 may lie a rounding below the whole number that is meant
     return (count * levels.float() + 5e-4).floor().long().clamp(0, count)
 

@@ -32,7 +32,7 @@ class EncodedPast(Protocol):
 
 
 class LatentShape(Protocol):
-    """What a network's config, a frozen dataclass saved as `network` in config.json, says at the least."""
+    """The least that a network's config says, a frozen dataclass saved as `network` in config.json."""
 
     @property
     def channels(self) -> int: ...

@@ -16,7 +16,7 @@ from .state import State
 
 @dataclass(frozen=True)
 class Pasts(Generic[Past]):
-    """What stands before a window, as the calls of one denoising step need it."""
+    """The past of a window, as the calls of one denoising step need it."""
 
     conditioned: Past  # under guidance of a doubled batch: with actions, and without
     without_memory: Past | None = None  # where history guidance compares with it
@@ -37,7 +37,7 @@ class PastCache(Generic[Past]):
     """The past of one video, encoded no more often than `sampling.cache` says.
 
     What was encoded is known by the groups that have entered memory and the new frame at which the window begins:
-    both only grow in a video, and what stands before a window follows from them.
+    both only grow in a video, and its past follows from them. Another video needs a cache of its own.
     """
 
     def __init__(self, network: VideoNetwork[Past], sampling: Sampling):
@@ -46,7 +46,7 @@ class PastCache(Generic[Past]):
         self._pasts: tuple[tuple[int, int], Pasts[Past]] | None = None  # groups and new frame, and the pasts then
 
     def encode(self, state: State) -> Pasts[Past]:
-        """Encode what stands before a state's window."""
+        """Encode the past of a state's window, or return it as it was encoded."""
         if self.sampling.cache == "off":
             return self._encode_context(state, self._encode_memory(state.memory))
         key = state.memory.count, state.frame

@@ -11,7 +11,7 @@ from .schedules import Schedule
 
 @dataclass(frozen=True)
 class Plan:
-    """How to sample a model: the levels of the window, and all other settings; `generation.choose` makes one."""
+    """A schedule and all other settings of sampling; `generation.choose` makes one."""
 
     schedule: Schedule
     sampling: Sampling

@@ -21,10 +21,10 @@ from .state import Actions, Noise, State, append
 
 @dataclass(frozen=True)
 class Step:
-    """What one AR step gives."""
+    """The result of one AR step."""
 
     clean: Tensor  # (b, chunk, c, h, w), latents
-    state: State  # after it, from which sampling can go on
+    state: State  # after it, from which sampling can continue
 
 
 @torch.no_grad()

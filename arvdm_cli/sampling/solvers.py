@@ -80,7 +80,7 @@ def estimate(diffusion: Diffusion, end: Tensor, noisy: Tensor, before: Tensor, a
 
 
 def taken_up(diffusion: Diffusion, before: Tensor, after: Tensor) -> Tensor:
-    """How much of an error of the clean estimate `follow` takes up from level `before` to level `after`.
+    """The share of an error of the clean estimate that `follow` takes up from level `before` to level `after`.
 
     On straight paths that is 1 - after / before.
     """

@@ -18,9 +18,9 @@ Actions = Callable[[int, int], Tensor]  # (first, count) -> actions (b, count, a
 
 @dataclass(frozen=True)
 class State:
-    """Where a video stands between AR steps: plain tensors of constant size, which nothing writes into.
+    """A video between two AR steps: plain tensors of constant size, which nothing writes into.
 
-    Sampling goes on from any state, as often as one likes, to the same frames.
+    Sampling continues from any state, any number of times, to the same frames.
     """
 
     context: Tensor  # (b, f, c, h, w), clean frames before the window
@@ -89,7 +89,7 @@ def append(network: VideoNetwork[Past], sampling: Sampling, state: State, clean:
 def remember(
     network: VideoNetwork[Past], sampling: Sampling, memory: Memory, frames: Tensor, actions: Tensor, poses: Tensor
 ) -> Memory:
-    """Return memory with one more group, and without another where there is no slot for it."""
+    """Return memory with one more group, and where it was full without another."""
     assert has_memory(network), "memory slots for a network without memory"
     memory = memory.append(network.compress(frames, actions, poses), actions, poses)
     return EVICTIONS[sampling.eviction](memory) if len(memory) > sampling.slots else memory
