@@ -24,7 +24,7 @@ from ..worlds import strolls
 from ..worlds.maze import ACTIONS, AHEAD, LATER, Maze, World, import_extra
 from ..worlds.renderer import Renderer
 from ..worlds.walks import PATHS
-from .array_folder import HEADER, extend, lock, put
+from .array_folder import HEADER, LOCK, extend, lock, put
 
 __all__ = ["ACTIONS", "KINDS", "PATHS", "Dataset", "Episode", "Maze", "Renderer", "World", "episode", "make", "read"]
 
@@ -218,7 +218,7 @@ def _prepare(out: Path, world: World, episodes: int, seed: int) -> np.ndarray:
             _compare(out, old, settings)
             finished = _count_finished(out, world)
             episodes = max(episodes, old["episodes"])
-        elif set(os.listdir(out)) - {"world.json.part"}:
+        elif set(os.listdir(out)) - {LOCK, "world.json.part"}:
             raise OutputExistsError(f"{out} holds something else.", hint="Choose an empty or a new folder.")
         needed, free = (episodes - finished) * world.frames * world.size**2 * 3, shutil.disk_usage(out).free
         if needed > free:

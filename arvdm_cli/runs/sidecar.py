@@ -8,14 +8,13 @@ import platform
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import OutputBusyError, OutputError
-from ..files import replacing
+from ..files import locked, replacing
 
 LONGEST = 240  # bytes of a name that leave room for .state.old and the like
 
@@ -77,39 +76,15 @@ def write(run: Run, path: Path) -> None:
         part.write_text(json.dumps(run.facts(), indent=2, default=str) + "\n")
 
 
-# States
-
-
 @contextmanager
 def hold(target: str) -> Iterator[None]:
-    """Let one run at a time write a video, where the system knows such locks.
+    """Let one run at a time write a video; any number may write to stdout.
 
     Raises: OutputBusyError where another run writes it
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
     beside = sidecar(target)
     if beside is None:
         yield
         return
-    path = beside.with_name(f".{beside.stem[:200]}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise OutputError(f"{target!r} cannot be written: {error.strerror}.") from error
-    try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputBusyError(f"Another run writes {target!r}.", hint="Wait, or choose another -o.") from error
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                path.unlink()
-    finally:
-        os.close(file)
+    with locked(beside.with_name(f".{beside.stem[:200]}.lock"), repr(target), hint="Wait, or choose another -o."):
+        yield
