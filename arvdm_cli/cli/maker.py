@@ -134,13 +134,15 @@ class GenerationJob:
         for saved in states:
             try:
                 keep = shown + saved.frames - len(saved.tail)
-                writer = media.Writer(target, config.height, config.width, comment=comment, keep=keep, **encoding)
+                writer = media.Writer(
+                    target, config.height, config.width, media.Encoding(**encoding), comment=comment, keep=keep
+                )
                 return writer, saved
             except OutputError as error:
                 lacking = error
         if lacking:
             raise lacking
-        return media.Writer(target, config.height, config.width, comment=comment, **encoding), None
+        return media.Writer(target, config.height, config.width, media.Encoding(**encoding), comment=comment), None
 
     def write(self, clip: Clip, target: str, asked: dict[str, Any], states: list[Saved]):
         """Make one clip, or the rest of it, and encode it, telling the sidecar whatever happens."""

@@ -210,7 +210,7 @@ def measure(folder: str, machine: Machine, chosen: dict[str, Any], frames: int, 
     laps: list[dict[str, float]] = []
     with TemporaryDirectory(prefix="arvdm-bench-") as scratch:
         container = writable()
-        writer = media.Writer(Path(scratch, f"out.{container}"), size.height, size.width, model.fps)
+        writer = media.Writer(Path(scratch, f"out.{container}"), size.height, size.width, media.Encoding(model.fps))
         write = clock.watch("write", writer.write)
         with writer:
             clock.lap()
