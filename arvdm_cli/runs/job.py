@@ -97,8 +97,9 @@ class Job:
         for saved in states[:1]:
             saved.settings.check_unchanged(settings)
             if saved.complete and saved.settings.length == settings.length:
-                on_event(AlreadyComplete(settings.output, saved.frames))
-                return Report(settings, saved.frames, saved.frames, True, time.time(), 0.0, None, saved.phrase)
+                frames = settings.length or saved.frames  # a state is saved before a last chunk that was cut
+                on_event(AlreadyComplete(settings.output, frames))
+                return Report(settings, frames, frames, True, time.time(), 0.0)
         with sidecar.hold(settings.output):
             return Recording(self.model, settings, self.inputs, states, on_event).make()
 

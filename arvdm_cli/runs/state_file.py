@@ -7,7 +7,6 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +21,12 @@ from ..sampling.state import State
 from .settings import Settings
 from .sidecar import sidecar
 
-KINDS: dict[str, type[Any]] = {  # what a state is made of
+KINDS: dict[str, type] = {  # what a state is made of
     "state": State,
     "memory": Memory,
     **{f"{name} past": kind.past for name, kind in MODELS.items()},
 }
+Tree = dict[str, object]  # plain values, and names of tensors
 NAMES = {kind: name for name, kind in KINDS.items()}
 SAVED_AS = {  # fields that have another name in files: that of the first version that wrote them
     ("state", "cache"): "kept",
@@ -37,11 +37,11 @@ SAVED_AS = {  # fields that have another name in files: that of the first versio
 FIELDS = {(kind, saved): name for (kind, name), saved in SAVED_AS.items()}
 
 
-def freeze(state: Any) -> tuple[dict[str, Tensor], Any]:
+def freeze(state: object) -> tuple[dict[str, Tensor], Tree]:
     """Take a state apart: its tensors by name, and a tree of plain values in which their names stand for them."""
     tensors: dict[str, Tensor] = {}
 
-    def part(value: Any, path: str) -> Any:
+    def part(value: object, path: str) -> Tree:
         if isinstance(value, Tensor):
             tensors[path] = value.contiguous()
             return {"tensor": path, "device": str(value.device)}
@@ -60,13 +60,15 @@ def freeze(state: Any) -> tuple[dict[str, Tensor], Any]:
     return tensors, part(state, "state")
 
 
-def thaw(tensors: dict[str, Tensor], tree: Any) -> Any:
+def thaw(tensors: dict[str, Tensor], tree: object) -> object:
     """Put together what `freeze` took apart.
 
     Raises: CheckpointError where the two do not fit
     """
 
-    def whole(node: Any) -> Any:
+    def whole(node: object) -> object:
+        if not isinstance(node, dict):
+            raise TypeError(f"{node!r} is not a table")
         ((form, value), *rest) = node.items()
         if form == "tensor":
             return tensors[value].to(node["device"])
@@ -87,6 +89,9 @@ def thaw(tensors: dict[str, Tensor], tree: Any) -> Any:
 
 
 FORMAT = 1  # of the file of a state
+INVALID = (  # what reading a file that is not a state may raise
+    OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError, UsageError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -150,11 +155,13 @@ def load_state(path: Path) -> Saved:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if run["format"] != FORMAT:
             raise CheckpointError(f"{path} is a state of format {run['format']}, not {FORMAT}.")
+        settings = Settings.from_json(run["settings"])
         tail, ahead = (tensors.pop(name).numpy() for name in ("tail", "ahead"))
         state, phrase = thaw(tensors, run["tree"]), run.get("phrase")
-        settings = Settings.from_json(run["settings"])
+        if not isinstance(state, State) or not isinstance(phrase, str | None):
+            raise ValueError("it holds something else")
         return Saved(settings, int(run["frames"]), bool(run["complete"]), tail, ahead, state, phrase)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+    except INVALID as error:
         reason = str(error).rstrip(".")
         raise CheckpointError(
             f"{path} is not a valid saved state: {reason}.", hint="-y makes the video from its beginning."
