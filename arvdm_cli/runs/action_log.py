@@ -21,10 +21,11 @@ class ActionLog:
 
     def __init__(self, actions: Actions, names: tuple[str, ...], chunk: int, phrase: str | None):
         self.actions, self.names, self.chunk = actions, names, chunk
-        readable = bool(names) and not any(MARKS & set(name) for name in names)
-        self.known = readable and phrase is not None
-        words = (word.partition("*") for word in (phrase or "").split())
-        self.words = [(word, int(times or 1)) for word, _, times in words]
+        words = [word.partition("*") for word in (phrase or "").split()]
+        readable = names and not any(MARKS & set(name) for name in names)
+        whole = phrase is not None and all(times.isdigit() or not star for _, star, times in words)
+        self.known = bool(readable and whole)
+        self.words = [(word, int(times or 1)) for word, _, times in words] if whole else []
         self.frames = sum(times for _, times in self.words)
 
     def add(self, first: int, count: int) -> None:

@@ -78,7 +78,7 @@ class Request:
         """
         try:
             return read(cls, with_plan(values))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise ConfigError(f"The request is not valid: {error}.") from error
 
 
