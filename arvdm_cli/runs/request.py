@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import cast
 
-from ..configs import fill
+from ..configs import fill, read_record
 from ..errors import ConfigError, UsageError
 from ..media.formats import Encoding
 from ..sampling.config import Sampling
 from ..sampling.plan import Plan
 from ..sampling.schedules import Schedule
-from .records import read
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Request:
         Raises: ConfigError where a key is unknown, missing or of another type
         """
         try:
-            return read(cls, with_plan(values))
+            return read_record(cls, with_plan(values))
         except (ValueError, OverflowError) as error:
             raise ConfigError(f"The request is not valid: {error}.") from error
 

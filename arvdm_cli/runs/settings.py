@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from ..configs import read_record
 from ..errors import ConfigError
 from ..media.formats import Encoding
 from ..sampling.plan import Plan
-from .records import brief, read
 from .request import plan_to_json, with_plan
 
 FREE = ("output", "model", "prompt", "length")  # settings that may be others when a run is resumed
@@ -49,7 +49,7 @@ class Settings:
 
         Raises: ValueError or UsageError where they are not valid
         """
-        return read(cls, with_plan(values))
+        return read_record(cls, with_plan(values))
 
     def check_unchanged(self, now: Settings) -> None:
         """Refuse to resume a run under other settings, naming those that have changed."""
@@ -64,3 +64,9 @@ class Settings:
                 f"The run cannot resume under other settings: {'; '.join(changed)}.",
                 hint="Give the settings it was started with, or -y to make the video from its beginning.",
             )
+
+
+def brief(value: object) -> str:
+    """A JSON value as short text."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
