@@ -76,7 +76,7 @@ def _options(kind: str, encoding: Encoding, size: tuple[int, int], notes: list[s
         return ["-c:v", "ffv1", "-level", "3", "-g", "1", "-pix_fmt", "bgr0"]
     crf = CRF if crf is None else crf
     if not 0 <= crf <= QUALITY[codec]:
-        raise UsageError(f"{crf} is no crf of {codec}.", hint=f"Choose from 0 (best) to {QUALITY[codec]}.")
+        raise UsageError(f"{crf} is not a valid crf of {codec}.", hint=f"Choose from 0 (best) to {QUALITY[codec]}.")
     pixels = "yuv420p"
     if codec != "vp9" and (size[0] % 2 or size[1] % 2):
         pixels = "yuv444p"

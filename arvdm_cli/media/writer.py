@@ -19,7 +19,7 @@ from .formats import SIDE, Encoding, _format, _muxer, _numbers, _options, _patte
 from .sinks import _Encoder, _Images, _Sink, _Y4m
 
 WAITING = 4  # frames that may wait for the encoder
-PATIENCE = 2.0  # seconds that a reader of stdout gets to take the rest once a run is broken off
+PATIENCE = 2.0  # seconds that a reader of stdout gets to take the rest once a run is interrupted
 
 
 class Writer:
@@ -59,7 +59,7 @@ class Writer:
         options = _options(kind, encoding, size, self.notes)
         self._sink: _Sink
         if keep is not None and (kind == "gif" or name == "-"):
-            raise UsageError(f"A {'stream' if name == '-' else 'gif'} cannot be gone on with.", hint="Write an mp4.")
+            raise UsageError(f"Cannot resume a {'stream' if name == '-' else 'gif'}.", hint="Write an mp4.")
         if kind == "png":
             self._sink = _Images(name, self.notes, keep)
         elif kind == "y4m":

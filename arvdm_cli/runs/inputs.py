@@ -29,7 +29,7 @@ class Inputs:
 
     prompt: np.ndarray  # uint8 (f, h, w, 3), to be shown to the model; empty where an earlier run has shown it
     prompt_actions: torch.Tensor  # (1, f, a), that led into them
-    prompt_frames: int  # of the prompt that the video has begun with
+    prompt_frames: int  # of the prompt that the video begins with
     prompt_sha256: str  # of its frames and actions
     actions: Actions  # that lead into new frames
     key: str  # tells the actions from others: random, - or sha256

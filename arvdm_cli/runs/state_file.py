@@ -202,7 +202,7 @@ def resumable(target: str, resume: str | None, streamed: bool) -> list[Saved]:
 
 
 def check_finished(target: str) -> None:
-    """Refuse to replace a video that an interrupted run has begun.
+    """Refuse to replace a video that an interrupted run has started.
 
     Raises: OutputExistsError
     """
