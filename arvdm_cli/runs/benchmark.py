@@ -31,7 +31,7 @@ from ..media.ffmpeg import executable
 from ..sampling.config import flag_of
 from ..sampling.generation import check, choose, given
 from ..sampling.model import Model
-from ..sampling.network import Network
+from ..sampling.network import EncodedPast, VideoNetwork
 from ..sampling.plan import Plan
 from ..sampling.sampler import stream
 from ..sampling.state import Noise, start
@@ -102,15 +102,15 @@ class Pipeline:
         count = sampling.context + sampling.slots * sampling.group
         latents = torch.randn(1, count, *shape, generator=self.generator).to(device)
         actions = torch.zeros(1, count, config.actions, device=device)
-        network = cast(Network, Watched(model.network, self.clock))
-        state = start(network, sampling, latents, actions, model.network.empty_memory(1, device))
+        network = cast(VideoNetwork[EncodedPast], Watched(model.network, self.clock))
+        state = start(network, sampling, latents, actions)
         self.steps = stream(plan, network, model.diffusion, state, Noise(seed, 1, shape, device), given(actions))
         self.decode = self.clock.watch("decode", model.codec.decode)
         self.convert = self.clock.watch("convert", media.to_bytes)
 
     def next_frames(self) -> Tensor:
         """Frames (1, chunk, 3, h, w) of the next AR step."""
-        return self.decode(next(self.steps))
+        return self.decode(next(self.steps).clean)
 
     def time_encoding(self) -> float:
         """Seconds to encode a frame of a prompt."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 import numpy as np
 
@@ -78,18 +77,17 @@ class Recording:
             self.on_event(Note(note))
         self.on_event(Started(self.settings.output, self.settings.length))
         state = self._begin()
-        beginning = replace(state)  # the other one is brought up to date
         left = (self.settings.length or 0) - self.before
         if self.settings.length and not left:
             return
-        steps = generation.generate_states(
+        chunks = generation.generate_states(
             self.model, self.settings.plan, state, self.inputs.actions, self.settings.seed, left, self.inputs.live
         )
         with suppress(EndOfActions):
-            for part, reached in steps:
+            for chunk in chunks:
                 if not self.saved and not self.frames:
-                    self._write_prompt(beginning)
-                self._write(media.to_bytes(part[0]), reached)
+                    self._write_prompt(state)
+                self._write(media.to_bytes(chunk.frames[0]), chunk.state)
 
     def _begin(self) -> State:
         """The state of the sampler before the first new frame of this run."""

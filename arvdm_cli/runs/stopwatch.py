@@ -18,7 +18,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_count
 
-from ..sampling.network import Network
+from ..sampling.network import EncodedPast, VideoNetwork
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,10 +71,12 @@ class Clock:
 class Watched:
     """A network as the sampler sees it, timed."""
 
-    def __init__(self, network: Network, clock: Clock):
+    def __init__(self, network: VideoNetwork[EncodedPast], clock: Clock):
         self.network = network
         self.timed: dict[str, Callable[..., object]] = {
-            method: clock.watch(name, getattr(network, method)) for name, method in SAMPLING.items()
+            method: clock.watch(name, getattr(network, method))
+            for name, method in SAMPLING.items()
+            if hasattr(network, method)  # one without memory lacks some
         }
 
     def __getattr__(self, name: str) -> object:
