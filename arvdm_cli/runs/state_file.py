@@ -1,4 +1,4 @@
-"""A state of the sampler as named tensors and a plain tree, and back: what a file can hold without running code."""
+"""Where a run stands, in a file beside its video: named tensors and plain values, so that reading runs no code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..sampling.state import State
 from .settings import Settings
 from .sidecar import sidecar
 
-KINDS: dict[str, type] = {  # what a state is made of
+KINDS: dict[str, type] = {  # what a state of the sampler is made of
     "state": State,
     "memory": Memory,
     **{f"{name} past": kind.past for name, kind in MODELS.items()},
@@ -37,8 +37,8 @@ SAVED_AS = {  # fields that have another name in files: that of the first versio
 FIELDS = {(kind, saved): name for (kind, name), saved in SAVED_AS.items()}
 
 
-def freeze(state: object) -> tuple[dict[str, Tensor], Tree]:
-    """Take a state apart: its tensors by name, and a tree of plain values in which their names stand for them."""
+def to_tensors(state: object) -> tuple[dict[str, Tensor], Tree]:
+    """Take a state of the sampler apart: its tensors by name, and a tree of plain values that holds their names."""
     tensors: dict[str, Tensor] = {}
 
     def part(value: object, path: str) -> Tree:
@@ -60,8 +60,8 @@ def freeze(state: object) -> tuple[dict[str, Tensor], Tree]:
     return tensors, part(state, "state")
 
 
-def thaw(tensors: dict[str, Tensor], tree: object) -> object:
-    """Put together what `freeze` took apart.
+def from_tensors(tensors: dict[str, Tensor], tree: object) -> object:
+    """Put together what `to_tensors` took apart.
 
     Raises: CheckpointError where the two do not fit
     """
@@ -120,7 +120,7 @@ def older(path: Path) -> Path:
 
 def save_state(path: Path, saved: Saved) -> None:
     """Write a state whole, and keep the one before it."""
-    tensors, tree = freeze(saved.state)
+    tensors, tree = to_tensors(saved.state)
     arrays = {"tail": saved.tail, "ahead": saved.ahead}
     run = {
         "format": FORMAT, "settings": saved.settings.to_json(), "frames": saved.frames, "complete": saved.complete,
@@ -157,7 +157,7 @@ def load_state(path: Path) -> Saved:
             raise CheckpointError(f"{path} is a state of format {run['format']}, not {FORMAT}.")
         settings = Settings.from_json(run["settings"])
         tail, ahead = (tensors.pop(name).numpy() for name in ("tail", "ahead"))
-        state, phrase = thaw(tensors, run["tree"]), run.get("phrase")
+        state, phrase = from_tensors(tensors, run["tree"]), run.get("phrase")
         if not isinstance(state, State) or not isinstance(phrase, str | None):
             raise ValueError("it holds something else")
         return Saved(settings, int(run["frames"]), bool(run["complete"]), tail, ahead, state, phrase)
