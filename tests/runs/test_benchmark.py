@@ -11,6 +11,7 @@ from arvdm_cli.errors import ConfigError, UsageError
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.media.ffmpeg import executable
 from arvdm_cli.runs import benchmark, stopwatch, training_benchmark
+from support.oasis import publish
 from support.tiny import model, network
 
 CPU = torch.device("cpu")
@@ -45,6 +46,12 @@ def test_without_an_ffmpeg_frames_are_written_all_the_same(tiny, row, monkeypatc
     other = benchmark.measure(str(tiny), benchmark.Machine("cpu", "float32", 1), {"cache": "exact"}, 4)
     assert row.container == "mp4" and other.container == "y4m"
     assert other.stages["write"].seconds_per_frame > 0
+
+
+def test_a_network_without_memory_spends_nothing_on_it(tmp_path):
+    timing = benchmark.measure(str(publish(tmp_path)), benchmark.Machine("cpu", "float32", 1), {"steps": 1}, 1)
+    assert timing.slots == 0 and timing.stages["denoise"].tflop_per_frame > 0
+    assert all(timing.stages[name].seconds_per_frame == 0 for name in ("remember", "compress"))
 
 
 def test_operations_are_those_of_the_stages_that_sample(row):
