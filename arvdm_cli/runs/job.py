@@ -42,7 +42,7 @@ class Job:
     """A request that can be carried out: `Job(request, model).run()`.
 
     model: as `load` gives it, on the request's machine
-    inputs: as `read_inputs` gives them; None: read here, without a word of what they are like
+    inputs: as `read_inputs` gives them; None: read here, and their notes are not shown
     Raises: VideoError, ActionError where the inputs cannot be read
     """
 

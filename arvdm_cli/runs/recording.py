@@ -78,7 +78,7 @@ class Recording:
         self.on_event(Started(self.settings.output, self.settings.length))
         state = self._begin()
         left = (self.settings.length or 0) - self.before
-        if self.settings.length and not left:
+        if self.settings.length and left <= 0:
             return
         chunks = generation.generate_states(
             self.model, self.settings.plan, state, self.inputs.actions, self.settings.seed, left, self.inputs.live
@@ -95,8 +95,8 @@ class Recording:
             prompt = media.to_tensor(self.inputs.prompt).unsqueeze(0)
             return generation.begin(self.model, self.settings.plan, prompt, self.inputs.prompt_actions)
         self.on_event(Resumed(self.settings.output, self.before))
-        self.writer.write(self.saved.tail)
         self.again = len(self.saved.tail)
+        self.writer.write(self.saved.tail)
         return self.saved.state
 
     def _write_prompt(self, beginning: State) -> None:
@@ -104,8 +104,8 @@ class Recording:
         shown = self.inputs.prompt if self.settings.include_prompt else self.inputs.prompt[:0]
         forget_states(self.settings.output)
         self.saver.begin(shown, beginning)
-        self.writer.write(shown)
         self.again = len(shown)
+        self.writer.write(shown)
 
     def _write(self, frames: np.ndarray, reached: State) -> None:
         """Write the frames uint8 (f, h, w, 3) of an AR step, and count them."""

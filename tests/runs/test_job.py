@@ -144,6 +144,14 @@ def test_a_complete_job_is_not_made_again_and_no_job_resumes_another(model, ask)
         Job(ask(seed=4), model).resume(states)
 
 
+def test_a_shorter_request_makes_nothing_new(model, ask, tmp_path):
+    Job(ask(), model).run()
+    whole = shown(tmp_path / "out.mkv")
+    report = Job(ask(length=1), model).resume(state_file.saved_states(ask().output))
+    assert report.complete and report.new_frames == 0
+    np.testing.assert_array_equal(shown(tmp_path / "out.mkv"), whole[: report.frames])
+
+
 def test_one_job_at_a_time_writes_an_output(model, ask):
     with sidecar.hold(ask().output), pytest.raises(OutputBusyError):
         Job(ask(), model).run()
