@@ -273,7 +273,7 @@ def apart(call: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
     """
     try:
         with serving(1) as pool:
-            return cast(R, pool.submit(answer, partial(call, *arguments, **options)).result())
+            return pool.submit(answer, partial(call, *arguments, **options)).result()
     except BrokenProcessPool as error:
         raise MemoryLimitError(
             "The process that measured was killed; it may have needed more memory than there is.",
