@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, TypeVar
+from types import UnionType
+from typing import TYPE_CHECKING, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
 
@@ -69,3 +70,32 @@ def convert(value: object, default: object, key: str, where: str) -> object:
     if type(value) is not type(default):
         raise ConfigError(f"{where}: {key} is {value!r}, not {type(default).__name__}.")
     return value
+
+
+def read_record(kind: type[Config], values: object) -> Config:
+    """Build a dataclass from the JSON that a program wrote of it, each value in the type of its annotation.
+
+    Raises: ValueError that names a key that is unknown, missing or of another type
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{kind.__name__} is {brief(values)}, not a table")
+    hints = get_type_hints(kind)
+    if unknown := sorted(map(str, values.keys() - hints.keys())):
+        raise ValueError(f"{kind.__name__} has an unknown key {brief(unknown[0])}")
+    fitting = {key: _fit(value, hints[key], key) for key, value in values.items()}
+    try:
+        return kind(**fitting)
+    except TypeError as error:  # it names the keys that are missing
+        raise ValueError(str(error)) from error
+
+
+def _fit(value: object, hint: object, key: str) -> object:
+    """A value in the type of its field; a whole number may stand for a float."""
+    for kind in get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,):
+        if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
+            return read_record(kind, value)
+        if kind is float and type(value) is int:
+            return float(value)
+        if type(value) is kind:
+            return value
+    raise ValueError(f"{key} is {brief(value)}, not {getattr(hint, '__name__', hint)}")

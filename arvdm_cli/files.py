@@ -1,4 +1,4 @@
-"""Files replaced whole, what cannot be written, and files of torch.save read without running them."""
+"""Files replaced whole, outputs that one run at a time writes, and files of torch.save read without running them."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import CheckpointError, OutputError
+from .errors import CheckpointError, OutputBusyError, OutputError
 
 
 @contextlib.contextmanager
@@ -53,3 +53,29 @@ def load_pickled(path: Path) -> object:
     except Exception as error:  # torch.load raises many kinds
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path} holds no tensors that can be read without running code: {reason}") from error
+
+
+@contextlib.contextmanager
+def locked(path: Path, output: str, hint: str) -> Iterator[None]:
+    """Let one run at a time write an output, by a lock file that is there meanwhile; a killed run holds it no longer.
+
+    path: the lock file; output: what is written, as messages call it
+    Raises: OutputBusyError where another run holds it, OutputError where it cannot be written
+    """
+    # No dependency of our own: the Hub's client and torch both require it. It takes 0.1 s to import.
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=0)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise OutputBusyError(f"Another run writes {output}.", hint=hint) from error
+    except OSError as error:
+        raise OutputError(f"{output} cannot be written: {error.strerror or error}.") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # while the lock is held, so that nobody else's file is removed
+            path.unlink()
+        lock.release()

@@ -38,7 +38,7 @@ def main() -> None:
     with Renderer(MAZE) as renderer:
         clip, truth = renderer.render(shown), renderer.render(follow("demo.jsonl", shown[-1])[:RETURN])
     if "--clip" in sys.argv:
-        with media.Writer(HERE / "maze.mp4", 64, 64, MAZE.config.fps, scale=2, crf=14) as writer:
+        with media.Writer(HERE / "maze.mp4", 64, 64, media.Encoding(MAZE.config.fps, scale=2, crf=14)) as writer:
             writer.write(clip)
     with tempfile.TemporaryDirectory() as folder:
         words = f"generate -p maze.mp4 -a demo.jsonl -n {RETURN} --seed 1 -q --format png -o".split()

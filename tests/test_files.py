@@ -1,12 +1,16 @@
-"""Files are replaced whole, or not at all."""
+"""Files are replaced whole, or not at all, and one run at a time writes an output."""
 
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from arvdm_cli.errors import CheckpointError, OutputError
-from arvdm_cli.files import load_pickled, replacing
+from arvdm_cli.errors import CheckpointError, OutputBusyError, OutputError
+from arvdm_cli.files import load_pickled, locked, replacing
+from support.paths import ROOT
 
 
 def write(path, text, error=None, **options):
@@ -60,3 +64,58 @@ def test_tensors_and_numbers_are_read_as_they_were_saved_and_nothing_runs(tmp_pa
     with pytest.raises(CheckpointError, match="without running code"):
         load_pickled(tmp_path / "evil.pt")
     assert not (tmp_path / "canary").exists()
+
+
+def hold(path):
+    return locked(path, "'out.mp4'", hint="Wait.")
+
+
+def test_a_second_run_is_refused_while_the_first_writes_and_no_lock_file_stays(tmp_path):
+    path = tmp_path / "new" / ".out.lock"
+    with hold(path):
+        with pytest.raises(OutputBusyError, match=r"Another run writes 'out\.mp4'") as caught, hold(path):
+            pass
+        assert caught.value.hint == "Wait." and path.exists()
+    assert not list(path.parent.iterdir())
+    with hold(path):
+        pass
+
+
+def test_a_lock_that_cannot_be_written_names_the_output(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"'out\.mp4' cannot be written"), hold(tmp_path / "file" / ".out.lock"):
+        pass
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+if sys.argv[2] == "without fcntl":
+    sys.modules["fcntl"] = None
+from arvdm_cli.errors import OutputBusyError
+from arvdm_cli.files import locked
+try:
+    with locked(Path(sys.argv[1]), "it", hint=""):
+        print("held", flush=True)
+        time.sleep(60)
+except OutputBusyError:
+    print("busy", flush=True)
+"""
+
+
+@pytest.mark.parametrize("system", ["with fcntl", "without fcntl"])
+def test_a_killed_run_holds_its_output_no_longer_on_any_system(tmp_path, system):
+    command = [sys.executable, "-W", "ignore", "-c", HOLDER, str(tmp_path / ".out.lock"), system]
+
+    def run():
+        return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+
+    with run() as first:
+        assert first.stdout.readline() == b"held\n"
+        with run() as second:
+            assert second.communicate(timeout=60)[0] == b"busy\n"
+        first.kill()
+    assert first.returncode == -signal.SIGKILL
+    with run() as third:
+        assert third.stdout.readline() == b"held\n"
+        third.kill()

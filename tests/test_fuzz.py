@@ -369,7 +369,14 @@ def test_any_manifest(copy, value):
 
 def told():
     tree = {"kind": "state", "parts": {"context": {"tensor": "state.context", "device": "cpu"}, "frame": {"value": 3}}}
-    return {"format": 1, "settings": {"seed": 3}, "frames": 3, "complete": False, "tree": tree}
+    settings = {
+        "output": "out.mp4", "model": "maze", "sha256": "0" * 64, "prompt": None, "prompt_frames": 0,
+        "prompt_sha256": "0" * 64, "actions": "random", "length": 7, "seed": 3,
+        "sampling": {"schedule": "outpainting", "options": {"chunk": 1}, "context": 2}, "levels": [[1.0], [0.0]],
+        "chunk": 1, "device": "cpu", "dtype": "float32", "include_prompt": False,
+        "encoding": {"fps": 15, "crf": None, "codec": "ffv1", "scale": 1, "format": None},
+    }  # fmt: skip
+    return {"format": 1, "settings": settings, "frames": 3, "complete": False, "tree": tree}
 
 
 @cases()

@@ -124,8 +124,8 @@ def test_deterministic_frames_are_the_same_in_another_run_also_in_one_that_was_r
 
 def test_a_benchmark_tells_the_memory_of_the_card(tiny):
     row = benchmark.measure(str(tiny), benchmark.Machine(DEVICE, "bfloat16"), {}, 6)
-    assert row["device"] == DEVICE and 0 < row["peak_memory_mb"] < 4096
-    assert row["stages"]["denoise"]["tflop_per_frame"] > 0
+    assert row.device == DEVICE and 0 < row.peak_memory_mb < 4096
+    assert row.stages["denoise"].tflop_per_frame > 0
 
 
 # Training

@@ -90,7 +90,7 @@ def shift(track: np.ndarray, frames: int) -> np.ndarray:
 
 
 def recognise(source: str | os.PathLike[str]) -> Format:
-    """Tell a file's format by its name, a recording of VPT by its first line; what is no file is a phrase."""
+    """Tell a file's format by its name, a recording of VPT by its first line; what is not a file is a phrase."""
     name = os.fspath(source)
     path, suffix = Path(name), Path(name).suffix.lower()
     if os.path.exists(name) and not os.path.isdir(name):
@@ -107,7 +107,8 @@ def writable(target: str | os.PathLike[str]) -> Format:
     suffix = Path(target).suffix.lower()
     if suffix not in FORMATS:
         raise UsageError(
-            f"{os.fspath(target)!r} is no name for a file of actions.", hint=f"It ends in {', '.join(FORMATS)}."
+            f"{os.fspath(target)!r} is not a valid name for a file of actions.",
+            hint=f"It ends in {', '.join(FORMATS)}.",
         )
     return FORMATS[suffix]
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from random import Random
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -145,11 +145,11 @@ def _word(word: str, names: Sequence[str], where: str) -> np.ndarray:
     return row
 
 
-def number_of(value: Any, name: str, where: str) -> float:
+def number_of(value: object, name: str, where: str) -> float:
     """Read the value of one action; an empty field is 0."""
     try:
         with np.errstate(over="ignore"):  # too large for float32: found as infinite
-            number = float(np.float32(value or 0))
+            number = float(np.float32(cast("float", value or 0)))  # it refuses what is not one
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
@@ -14,6 +15,9 @@ from . import flags
 from .console import out as stdout
 from .console import progress, settings, write_json
 from .eval.tables import table
+
+if TYPE_CHECKING:
+    from ..runs.benchmark import Timing
 
 VARIED = ("schedule", "steps", "context", "slots", "cache", "dtype", "threads", "compile")  # by which rows are told
 
@@ -46,25 +50,17 @@ def bench(
     to the first frame. Without --json, times are in ms a frame. With --train, forward, backward and optimiser are timed
     together, with up to --memory-slots groups in memory (32 if not given).
     """
+    counts: list[int | None] = [*threads] if threads else [None]
+    machines = list(product(dtype or ["auto"], counts, [False, True] if compile else [False]))
     if training:
-        return bench_training(
-            model,
-            chosen.get("slots"),
-            dtype,
-            threads,
-            [False, True] if compile else [False],
-            train_frames,
-            train_steps,
-            device,
-        )
+        return bench_training(model, machines, chosen.get("slots") or [32], train_frames, train_steps, device)
     from ..device import choose_machine
     from ..hub import checkpoint, registry
     from ..runs import benchmark
+    from ..runs.request import Machine
 
-    counts: list[int | None] = [*threads] if threads else [None]
-    machines = list(product(dtype or ["auto"], counts, [False, True] if compile else [False]))
     points = [dict(zip(chosen, values, strict=True)) for values in product(*chosen.values())]
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     count = len(points) * len(machines)
     with TemporaryDirectory(prefix="arvdm-bench-") as folder, progress("setting", count) as report:
         if random_weights:
@@ -74,94 +70,105 @@ def bench(
             folder = str(registry.resolve(model))
         try:
             for i, (point, (numbers, cores, compiled)) in enumerate(product(points, machines)):
-                machine = benchmark.Machine(device, numbers, cores, compiled)
-                row = point | benchmark.apart(benchmark.measure, folder, machine, point, frames)
-                row["schedule"] = point.get("schedule", row["schedule"])  # as it was written, with its options
-                row["cold_start_seconds"] = benchmark.cold_start(folder, machine, point)
-                rows.append(row)
+                machine = Machine(device, numbers, cores, compiled)
+                timing = benchmark.apart(benchmark.measure, folder, machine, point, frames)
+                rows.append(Row(point, timing, benchmark.cold_start(folder, machine, point)))
                 report(i)
         finally:  # what was measured before an error is not lost
             if rows:
-                tell(model, random_weights, rows, list(dict.fromkeys((*VARIED, *chosen))))
+                show_rows(model, random_weights, rows, list(dict.fromkeys((*VARIED, *chosen))))
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured under one setting."""
+
+    point: dict[str, object]  # what was set above the checkpoint's own
+    timing: Timing
+    cold_start_seconds: float
+
+    def to_json(self) -> dict[str, object]:
+        """All of it as plain values; the schedule as it was written, with its options."""
+        schedule = self.point.get("schedule", self.timing.schedule)
+        last = {"schedule": schedule, "cold_start_seconds": self.cold_start_seconds}
+        return self.point | self.timing.to_json() | last
 
 
 def bench_training(
     model: str,
-    slots: list[int] | None,
-    dtypes: list[str] | None,
-    threads: list[int] | None,
-    compiled: list[bool],
+    machines: list[tuple[str, int | None, bool]],
+    slots: list[int],
     frames: int,
     steps: int,
     device: str,
 ):
     """Time optimisation steps, and print frames per second, the share of the machine's rate, and memory."""
     from ..hub import registry
-    from ..runs import benchmark
+    from ..runs.benchmark import apart
+    from ..runs.training_benchmark import measure_training
 
     folder = str(registry.resolve(model))
-    counts: list[int | None] = [*threads] if threads else [None]
-    chosen = list(product(slots or [32], dtypes or ["auto"], counts, compiled))
+    points = list(product(slots, machines))
     rows = []
-    with progress("setting", len(chosen)) as report:
-        for i, (groups, dtype, cores, whether) in enumerate(chosen):
-            measured = (folder, device, dtype, cores, frames, groups, steps, whether)
-            rows.append(benchmark.apart(benchmark.measure_training, *measured))
+    with progress("setting", len(points)) as report:
+        for i, (groups, (dtype, cores, compiled)) in enumerate(points):
+            rows.append(apart(measure_training, folder, device, dtype, cores, frames, groups, steps, compiled))
             report(i)
     if settings.json:
-        return write_json({"model": model, "settings": rows})
+        return write_json({"model": model, "settings": [row.to_json() for row in rows]})
     lines = {
-        "setting": [f"{row['dtype']}, {row['groups']} groups" + ", compiled" * row["compile"] for row in rows],
-        "frames/s": [f"{row['frames_per_second']:.3g}" for row in rows],
-        "a step, ms": [ms(row["seconds_per_step"]) for row in rows],
-        "TFLOP a step": [f"{row['tflop_per_step']:.3g}" for row in rows],
-        "machine, TFLOP/s": [f"{row['machine_tflop_per_second']:.3g}" for row in rows],
-        "of the machine": [f"{row['share_of_machine']:.0%}" for row in rows],
-        "peak MB": [str(row["peak_memory_mb"]) for row in rows],
+        "frames/s": [f"{row.frames_per_second:.3g}" for row in rows],
+        "a step, ms": [ms(row.seconds_per_step) for row in rows],
+        "TFLOP a step": [f"{row.tflop_per_step:.3g}" for row in rows],
+        "machine, TFLOP/s": [f"{row.machine_tflop_per_second:.3g}" for row in rows],
+        "of the machine": [f"{row.share_of_machine:.0%}" for row in rows],
+        "peak MB": [str(row.peak_memory_mb) for row in rows],
     }
-    shown = table([["", *lines.pop("setting")], *([title, *values] for title, values in lines.items())])
-    shown.caption = f"{rows[0]['frames_per_step']} frames a step, threads {rows[0]['threads']}; {rows[0]['device']}"
-    shown.caption_justify = "left"
-    stdout.print(shown)
+    header = [f"{row.dtype}, {row.groups} groups" + ", compiled" * row.compile for row in rows]
+    caption = f"{frames} frames a step, threads {rows[0].threads}; {rows[0].device}"
+    show_table([["", *header], *([title, *values] for title, values in lines.items())], caption)
 
 
-def tell(model: str, random_weights: bool, rows: list[dict[str, Any]], names: list[str]):
+def show_rows(model: str, random_weights: bool, rows: list[Row], names: list[str]):
     """Print what was measured, a column for each setting.
 
     names: what settings may differ in
     """
+    facts = [row.to_json() for row in rows]
     if settings.json:
-        return write_json({"model": model, "random_weights": random_weights, "settings": rows})
-    shown = table(cells(rows, varied(rows, names) or ["cache"]))
-    same = ", ".join(f"{name} {rows[0][name]}" for name in names if name not in varied(rows, names))
-    shown.caption = f"{same}; {rows[0]['device']}"
+        return write_json({"model": model, "random_weights": random_weights, "settings": facts})
+    varied = [name for name in names if len({row[name] for row in facts}) > 1]
+    header = [" ".join(str(row[name]) for name in varied or ["cache"]) for row in facts]
+    same = ", ".join(f"{name} {facts[0][name]}" for name in names if name not in varied)
+    show_table(cells(rows, header), f"{same}; {rows[0].timing.device}")
+
+
+def show_table(lines: Cells, caption: str):
+    """Print a table with a caption below it."""
+    shown = table(lines)
+    shown.caption = caption
     shown.caption_justify = "left"
     stdout.print(shown)
 
 
-def varied(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
-    """Those of the names by which settings differ."""
-    return [name for name in names if len({row[name] for row in rows}) > 1]
-
-
-def cells(rows: list[dict[str, Any]], names: list[str]) -> Cells:
-    """A column for each setting, under the values that it has for the names; the first row is a header."""
+def cells(rows: list[Row], header: list[str]) -> Cells:
+    """A column for each setting under its title; the first row is a header."""
+    timings = [row.timing for row in rows]
     lines = {
-        "frames/s": [f"{row['frames_per_second']:.3g}" for row in rows],
-        **{stage: [ms(row["stages"][stage]["seconds_per_frame"]) for row in rows] for stage in rows[0]["stages"]},
-        "other": [ms(row["other_seconds_per_frame"]) for row in rows],
-        "in all": [ms(row["seconds_per_frame"]) for row in rows],
-        "... over networks": [f"{row['wall_over_network']:.3f}" for row in rows],
-        "prompt, a frame": [ms(row["encode_seconds_per_prompt_frame"]) for row in rows],
-        "cold start, s": [f"{row['cold_start_seconds']:.3g}" for row in rows],
-        "GFLOP a frame": [f"{1000 * row['tflop_per_frame']:.3g}" for row in rows],
-        "machine, TFLOP/s": [f"{row['machine_tflop_per_second']:.3g}" for row in rows],
-        "of the machine": [f"{row['share_of_machine']:.0%}" for row in rows],
-        "products alone": [f"{row['products_alone_over_sampling']:.0%}" for row in rows],
-        "peak MB": [str(row["peak_memory_mb"]) for row in rows],
+        "frames/s": [f"{timing.frames_per_second:.3g}" for timing in timings],
+        **{name: [ms(timing.stages[name].seconds_per_frame) for timing in timings] for name in timings[0].stages},
+        "other": [ms(timing.other_seconds_per_frame) for timing in timings],
+        "in all": [ms(timing.seconds_per_frame) for timing in timings],
+        "... over networks": [f"{timing.wall_over_network:.3f}" for timing in timings],
+        "prompt, a frame": [ms(timing.encode_seconds_per_prompt_frame) for timing in timings],
+        "cold start, s": [f"{row.cold_start_seconds:.3g}" for row in rows],
+        "GFLOP a frame": [f"{1000 * timing.tflop_per_frame:.3g}" for timing in timings],
+        "machine, TFLOP/s": [f"{timing.machine_tflop_per_second:.3g}" for timing in timings],
+        "of the machine": [f"{timing.share_of_machine:.0%}" for timing in timings],
+        "products alone": [f"{timing.products_alone_over_sampling:.0%}" for timing in timings],
+        "peak MB": [str(timing.peak_memory_mb) for timing in timings],
     }
-    header = ["", *(" ".join(str(row[name]) for name in names) for row in rows)]
-    return [header, *([title, *values] for title, values in lines.items())]
+    return [["", *header], *([title, *values] for title, values in lines.items())]
 
 
 def ms(seconds: float) -> str:

@@ -109,7 +109,7 @@ def encoder(facts: Json):
         for codec, kind in codecs.items():
             target = Path(folder, f"{codec}.{kind}")
             try:
-                with media.Writer(target, SIDE, SIDE, 15, codec=codec) as writer:
+                with media.Writer(target, SIDE, SIDE, media.Encoding(codec=codec)) as writer:
                     writer.write(frames)
                 if len(media.read(target).frames) != FRAMES:
                     raise OutputError(f"A video of {FRAMES} frames in {codec} does not read back as {FRAMES}.")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,17 +14,20 @@ from rich.table import Table
 from rich.text import Text
 from typer import Option
 
-from ..errors import InputError, OutputExistsError, UsageError
+from ..errors import UsageError
+from ..runs import events
 from . import flags
-from .console import confirm_replacing, printable, say, settings, warn, write_json
+from .console import confirm_replacing, printable, progress, say, settings, warn, write_json
 from .console import out as stdout
-from .maker import Clip, GenerationJob, following
 
 if TYPE_CHECKING:
-    import torch
-
+    from ..runs.events import Event, OnEvent
+    from ..runs.job import Job
+    from ..runs.request import Machine
+    from ..runs.sidecar import Report
     from ..runs.state_file import Saved
     from ..sampling.model import Model
+    from ..sampling.plan import Plan
 
 
 @flags.sampling()
@@ -56,12 +63,12 @@ def generate(
     fps: Annotated[float | None, Option(help="Frames per second written; the model's own if not given.")] = None,
     crf: Annotated[int | None, Option(help="Quality of a lossy codec, 0 best.")] = None,
     codec: Annotated[str | None, Option(help="h264, h265, vp9 or ffv1.")] = None,
-    scale: Annotated[int, Option(min=1, help="Make each pixel a square of so many.")] = 1,
+    scale: Annotated[int, Option(min=1, help="Enlarge each pixel N times.")] = 1,
     include_prompt: Annotated[bool, Option(help="Write the prompt's frames first.")] = False,
     resume: Annotated[
-        str | None, Option(help="auto: go on with a run that was broken off; never: begin anew; or its .state file.")
+        str | None, Option(help="auto: resume an interrupted run; never: start from its beginning; or its .state file.")
     ] = None,
-    extend: Annotated[str | None, Option(help="Go on after the end of this video, by --length frames.")] = None,
+    extend: Annotated[str | None, Option(help="Add --length frames after the end of this video.")] = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing output.")] = False,
     no_overwrite: Annotated[bool, Option("--no-overwrite", help="Never replace an existing output.")] = False,
     device: flags.Device = "auto",
@@ -85,59 +92,61 @@ def generate(
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan and make nothing.")] = False,
 ):
     """Generate a video, writing each frame as soon as it is clean."""
+    from ..media.formats import Encoding
+    from ..runs.request import Machine, PromptSource, Request
+
+    machine = Machine(device, dtype, threads, compile, deterministic)
     if extend:
-        return lengthen(extend, length, actions, device, dtype, threads, deterministic, compile)
-    if compile and deterministic:
-        raise UsageError("--compile sums as it likes, so it cannot be --deterministic.", hint="Leave out one of them.")
+        return lengthen(extend, length, actions, machine)
     sources: list[str | None] = [*prompt_frames] if prompt_frames else [None]
     if (actions == "-") + sources.count("-") > 1:
         raise UsageError("stdin can carry only one thing: a prompt or the actions.")
     drawn = secrets.randbelow(2**31) if seed is None else seed
     targets = name_outputs(output or f"{Path(model).name}-{drawn}.mp4", len(sources))
-    states = [begun(target, resume, "-" in (actions, sources[0])) for target in targets]
-    for target, saved in zip(targets, states, strict=True):
-        if not dry_run and not saved:
+    states = find_states(targets, resume, streamed="-" in (actions, sources[0]))
+    if not dry_run:
+        for target in (target for target, saved in zip(targets, states, strict=True) if not saved):
             allow(target, format, yes, no_overwrite)
     if seed is None and states[0]:
-        drawn = states[0][0].settings["seed"]
-    seed = drawn
+        drawn = states[0][0].settings.seed
     folder = find(model, sources)
 
-    from ..device import choose_machine
-    from ..hub import checkpoint
-    from ..sampling import generation  # these bring in torch: what can be told without has been told
+    from ..runs.inputs import read_inputs
+    from ..runs.job import Job, load  # these bring in torch: what can be told without has been told
 
-    machine = choose_machine(device, dtype, threads, deterministic)
-    loaded = checkpoint.load(folder, *machine)
-    if compile:
-        start_compiling(loaded, machine[0])
-    plan = generation.choose(loaded.sampling, **chosen)
-    trained = loaded.card.get("presets", [])
-    if "schedule" in chosen and trained and plan.sampling.schedule not in trained:
-        warn(f"{model} was not trained for {plan.sampling.schedule}; it was for {', '.join(trained)}.")
-    made = GenerationJob(model, loaded, plan, machine)
-    clips = [
-        made.prepare(source, prompt_start, prompt_count, prompt_crop, prompt_actions, actions, length, seed + i)
-        for i, source in enumerate(sources)
-    ]
-    if dry_run:
-        return show_plan(made, clips, targets)
-    encoding = {"fps": fps or loaded.fps, "crf": crf, "codec": codec, "scale": scale, "format": format}
-    for clip, target, saved in zip(clips, targets, states, strict=True):
-        asked = made.facts(clip, target) | {"include_prompt": include_prompt, "encoding": encoding}
-        if deterministic:  # another run's frames may be others
-            asked["deterministic"] = True
-        if compile:
-            asked["compiled"] = True
-        made.write(clip, target, asked, saved)
+    loaded, machine = load(folder, machine, show)
+    plan = choose_plan(model, loaded, chosen)
+    encoding = Encoding(fps or loaded.fps, crf, codec, scale, format)
+    jobs = []
+    for i, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        prompt = PromptSource(source, prompt_start, prompt_count, prompt_crop, prompt_actions)
+        request = Request(model, target, drawn + i, plan, encoding, prompt, actions, length, include_prompt, machine)
+        jobs.append(Job(request, loaded, read_inputs(request, loaded, show)))
+    for job, saved in zip(jobs, states, strict=True):
+        if dry_run:
+            show_plan(job)
+        else:
+            show_run(partial(job.resume, saved))
 
 
-def start_compiling(model: Model, device: torch.device):
-    """Compile a network as it first runs, and say that this takes a while."""
-    from ..device import compile_network
+def find_states(targets: list[str], resume: str | None, streamed: bool) -> list[list[Saved]]:
+    """For each output the states that its run may resume from."""
+    if resume in (None, "never"):
+        return [[] for _ in targets]
+    from ..runs import state_file
 
-    kept = compile_network(model.network, device)
-    say(f"the first frames wait until the network is compiled; {printable(str(kept))} keeps it for later")
+    return [state_file.resumable(target, resume, streamed) for target in targets]
+
+
+def allow(target: str, format: str | None, yes: bool, never: bool):
+    """Ask before an output is replaced, where there is somebody to ask."""
+    from ..media import occupied
+    from ..runs import state_file
+
+    if not yes:
+        state_file.check_finished(target)
+    if occupied(target, format):
+        confirm_replacing(target, yes, never)
 
 
 def find(model: str, sources: list[str | None]) -> Path:
@@ -151,65 +160,24 @@ def find(model: str, sources: list[str | None]) -> Path:
     return registry.resolve(model)
 
 
-def begun(target: str, resume: str | None, streamed: bool) -> list[Saved]:
-    """The states that a run may go on from, newest first; none where it begins anew."""
-    from ..runs import state_file
+def choose_plan(name: str, model: Model, chosen: flags.Choices) -> Plan:
+    """How the model is sampled, with a warning where it was not trained for that."""
+    from ..sampling import generation
 
-    if resume in (None, "never"):
-        return []
-    if state_file.state_file(target) is None:
-        raise UsageError(f"A run into {target!r} cannot be gone on with.", hint="Write an mp4.")
-    if streamed:
-        raise UsageError("A run that reads stdin cannot be gone on with.")
-    return state_file.saved_states(target) if resume == "auto" else [state_file.load_state(Path(resume))]
+    plan = generation.choose(model.sampling, **chosen)
+    trained = model.card.get("presets", [])
+    if "schedule" in chosen and trained and plan.sampling.schedule not in trained:
+        warn(f"{name} was not trained for {plan.sampling.schedule}; it was for {', '.join(trained)}.")
+    return plan
 
 
-def lengthen(
-    target: str,
-    length: int | None,
-    actions: str,
-    device: str,
-    dtype: str,
-    threads: int | None,
-    deterministic: bool,
-    compile: bool,
-):
-    """Go on after the end of a video, under all its own settings."""
-    from .. import configs
-    from ..device import choose_machine
-    from ..hub import checkpoint, registry
-    from ..runs import state_file
-    from ..sampling import schedules
-    from ..sampling.config import Sampling
-    from ..sampling.plan import Plan
+def lengthen(target: str, length: int | None, actions: str, machine: Machine):
+    """Add frames after the end of a video, under all its own settings."""
+    from ..runs.extension import extend
 
     if not length:
         raise UsageError("--extend needs --length, the frames to add.")
-    if actions == "-":
-        raise UsageError("A run that reads stdin cannot be gone on with.")
-    states = state_file.saved_states(target)
-    if not states or not (states[0].frames or states[0].complete):  # none, or of a run that wrote nothing
-        raise InputError(f"{target!r} has no state beside it to go on from.", hint="Was it made by arvdm generate?")
-    asked = states[0].settings
-    if compile and not asked.get("compiled"):
-        raise UsageError(f"{target!r} was made without --compile, so it goes on without.", hint="Leave out --compile.")
-    if deterministic and asked.get("compiled"):
-        raise UsageError(f"{target!r} was made with --compile, so it cannot go on with --deterministic.")
-    chosen = choose_machine(device, dtype, threads, deterministic or asked.get("deterministic", False))
-    loaded = checkpoint.load(registry.resolve(asked["model"]), *chosen)
-    if asked.get("compiled"):
-        start_compiling(loaded, chosen[0])
-    sampling = configs.fill(Sampling, asked["sampling"], f"{target}'s sampling")
-    levels = tuple(tuple(row) for row in asked["levels"])
-    plan = Plan(schedules.Schedule(levels, asked["chunk"], asked["sampling"]["schedule"]), sampling)
-    made = GenerationJob(asked["model"], loaded, plan, chosen)
-    clip = made.empty(asked["seed"])
-    clip.actions, _ = made.read_actions(actions, length, asked["seed"])
-    clip.length = asked["length"] + length
-    if actions != "random":  # rows of a file or a phrase lead into the frames that are added
-        clip.actions = following(states[0], asked["length"], clip.actions)
-    own = {"sha256": loaded.sha256, "device": str(made.device), "dtype": str(made.dtype).removeprefix("torch.")}
-    made.write(clip, target, asked | own | {"length": clip.length}, states)
+    show_run(partial(extend, target, length, actions, machine))
 
 
 def name_outputs(output: str, count: int) -> list[str]:
@@ -222,39 +190,67 @@ def name_outputs(output: str, count: int) -> list[str]:
     return [str(path.with_name(f"{path.stem}-{i}{path.suffix}")) for i in range(count)]
 
 
-def allow(target: str, format: str | None, yes: bool, never: bool):
-    """Ask before an output is replaced, where there is somebody to ask."""
-    from ..media import occupied
-    from ..runs import state_file
-
-    state = state_file.state_file(target)
-    if state and state.exists() and not yes:
-        saved = state_file.saved_states(target)[0]
-        if saved.frames and not saved.complete:
-            raise OutputExistsError(
-                f"{target!r} was broken off after {saved.frames} frames.",
-                hint="--resume auto goes on with it, -y makes it anew.",
-            )
-    if occupied(target, format):
-        confirm_replacing(target, yes, never)
+# What is shown
 
 
-def show_plan(made: GenerationJob, clips: list[Clip], targets: list[str]):
+def show(event: Event):
+    """Print what a run says, but for its progress."""
+    match event:
+        case events.Warning_(message):
+            warn(message)
+        case events.Note(message):
+            say(message)
+        case events.Resumed(output, frames):
+            say(f"{output}: resuming after {frames} frames")
+        case events.Interrupted(output):
+            say(f"{output}: interrupted; the same command with --resume auto resumes it")
+        case events.AlreadyComplete(output, frames):
+            say(f"{output}: all {frames} frames are there")
+
+
+def listener(stack: ExitStack) -> OnEvent:
+    """Show the events of one run, and its progress until the stack is closed."""
+    report: Callable[..., None] | None = None
+
+    def listen(event: Event):
+        nonlocal report
+        match event:
+            case events.Started(_, length):
+                report = stack.enter_context(progress("frame", length, "fps"))
+            case events.FramesWritten(frames) if report:
+                report(frames - 1)
+            case events.Interrupted():
+                stack.close()  # the last line of progress comes first
+                show(event)
+            case _:
+                show(event)
+
+    return listen
+
+
+def show_run(run: Callable[[OnEvent], Report]):
+    """Carry out a run, showing its events and then what it has made."""
+    with ExitStack() as stack:
+        made = run(listener(stack))
+    if settings.json:
+        return write_json(made.to_json(), stderr=made.output == "-")
+    if made.seconds:
+        rate = made.frames_per_second or 0.0
+        say(f"seed {made.seed}; {made.new_frames} frames in {made.seconds:.1f} s, {rate:.1f} frames/s")
+    if made.output != "-":
+        stdout.print(printable(made.output), soft_wrap=True)
+
+
+def show_plan(job: Job):
     """Print what would be made; how long it takes is measured on one AR step."""
-    for clip, target in zip(clips, targets, strict=True):
-        facts = made.facts(clip, target)
-        rate, memory = made.measure(clip)
-        facts["frames_per_second"] = round(rate, 2)
-        facts["seconds"] = round(clip.length / rate, 1) if clip.length else None
-        facts["peak_memory_mb"] = memory
-        if settings.json:
-            write_json(facts)
-            continue
-        table = Table.grid(padding=(0, 2))
-        sampling = facts.pop("sampling")
-        facts["levels"] = (
-            f"{made.plan.schedule.window} frames in the window, {made.plan.schedule.steps} denoising steps"
-        )
-        for name, value in {**facts, **sampling}.items():
+    asked = job.settings
+    facts = asked.to_json() | job.measure().to_json()
+    if settings.json:
+        return write_json(facts)
+    schedule = asked.plan.schedule
+    facts["levels"] = f"{schedule.window} frames in the window, {schedule.steps} denoising steps"
+    table = Table.grid(padding=(0, 2))
+    for name, value in (facts | asdict(asked.plan.sampling) | asdict(asked.encoding)).items():
+        if name not in ("sampling", "encoding"):
             table.add_row(Text(name, "dim"), Text(printable(str(value))))
-        stdout.print(table)
+    stdout.print(table)

@@ -1,7 +1,6 @@
 """Folders of arrays that grow on disk: a row an episode, written one by one and read memory-mapped."""
 
 import math
-import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,33 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import OutputBusyError, OutputError
+from ..errors import OutputError
+from ..files import locked
 
 HEADER = 128  # bytes before the first row of an array file
+LOCK = ".arvdm.lock"  # in a folder that is being written
 
 
 @contextmanager
 def lock(out: Path) -> Iterator[None]:
-    """Create a folder and let one run at a time write it, where the system knows such locks."""
+    """Create a folder and let one run at a time write it."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out} cannot be created: {error.strerror}.", hint="Choose another folder.") from error
-    try:
-        import fcntl
-    except ImportError:
+    with locked(out / LOCK, str(out), hint="Wait, or choose another folder."):
         yield
-        return
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(folder)
-        raise OutputBusyError(f"Another run writes into {out}.", hint="Wait, or choose another folder.") from error
-    try:
-        yield
-    finally:
-        os.close(folder)
 
 
 def extend(file: Path, dtype: str, shape: tuple[int, ...]) -> None:

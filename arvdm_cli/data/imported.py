@@ -25,7 +25,7 @@ from ..files import replacing
 from ..media import Clip, decoder
 from ..media.fit import SAME_RATE, fit
 from ..media.reader import CLIP_BYTES
-from .array_folder import extend, lock, put
+from .array_folder import LOCK, extend, lock, put
 
 VERSION = 1  # of the folder
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")
@@ -425,7 +425,7 @@ def _prepare(out: Path, settings: Settings) -> dict[str, int]:
                 if old.get(name) != value:
                     message = f"{out} was imported with {name} {old.get(name)}, not {value}."
                     raise DataError(message, hint="Choose another folder.")
-        elif set(os.listdir(out)) - {"clips.json.part"}:
+        elif set(os.listdir(out)) - {LOCK, "clips.json.part"}:
             raise OutputExistsError(f"{out} holds something else.", hint="Choose an empty or a new folder.")
         else:
             with replacing(out / "clips.json") as part:

@@ -24,7 +24,7 @@ from ..worlds import strolls
 from ..worlds.maze import ACTIONS, AHEAD, LATER, Maze, MazeConfig, import_extra
 from ..worlds.renderer import Renderer
 from ..worlds.walks import PATHS
-from .array_folder import HEADER, extend, lock, put
+from .array_folder import HEADER, LOCK, extend, lock, put
 
 __all__ = [
     "ACTIONS",
@@ -232,7 +232,7 @@ def _prepare(out: Path, world: MazeConfig, episodes: int, seed: int) -> np.ndarr
             _compare(out, old, settings)
             finished = _count_finished(out, world)
             episodes = max(episodes, old["episodes"])
-        elif set(os.listdir(out)) - {"world.json.part"}:
+        elif set(os.listdir(out)) - {LOCK, "world.json.part"}:
             raise OutputExistsError(f"{out} holds something else.", hint="Choose an empty or a new folder.")
         needed, free = (episodes - finished) * world.frames * world.size**2 * 3, shutil.disk_usage(out).free
         if needed > free:

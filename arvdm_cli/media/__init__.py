@@ -4,9 +4,21 @@
 """
 
 from .fit import crop, fit
-from .formats import FORMATS
+from .formats import FORMATS, Encoding
 from .frames import Clip, contact_sheet, to_bytes, to_tensor
 from .reader import read
 from .writer import Writer, occupied
 
-__all__ = ["FORMATS", "Clip", "Writer", "contact_sheet", "crop", "fit", "occupied", "read", "to_bytes", "to_tensor"]
+__all__ = [
+    "FORMATS",
+    "Clip",
+    "Encoding",
+    "Writer",
+    "contact_sheet",
+    "crop",
+    "fit",
+    "occupied",
+    "read",
+    "to_bytes",
+    "to_tensor",
+]

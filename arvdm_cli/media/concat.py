@@ -1,6 +1,6 @@
-"""Video files cut and joined without encoding them again: to go on with one where a run was broken off.
+"""Video files cut and joined without encoding them again: to resume one where a run was interrupted.
 
-Files here have no frame that hangs on a later one, so a file can be cut after any of its frames.
+Files here have no frame that depends on a later one, so a file can be cut after any of its frames.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import OutputError, UsageError
@@ -39,10 +40,33 @@ COLOURS = "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+
 TAGS = "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=tv"
 
 
-def _options(
-    kind: str, codec: str | None, crf: int | None, size: tuple[int, int], fps: float, notes: list[str]
-) -> list[str]:
-    """Choose a codec's options: a keyframe every second, and no frame held back for later ones for long."""
+@dataclass(frozen=True)
+class Encoding:
+    """How frames become a file.
+
+    Raises: UsageError where the rate is not above 0 and at most 1000
+    """
+
+    fps: float = 15.0
+    crf: int | None = None  # quality of a lossy codec, 0 best; None: CRF
+    codec: str | None = None  # one of CODECS; None: the format's first
+    scale: int = 1  # each pixel becomes a square of scale x scale
+    format: str | None = None  # one of FORMATS; None: what the name says, on stdout y4m
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fps <= 1000:
+            raise UsageError(
+                f"{self.fps:g} frames a second cannot be written.", hint="Choose a rate from above 0 to 1000."
+            )
+
+
+def _options(kind: str, encoding: Encoding, size: tuple[int, int], notes: list[str]) -> list[str]:
+    """Choose ffmpeg's options: a keyframe every second, and no frame held back for later ones for long."""
+    crf, codec = encoding.crf, encoding.codec
+    if kind not in CODECS:
+        if crf is not None or codec is not None:
+            raise UsageError(f"{kind} has no crf and no codec to choose.", hint=f"Those with: {', '.join(CODECS)}.")
+        return GIF
     codec = codec or CODECS[kind][0]
     if codec not in CODECS[kind]:
         raise UsageError(f"{kind} cannot hold the codec {codec!r}.", hint=f"Choose from: {', '.join(CODECS[kind])}.")
@@ -52,12 +76,12 @@ def _options(
         return ["-c:v", "ffv1", "-level", "3", "-g", "1", "-pix_fmt", "bgr0"]
     crf = CRF if crf is None else crf
     if not 0 <= crf <= QUALITY[codec]:
-        raise UsageError(f"{crf} is no crf of {codec}.", hint=f"Choose from 0 (best) to {QUALITY[codec]}.")
+        raise UsageError(f"{crf} is not a valid crf of {codec}.", hint=f"Choose from 0 (best) to {QUALITY[codec]}.")
     pixels = "yuv420p"
     if codec != "vp9" and (size[0] % 2 or size[1] % 2):
         pixels = "yuv444p"
         notes.append(f"{size[1]}x{size[0]} is odd, so it is written as yuv444p, which some players cannot show")
-    every = str(max(1, int(fps)))
+    every = str(max(1, int(encoding.fps)))
     common = ["-vf", f"{COLOURS},format={pixels},{TAGS}", "-crf", str(crf), "-g", every]
     if codec == "h264":
         return ["-c:v", "libx264", *common, "-x264-params", "bframes=0:rc-lookahead=4:sync-lookahead=0:threads=1"]

@@ -33,7 +33,7 @@ class _Sink(Protocol):
 class _Growing:
     """A file that grows beside its name and takes it in the end.
 
-    Frames that come before, of a run that was broken off, stand in a file of their own until then.
+    Frames that come before, of an interrupted run, stand in a file of their own until then.
     """
 
     def __init__(self, name: str):
@@ -43,7 +43,7 @@ class _Growing:
         self.base = self.sibling("base")  # frames that come before
         with _written(name):
             if self.target.exists() and not self.target.is_file():
-                raise OutputError(f"{name!r} is there and is no ordinary file.", hint="Choose another name.")
+                raise OutputError(f"{name!r} exists and is not an ordinary file.", hint="Choose another name.")
             self.target.parent.mkdir(parents=True, exist_ok=True)
             self.path.open("ab").close()  # whether it may be written shows here, before any frame is made
 
@@ -60,11 +60,12 @@ class _Growing:
         return parts or [path for path in (self.target,) if path.exists()]
 
     def lacks(self, frames: int) -> NoReturn:
-        """Refuse to go on after frames that are not all there."""
+        """Refuse to resume after frames that are not all there."""
         if not self.path.stat().st_size:
             self.path.unlink()
         raise OutputError(
-            f"{self.name!r} does not hold the {frames} frames that are to be kept.", hint="Make it anew, with -y."
+            f"{self.name!r} does not hold the {frames} frames that are to be kept.",
+            hint="-y makes it from its beginning.",
         )
 
     def settle(self, frames: int) -> None:
@@ -247,7 +248,7 @@ class _Images:
         if missing:
             raise OutputError(
                 f"{name!r} lacks {len(missing)} of the {self.frames} images that are to be kept.",
-                hint="Make them anew, with -y.",
+                hint="-y makes them from their beginning.",
             )
         with _written(name):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -279,7 +280,7 @@ def _put(file: int, data: bytes) -> None:
 def _emit(data: bytes) -> None:
     try:
         _put(_stdout(), data)
-    except io.UnsupportedOperation:  # a stdout that is no file of the system, as in a notebook
+    except io.UnsupportedOperation:  # a stdout that is not a file of the system, as in a notebook
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 

@@ -15,22 +15,19 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OutputError, UsageError
-from .formats import CODECS, GIF, SIDE, _format, _muxer, _numbers, _options, _pattern
+from .formats import SIDE, Encoding, _format, _muxer, _numbers, _options, _pattern
 from .sinks import _Encoder, _Images, _Sink, _Y4m
 
 WAITING = 4  # frames that may wait for the encoder
-PATIENCE = 2.0  # seconds that a reader of stdout gets to take the rest once a run is broken off
+PATIENCE = 2.0  # seconds that a reader of stdout gets to take the rest once a run is interrupted
 
 
 class Writer:
-    """Write frames as they come: `with Writer("out.mp4", 64, 64, 15) as writer: writer.write(frames)`.
+    """Write frames as they come: `with Writer("out.mp4", 64, 64, Encoding(fps=15)) as writer: writer.write(frames)`.
 
     target: .mp4, .mkv, .webm, .gif or .y4m; a folder ("frames/") or a pattern ("frames/%06d.png"); "-" for stdout
-    format: one of FORMATS, for a name that does not tell; stdout takes y4m (its default) or mp4
-    scale: each pixel becomes a square of so many
-    crf: quality of a lossy codec, 0 best (18); codec: one of CODECS (h264, in webm vp9)
     comment: the file's comment tag, where its format has one
-    keep: go on after so many frames that an earlier run, with the same settings, has left under this name or beside it
+    keep: N resumes after N frames that an earlier run, with the same encoding, has left under this name or beside it
 
     A thread writes while the caller makes the next frames, and memory holds no more than WAITING of them.
     What goes wrong there is raised by the next `write` or `close`: OutputError, or BrokenPipeError when the reader of
@@ -42,37 +39,27 @@ class Writer:
         target: str | os.PathLike[str],
         height: int,
         width: int,
-        fps: float,
+        encoding: Encoding,
         *,
-        crf: int | None = None,
-        codec: str | None = None,
-        scale: int = 1,
-        format: str | None = None,
         comment: str | None = None,
         keep: int | None = None,
     ):
+        scale = encoding.scale
         if scale < 1 or max(height, width) * scale > SIDE:
             limit = f"The scale is at least 1, and a side at most {SIDE} pixels."
             raise UsageError(f"Frames of {width}x{height} cannot be written at scale {scale}.", hint=limit)
-        if not 0 < fps <= 1000:
-            raise UsageError(f"{fps:g} frames a second cannot be written.", hint="Choose a rate from above 0 to 1000.")
         name = os.fspath(target)
-        kind = _format(name, format)
+        kind = _format(name, encoding.format)
         self.notes: list[str] = []  # for the user to see: what is not as one might expect
         self.frames = 0  # handed to the encoder so far
         self._shape = (height, width, 3)
         self._scale = scale
         size = (height * scale, width * scale)
-        rate = Fraction(fps).limit_denominator(1001)
-        if kind in CODECS:
-            options = _options(kind, codec, crf, size, fps, self.notes)
-        elif crf is not None or codec is not None:
-            raise UsageError(f"{kind} has no crf and no codec to choose.", hint=f"Those with: {', '.join(CODECS)}.")
-        else:
-            options = GIF
+        rate = Fraction(encoding.fps).limit_denominator(1001)
+        options = _options(kind, encoding, size, self.notes)
         self._sink: _Sink
         if keep is not None and (kind == "gif" or name == "-"):
-            raise UsageError(f"A {'stream' if name == '-' else 'gif'} cannot be gone on with.", hint="Write an mp4.")
+            raise UsageError(f"Cannot resume a {'stream' if name == '-' else 'gif'}.", hint="Write an mp4.")
         if kind == "png":
             self._sink = _Images(name, self.notes, keep)
         elif kind == "y4m":
@@ -158,12 +145,3 @@ def occupied(target: str | os.PathLike[str], format: str | None = None) -> bool:
     if kind != "png":
         return os.path.lexists(name)
     return bool(_numbers(*_pattern(name)))
-
-
-# Where frames go
-
-
-# What ffmpeg is asked for
-
-
-# Names and bytes

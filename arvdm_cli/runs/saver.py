@@ -1,17 +1,17 @@
-"""A run saved while it goes on, in a bounded share of its time."""
+"""A run saved while it lasts, in a bounded share of its time."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from ..sampling.state import State
+from ..sampling.state import State
+from .action_log import ActionLog
+from .events import OnEvent, StateSaved
+from .settings import Settings
 from .state_file import Saved, save_state
 
 EVERY = 5.0  # seconds from one saved state to the next, at least
@@ -21,33 +21,34 @@ class StateSaver:
     """Saves where a run stands, now and then: every few seconds, and in no more than a twentieth of the time.
 
     path: None to save nothing
-    frames: new frames that an earlier run has made, the last `tail` of which are `recent`
-    ahead: called with a number of new frames, gives the actions that lead into the next ones
+    saved: the state that the run resumes from
+    tail: how many of the last frames are saved too
     """
 
     def __init__(
         self,
         path: Path | None,
-        settings: dict[str, Any],
-        frames: int,
-        recent: np.ndarray | None,
+        settings: Settings,
+        saved: Saved | None,
         tail: int,
-        ahead: Callable[[int], np.ndarray],
+        actions: ActionLog,
+        on_event: OnEvent,
     ):
-        self.path, self.settings, self.frames, self.tail, self.ahead = path, settings, frames, tail, ahead
-        self.recent: list[np.ndarray] = [] if recent is None else list(recent)
+        self.path, self.settings, self.tail, self.actions, self.on_event = path, settings, tail, actions, on_event
+        self.frames = saved.frames if saved else 0
+        self.recent: list[np.ndarray] = list(saved.tail) if saved else []
         self.last: Saved | None = None
         self.next = time.monotonic() + EVERY
 
     def begin(self, shown: np.ndarray, state: State) -> None:
-        """Save the state before the first AR step, right before its frames are written: to go on from until the next.
+        """Save the state before the first AR step, right before its frames are written: to resume from until the next.
 
         shown: frames uint8 (f, h, w, 3) of the prompt that are to be written first
         """
         if self.path is None:
             return
         self.recent = list(shown)
-        self.last = Saved(self.settings, 0, False, shown, self.ahead(0), state)
+        self.last = Saved(self.settings, 0, False, shown, self.actions.ahead(0), state)
         self.save(complete=False)
         self.next = time.monotonic() + EVERY  # the first takes longer: it imports what it needs
 
@@ -57,9 +58,10 @@ class StateSaver:
             return
         self.recent = [*self.recent, *frames][-self.tail :]
         self.frames += len(frames)
-        if state.frame != self.frames:  # the last chunk was cut: a run goes on before it
+        if state.frame != self.frames:  # the last chunk was cut: a run resumes before it
             return
-        self.last = Saved(self.settings, self.frames, False, np.stack(self.recent), self.ahead(self.frames), state)
+        ahead = self.actions.ahead(self.frames)
+        self.last = Saved(self.settings, self.frames, False, np.stack(self.recent), ahead, state)
         if time.monotonic() >= self.next:
             self.save(complete=False)
 
@@ -67,7 +69,9 @@ class StateSaver:
         """Save the last state, if there is a new one."""
         if self.path is None or self.last is None:
             return
-        begun = time.monotonic()
-        save_state(self.path, replace(self.last, complete=complete))
+        started = time.monotonic()
+        phrase = self.actions.phrase(self.last.frames)
+        save_state(self.path, replace(self.last, complete=complete, phrase=phrase))
         ended = time.monotonic()
-        self.next = ended + max(EVERY, 20 * (ended - begun))
+        self.next = ended + max(EVERY, 20 * (ended - started))
+        self.on_event(StateSaved(self.settings.output, self.last.frames))

@@ -1,4 +1,4 @@
-"""What stands beside a video: the sidecar with every setting that made it, and the state that its run goes on from."""
+"""What stands beside a video: its sidecar, with every setting that made it and what came of it."""
 
 from __future__ import annotations
 
@@ -8,53 +8,62 @@ import platform
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .. import __version__
-from ..errors import OutputBusyError, OutputError
-from ..files import replacing
+from ..files import locked, replacing
+from .settings import Settings
 
 LONGEST = 240  # bytes of a name that leave room for .state.old and the like
 
 
-@dataclass
-class Run:
-    """One generation, told as it goes: settings before, frames and timing after."""
+@dataclass(frozen=True)
+class Report:
+    """What a run has made."""
 
-    settings: dict[str, Any]
-    before: int = 0  # new frames that an earlier run has made
-    frames: int = 0
-    complete: bool = False
-    started: float = field(default_factory=time.time)
-    first_frame: float | None = None  # seconds from the start to the first new frame
-
-    def add(self, frames: int) -> None:
-        """Count frames handed to the encoder."""
-        if self.first_frame is None:
-            self.first_frame = time.time() - self.started
-        self.frames += frames
+    settings: Settings
+    frames: int  # new frames in the video, those of earlier runs included
+    resumed_after: int  # of them, those of earlier runs
+    complete: bool  # whether they are all that was asked for
+    started: float  # seconds since 1970
+    seconds: float  # that this run has taken
+    first_frame_seconds: float | None = None  # until its first new frame
+    action_phrase: str | None = None  # the actions that led into the new frames, for `--actions`; None: not known
 
     @property
-    def seconds(self) -> float:
-        return time.time() - self.started
+    def output(self) -> str:
+        return self.settings.output
 
-    def facts(self) -> dict[str, Any]:
-        """All there is to say, as plain values."""
+    @property
+    def seed(self) -> int:
+        return self.settings.seed
+
+    @property
+    def new_frames(self) -> int:
+        """Frames that this run has made itself."""
+        return self.frames - self.resumed_after
+
+    @property
+    def frames_per_second(self) -> float | None:
+        return self.new_frames / self.seconds if self.seconds else None
+
+    def to_json(self) -> dict[str, object]:
+        """All of it as plain values, as in the sidecar."""
         import torch
 
-        seconds = self.seconds
+        first, rate = self.first_frame_seconds, self.frames_per_second
         return {
-            **self.settings,
-            "frames": self.before + self.frames,
-            "resumed_after": self.before or None,
+            **self.settings.to_json(),
+            "action_phrase": self.action_phrase,
+            "frames": self.frames,
+            "resumed_after": self.resumed_after or None,
             "complete": self.complete,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.started)),
-            "seconds": round(seconds, 3),
-            "first_frame_seconds": None if self.first_frame is None else round(self.first_frame, 3),
-            "frames_per_second": round(self.frames / seconds, 3) if seconds else None,
+            "seconds": round(self.seconds, 3),
+            "first_frame_seconds": None if first is None else round(first, 3),
+            "frames_per_second": None if rate is None else round(rate, 3),
             "versions": {"arvdm": __version__, "torch": torch.__version__, "python": platform.python_version()},
         }
 
@@ -71,45 +80,23 @@ def sidecar(target: str) -> Path | None:
     return path.with_suffix(".json")
 
 
-def write(run: Run, path: Path) -> None:
-    """Write a sidecar whole, or leave what was there."""
-    with replacing(path) as part:
-        part.write_text(json.dumps(run.facts(), indent=2, default=str) + "\n")
-
-
-# States
+def write(report: Report) -> None:
+    """Write the sidecar of a video that has new frames, whole, or leave what was there."""
+    path = sidecar(report.output)
+    if path and report.frames:
+        with replacing(path) as part:
+            part.write_text(json.dumps(report.to_json(), indent=2) + "\n")
 
 
 @contextmanager
 def hold(target: str) -> Iterator[None]:
-    """Let one run at a time write a video, where the system knows such locks.
+    """Let one run at a time write a video; any number may write to stdout.
 
     Raises: OutputBusyError where another run writes it
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
     beside = sidecar(target)
     if beside is None:
         yield
         return
-    path = beside.with_name(f".{beside.stem[:200]}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise OutputError(f"{target!r} cannot be written: {error.strerror}.") from error
-    try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputBusyError(f"Another run writes {target!r}.", hint="Wait, or choose another -o.") from error
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                path.unlink()
-    finally:
-        os.close(file)
+    with locked(beside.with_name(f".{beside.stem[:200]}.lock"), repr(target), hint="Wait, or choose another -o."):
+        yield

@@ -1,4 +1,4 @@
-"""A state of the sampler as named tensors and a plain tree, and back: what a file can hold without running code."""
+"""Where a run stands, in a file beside its video: named tensors and plain values, so that reading runs no code."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
-from ..errors import CheckpointError, ConfigError, OutputError
+from ..errors import CheckpointError, OutputError, OutputExistsError, UsageError
 from ..models import MODELS
 from ..sampling.memory import Memory
 from ..sampling.state import State
-
-if TYPE_CHECKING:
-    from ..sampling.state import State
+from .settings import Settings
 from .sidecar import sidecar
 
-KINDS: dict[str, type[Any]] = {  # what a state is made of
+KINDS: dict[str, type] = {  # what a state of the sampler is made of
     "state": State,
     "memory": Memory,
     **{f"{name} past": kind.past for name, kind in MODELS.items()},
 }
+Tree = dict[str, object]  # plain values, and names of tensors
 NAMES = {kind: name for name, kind in KINDS.items()}
 SAVED_AS = {  # fields that have another name in files: that of the first version that wrote them
     ("state", "cache"): "kept",
@@ -36,11 +37,11 @@ SAVED_AS = {  # fields that have another name in files: that of the first versio
 FIELDS = {(kind, saved): name for (kind, name), saved in SAVED_AS.items()}
 
 
-def freeze(state: Any) -> tuple[dict[str, Tensor], Any]:
-    """Take a state apart: its tensors by name, and a tree of plain values in which their names stand for them."""
+def to_tensors(state: object) -> tuple[dict[str, Tensor], Tree]:
+    """Take a state of the sampler apart: its tensors by name, and a tree of plain values that holds their names."""
     tensors: dict[str, Tensor] = {}
 
-    def part(value: Any, path: str) -> Any:
+    def part(value: object, path: str) -> Tree:
         if isinstance(value, Tensor):
             tensors[path] = value.contiguous()
             return {"tensor": path, "device": str(value.device)}
@@ -59,13 +60,15 @@ def freeze(state: Any) -> tuple[dict[str, Tensor], Any]:
     return tensors, part(state, "state")
 
 
-def thaw(tensors: dict[str, Tensor], tree: Any) -> Any:
-    """Put together what `freeze` took apart.
+def from_tensors(tensors: dict[str, Tensor], tree: object) -> object:
+    """Put together what `to_tensors` took apart.
 
     Raises: CheckpointError where the two do not fit
     """
 
-    def whole(node: Any) -> Any:
+    def whole(node: object) -> object:
+        if not isinstance(node, dict):
+            raise TypeError(f"{node!r} is not a table")
         ((form, value), *rest) = node.items()
         if form == "tensor":
             return tensors[value].to(node["device"])
@@ -86,21 +89,22 @@ def thaw(tensors: dict[str, Tensor], tree: Any) -> Any:
 
 
 FORMAT = 1  # of the file of a state
-
-
-FREE = ("output", "model", "prompt", "length")  # settings that may be others when a run goes on
+INVALID = (  # what reading a file that is not a state may raise
+    OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError, UsageError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Saved:
     """Where a run stood after an AR step."""
 
-    settings: dict[str, Any]
+    settings: Settings
     frames: int  # new frames made so far
     complete: bool  # whether that was all that was asked for
     tail: np.ndarray  # uint8 (f, h, w, 3), the last of them: the encoder may have lost them
     ahead: np.ndarray  # float32 (f, a), actions that lead into the frames after them, a chunk or more
     state: State
+    phrase: str | None = None  # the actions that led into the frames made so far; earlier versions did not keep them
 
 
 def state_file(target: str) -> Path | None:
@@ -116,16 +120,16 @@ def older(path: Path) -> Path:
 
 def save_state(path: Path, saved: Saved) -> None:
     """Write a state whole, and keep the one before it."""
-    import torch
-    from safetensors.torch import save
-
-    tensors, tree = freeze(saved.state)
+    tensors, tree = to_tensors(saved.state)
     arrays = {"tail": saved.tail, "ahead": saved.ahead}
-    told = {"format": FORMAT, "settings": saved.settings, "frames": saved.frames, "complete": saved.complete}
+    run = {
+        "format": FORMAT, "settings": saved.settings.to_json(), "frames": saved.frames, "complete": saved.complete,
+        "phrase": saved.phrase, "tree": tree,
+    }  # fmt: skip
     data = save(
         {name: tensor.cpu() for name, tensor in tensors.items()}
         | {name: torch.from_numpy(array).contiguous() for name, array in arrays.items()},
-        {"run": json.dumps(told | {"tree": tree}, default=str)},
+        {"run": json.dumps(run)},
     )
     part = path.with_name(path.name + ".part")
     try:
@@ -145,19 +149,23 @@ def load_state(path: Path) -> Saved:
 
     Raises: CheckpointError where the file is none
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, "pt") as file:
-            told = json.loads((file.metadata() or {})["run"])
+            run = json.loads((file.metadata() or {})["run"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if told["format"] != FORMAT:
-            raise CheckpointError(f"{path} is a state of format {told['format']}, not {FORMAT}.")
+        if run["format"] != FORMAT:
+            raise CheckpointError(f"{path} is a state of format {run['format']}, not {FORMAT}.")
+        settings = Settings.from_json(run["settings"])
         tail, ahead = (tensors.pop(name).numpy() for name in ("tail", "ahead"))
-        state = thaw(tensors, told["tree"])
-        return Saved(told["settings"], int(told["frames"]), bool(told["complete"]), tail, ahead, state)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is no saved state: {error}.", hint="-y makes the video anew.") from error
+        state, phrase = from_tensors(tensors, run["tree"]), run.get("phrase")
+        if not isinstance(state, State) or not isinstance(phrase, str | None):
+            raise ValueError("it holds something else")
+        return Saved(settings, int(run["frames"]), bool(run["complete"]), tail, ahead, state, phrase)
+    except INVALID as error:
+        reason = str(error).rstrip(".")
+        raise CheckpointError(
+            f"{path} is not a valid saved state: {reason}.", hint="-y makes the video from its beginning."
+        ) from error
 
 
 def saved_states(target: str) -> list[Saved]:
@@ -165,37 +173,47 @@ def saved_states(target: str) -> list[Saved]:
     path = state_file(target)
     if path is None:
         return []
-    found, broken = [], None
+    states, broken = [], None
     for file in (path, older(path)):
         if file.exists():
             try:
-                found.append(load_state(file))
+                states.append(load_state(file))
             except CheckpointError as error:
                 broken = broken or error
-    if broken and not found:
+    if broken and not states:
         raise broken
-    return found
+    return states
 
 
-def check_unchanged(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse to go on under other settings, naming those that have changed."""
-    now = json.loads(json.dumps(now, default=str))
-    changed = [
-        f"{name} was {brief(before.get(name))} and is {brief(now.get(name))}"
-        for name in sorted((before.keys() | now.keys()) - set(FREE))
-        if before.get(name) != now.get(name)
-    ]
-    if changed:
-        raise ConfigError(
-            f"The run cannot go on under other settings: {'; '.join(changed)}.",
-            hint="Give the settings it was begun with, or -y to make the video anew.",
-        )
+def resumable(target: str, resume: str | None, streamed: bool) -> list[Saved]:
+    """The states from which a run may resume, the newest first; none where it is to start from its beginning.
+
+    resume: auto for those beside the video, never or None, or a file of a state
+    streamed: whether it reads stdin
+    Raises: UsageError where such a run cannot resume, CheckpointError where no state can be read
+    """
+    if resume in (None, "never"):
+        return []
+    if state_file(target) is None:
+        raise UsageError(f"Cannot resume a run that writes to {target!r}.", hint="Write an mp4.")
+    if streamed:
+        raise UsageError("Cannot resume a run that reads stdin.")
+    return saved_states(target) if resume == "auto" else [load_state(Path(resume))]
 
 
-def brief(value: Any) -> str:
-    """A value as short text."""
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def check_finished(target: str) -> None:
+    """Refuse to replace a video that an interrupted run has started.
+
+    Raises: OutputExistsError
+    """
+    path = state_file(target)
+    if path and path.exists():
+        saved = saved_states(target)[0]
+        if saved.frames and not saved.complete:
+            raise OutputExistsError(
+                f"{target!r} was interrupted after {saved.frames} frames.",
+                hint="--resume auto resumes it, -y makes it from its beginning.",
+            )
 
 
 def forget_states(target: str) -> None:

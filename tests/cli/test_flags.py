@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -150,7 +151,8 @@ def test_every_choice_reaches_the_sampling_of_a_command(planned):
 
 def test_bench_compares_what_is_repeated(arvdm, tiny, monkeypatch):
     def measured(call, folder, machine, chosen, frames):
-        return {"schedule": "rolling", "steps": 2, "chosen": chosen}
+        facts = {"schedule": "rolling", "steps": 2, "chosen": chosen}
+        return SimpleNamespace(schedule="rolling", to_json=lambda: facts)
 
     monkeypatch.setattr(benchmark, "apart", measured)
     monkeypatch.setattr(benchmark, "cold_start", lambda *_: 1.0)

@@ -9,7 +9,7 @@ from arvdm_cli.evaluation import side_by_side as sidebyside
 from arvdm_cli.evaluation.metrics import APPEARANCE
 from arvdm_cli.evaluation.ranges import Span, ranges
 from arvdm_cli.evaluation.truth import HISTORY
-from arvdm_cli.media import Writer, read
+from arvdm_cli.media import Encoding, Writer, read
 from arvdm_cli.reports import results
 from arvdm_cli.sampling.generation import choose
 from arvdm_cli.worlds.maze import MazeConfig
@@ -189,7 +189,7 @@ def test_later_stretches_are_compared_with_the_first_ones():
 
 def test_clips_are_split_where_the_halves_begin_to_differ_also_after_encoding(tmp_path):
     frames = side_by_side()
-    with Writer(tmp_path / "clip.mp4", 32, 64, 10, crf=10) as writer:
+    with Writer(tmp_path / "clip.mp4", 32, 64, Encoding(10, crf=10)) as writer:
         writer.write(frames)
     for source in (frames, read(tmp_path / "clip.mp4").frames):
         pair = sidebyside.split("clip", source)

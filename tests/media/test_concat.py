@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from arvdm_cli.errors import OutputError, UsageError
-from arvdm_cli.media import Writer, concat, read
+from arvdm_cli.media import Encoding, Writer, concat, read
 from support.processes import children, script
 from support.videos import scene
 
@@ -24,7 +24,7 @@ def name_of(kind, folder):
 
 
 def write(target, kind, frames, keep=None):
-    with Writer(target, 48, 64, 15, keep=keep, **KINDS[kind]) as writer:
+    with Writer(target, 48, 64, Encoding(**KINDS[kind]), keep=keep) as writer:
         writer.write(frames)
 
 
@@ -79,7 +79,7 @@ def test_going_on_without_new_frames_cuts_the_video(kind, tmp_path):
 KILLED = """
 import json
 target, keep, end, options = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4])
-writer = Writer(target, 48, 64, 15, keep=keep or None, **options)
+writer = Writer(target, 48, 64, Encoding(**options), keep=keep or None)
 for frame in scene(40)[keep:end]:
     writer.write(frame[None])
     time.sleep(0.02)
@@ -115,7 +115,7 @@ def test_frames_that_are_not_there_cannot_be_kept_and_what_is_there_stays(kind, 
     target = name_of(kind, tmp_path)
     write(target, kind, FRAMES[:5])
     with pytest.raises(OutputError, match="to be kept"):
-        Writer(target, 48, 64, 15, keep=6, **KINDS[kind])
+        Writer(target, 48, 64, Encoding(**KINDS[kind]), keep=6)
     same(shown(target, kind), FRAMES[:5], kind)
     assert len(os.listdir(target.parent)) == (5 if kind == "png" else 1)
 
@@ -123,7 +123,7 @@ def test_frames_that_are_not_there_cannot_be_kept_and_what_is_there_stays(kind, 
 def test_a_gif_and_a_stream_cannot_be_gone_on_with(tmp_path):
     for target, format in ((tmp_path / "a.gif", None), ("-", "mp4")):
         with pytest.raises(UsageError):
-            Writer(target, 48, 64, 15, keep=3, format=format)
+            Writer(target, 48, 64, Encoding(format=format), keep=3)
 
 
 def test_frames_are_counted_as_far_as_a_file_is_whole(tmp_path):
@@ -166,4 +166,4 @@ def test_a_list_under_an_outputs_name_opens_no_other_file(tmp_path):
     (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
     assert concat.count(tmp_path / "secret.mp4") == 40 and concat.count(tmp_path / "a.mp4") == 0
     with pytest.raises(OutputError):
-        Writer(tmp_path / "a.mp4", 48, 64, 15, keep=3)
+        Writer(tmp_path / "a.mp4", 48, 64, Encoding(), keep=3)

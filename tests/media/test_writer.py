@@ -17,6 +17,7 @@ import pytest
 
 from arvdm_cli.errors import OutputError, UsageError
 from arvdm_cli.media import (
+    Encoding,
     Writer,
     contact_sheet,
     ffmpeg,
@@ -113,7 +114,7 @@ def test_a_link_is_written_through(frames, tmp_path):
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "webm", "y4m", "gif"])
 def test_a_file_can_be_read_while_it_grows(kind, frames, tmp_path):
     copy = tmp_path / f"copy.{kind}"
-    with Writer(tmp_path / f"a.{kind}", 48, 64, 15) as writer:
+    with Writer(tmp_path / f"a.{kind}", 48, 64, Encoding()) as writer:
         for _ in range(3):
             writer.write(frames)
         wait_for(lambda: writer.frames == 90)
@@ -142,14 +143,14 @@ def test_an_mp4_is_an_ordinary_one_in_the_end(frames, tmp_path):
 def test_no_frames_make_no_file_and_leave_the_old_one(kind, tmp_path):
     target = tmp_path / f"a.{kind}"
     target.write_text("old")
-    Writer(target, 48, 64, 15).close()
+    Writer(target, 48, 64, Encoding()).close()
     assert os.listdir(tmp_path) == [target.name]
     assert target.read_text() == "old"
 
 
 def test_frames_written_before_an_error_are_kept(frames, tmp_path):
     def broken_off():
-        with Writer(tmp_path / "a.mp4", 48, 64, 15) as writer:
+        with Writer(tmp_path / "a.mp4", 48, 64, Encoding()) as writer:
             writer.write(frames)
             raise RuntimeError("of the caller")
 
@@ -160,7 +161,7 @@ def test_frames_written_before_an_error_are_kept(frames, tmp_path):
 
 def test_the_caller_may_use_its_array_again(frames, tmp_path):
     buffer = np.empty_like(frames[:1])
-    with Writer(tmp_path / "a.mkv", 48, 64, 15, codec="ffv1") as writer:
+    with Writer(tmp_path / "a.mkv", 48, 64, Encoding(codec="ffv1")) as writer:
         for frame in frames:
             buffer[0] = frame
             writer.write(buffer)
@@ -168,7 +169,7 @@ def test_the_caller_may_use_its_array_again(frames, tmp_path):
 
 
 def test_no_more_than_a_few_frames_wait_for_the_encoder(frames, tmp_path):
-    with Writer(tmp_path / "a.y4m", 48, 64, 15) as writer:
+    with Writer(tmp_path / "a.y4m", 48, 64, Encoding()) as writer:
         go, plain = threading.Event(), writer._sink.write
         writer._sink.write = lambda frame: (go.wait(), plain(frame))
         given = []
@@ -205,7 +206,7 @@ def test_no_more_than_a_few_frames_wait_for_the_encoder(frames, tmp_path):
 def test_an_output_that_cannot_be_is_a_usage_error_and_touches_nothing(target, options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as caught:
-        Writer(target, 48, 64, **{"fps": 15, **options})
+        Writer(target, 48, 64, Encoding(**options))
     assert caught.value.code == 2
     assert os.listdir() == []
 
@@ -217,7 +218,7 @@ def test_an_output_that_may_not_be_written_is_told_before_any_frame(tmp_path):
     targets = {tmp_path / "file" / "a.mp4": None, tmp_path / "fifo.mp4": None, tmp_path / "file" / "%d.png": None}
     for target, format in {**targets, tmp_path / "folder.mp4": "mp4", Path("/dev/null"): "mp4"}.items():
         with pytest.raises(OutputError) as caught:
-            Writer(target, 48, 64, 15, format=format)
+            Writer(target, 48, 64, Encoding(format=format))
         assert caught.value.code == 7
     assert sorted(os.listdir(tmp_path)) == ["fifo.mp4", "file", "folder.mp4"]
 
@@ -226,7 +227,7 @@ def test_an_output_that_may_not_be_written_is_told_before_any_frame(tmp_path):
 def test_a_read_only_folder_is_an_output_error(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError):
-        Writer(tmp_path / "a.mp4", 48, 64, 15)
+        Writer(tmp_path / "a.mp4", 48, 64, Encoding())
 
 
 def test_what_would_be_replaced_is_known(frames, tmp_path):
@@ -262,7 +263,7 @@ def test_a_killed_encoder_is_an_output_error_and_keeps_both_files(frames, tmp_pa
     (tmp_path / "a.mp4").write_text("old")
 
     def killed():
-        with Writer(tmp_path / "a.mp4", 48, 64, 15) as writer:
+        with Writer(tmp_path / "a.mp4", 48, 64, Encoding()) as writer:
             for i in range(1000):
                 writer.write(frames[i % 30][None])
                 if i == 90:
@@ -283,7 +284,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 noisy = np.random.default_rng(0).integers(0, 256, (60, 48, 64, 3), dtype=np.uint8)
 noisy[:, :40] = noisy[:5] = 0
 try:
-    with Writer(sys.argv[1], 48, 64, 15) as writer:
+    with Writer(sys.argv[1], 48, 64, Encoding()) as writer:
         for frame in noisy:
             writer.write(frame[None])
 except OutputError as error:
@@ -308,7 +309,7 @@ def test_a_full_disk_leaves_only_whole_images(tmp_path):
 
 
 STDOUT = """
-writer = Writer("-", 48, 64, 15, format=sys.argv[1])
+writer = Writer("-", 48, 64, Encoding(format=sys.argv[1]))
 pid = getattr(writer._sink, "process", None) and writer._sink.process.pid
 print(pid or 0, file=sys.stderr, flush=True)
 try:
@@ -358,7 +359,7 @@ def test_a_stdout_of_python_alone_carries_y4m(frames, monkeypatch):
 
 
 ENDLESS = """
-with Writer(sys.argv[1], 48, 64, 15) as writer:
+with Writer(sys.argv[1], 48, 64, Encoding()) as writer:
     while True:
         for frame in scene():
             writer.write(frame[None])

@@ -10,7 +10,8 @@ import torch
 from arvdm_cli.errors import ConfigError, UsageError
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.media.ffmpeg import executable
-from arvdm_cli.runs import benchmark
+from arvdm_cli.runs import benchmark, stopwatch, training_benchmark
+from support.oasis import publish
 from support.tiny import model, network
 
 CPU = torch.device("cpu")
@@ -29,39 +30,45 @@ def row(tiny):
 
 
 def test_the_stages_and_what_lies_between_them_are_all_the_time(row):
-    stages = row["stages"]
+    stages = row.stages
     assert list(stages) == list(benchmark.STAGES)
-    told = sum(stage["seconds_per_frame"] for stage in stages.values()) + row["other_seconds_per_frame"]
-    assert told == pytest.approx(row["seconds_per_frame"])
-    assert all(stages[name]["seconds_per_frame"] > 0 for name in ("context", "denoise", "decode", "convert", "write"))
-    assert row["frames"] >= 12 and row["frames_per_second"] == pytest.approx(1 / row["seconds_per_frame"])
-    assert len(row["frames_per_second_by_tenth"]) == min(10, row["frames"] // row["chunk"])
-    assert row["wall_over_network"] > 1
+    told = sum(stage.seconds_per_frame for stage in stages.values()) + row.other_seconds_per_frame
+    assert told == pytest.approx(row.seconds_per_frame)
+    assert all(stages[name].seconds_per_frame > 0 for name in ("context", "denoise", "decode", "convert", "write"))
+    assert row.frames >= 12 and row.frames_per_second == pytest.approx(1 / row.seconds_per_frame)
+    assert len(row.frames_per_second_by_tenth) == min(10, row.frames // row.chunk)
+    assert row.wall_over_network > 1
 
 
 def test_without_an_ffmpeg_frames_are_written_all_the_same(tiny, row, monkeypatch):
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "no-such-program")
     monkeypatch.setattr(benchmark, "executable", executable.__wrapped__)
     other = benchmark.measure(str(tiny), benchmark.Machine("cpu", "float32", 1), {"cache": "exact"}, 4)
-    assert row["container"] == "mp4" and other["container"] == "y4m"
-    assert other["stages"]["write"]["seconds_per_frame"] > 0
+    assert row.container == "mp4" and other.container == "y4m"
+    assert other.stages["write"].seconds_per_frame > 0
+
+
+def test_a_network_without_memory_spends_nothing_on_it(tmp_path):
+    timing = benchmark.measure(str(publish(tmp_path)), benchmark.Machine("cpu", "float32", 1), {"steps": 1}, 1)
+    assert timing.slots == 0 and timing.stages["denoise"].tflop_per_frame > 0
+    assert all(timing.stages[name].seconds_per_frame == 0 for name in ("remember", "compress"))
 
 
 def test_operations_are_those_of_the_stages_that_sample(row):
-    stages = row["stages"]
-    assert row["tflop_per_frame"] == pytest.approx(sum(stages[name]["tflop_per_frame"] for name in benchmark.SAMPLING))
-    assert stages["denoise"]["tflop_per_frame"] > 0 and stages["convert"]["tflop_per_frame"] == 0
+    stages = row.stages
+    assert row.tflop_per_frame == pytest.approx(sum(stages[name].tflop_per_frame for name in benchmark.SAMPLING))
+    assert stages["denoise"].tflop_per_frame > 0 and stages["convert"].tflop_per_frame == 0
 
 
 def test_more_denoising_steps_are_more_operations_in_one_stage_alone(tiny, row):
-    other = benchmark.measure(str(tiny), benchmark.Machine("cpu", "float32", 1), {"steps": 2 * row["steps"]}, 12)
+    other = benchmark.measure(str(tiny), benchmark.Machine("cpu", "float32", 1), {"steps": 2 * row.steps}, 12)
     for name in benchmark.SAMPLING:
         more = 2 if name == "denoise" else 1
-        assert other["stages"][name]["tflop_per_frame"] == pytest.approx(more * row["stages"][name]["tflop_per_frame"])
+        assert other.stages[name].tflop_per_frame == pytest.approx(more * row.stages[name].tflop_per_frame)
 
 
 def test_a_clock_tells_each_stage_apart_and_starts_anew_after_a_lap():
-    clock = benchmark.Clock(CPU)
+    clock = stopwatch.Clock(CPU)
     twice = clock.watch("twice", lambda x: 2 * x)
     assert twice(21) == 42
     with clock.stage("other"):
@@ -73,7 +80,7 @@ def test_a_clock_tells_each_stage_apart_and_starts_anew_after_a_lap():
 
 def test_the_products_of_a_call_are_taken_again_with_other_numbers():
     a, b = torch.rand(2, 8, 8)
-    with benchmark.Products() as products:
+    with stopwatch.Products() as products:
         made = torch.relu(a @ b) @ b
     assert torch.equal(made, torch.relu(a @ b) @ b)
     ((func, (left, _), _),) = products.seen.values()  # both are of one shape
@@ -160,19 +167,23 @@ def test_a_cold_start_that_fails_is_no_time(tiny, monkeypatch):
 
 @pytest.fixture(scope="module")
 def trained(tiny):
-    return benchmark.measure_training(str(tiny), "cpu", "float32", 1, frames=32, groups=4, steps=3, compile=False)
+    return training_benchmark.measure_training(
+        str(tiny), "cpu", "float32", 1, frames=32, groups=4, steps=3, compile=False
+    )
 
 
 def test_frames_and_operations_of_training_are_told_for_the_same_steps(trained):
-    assert trained["frames_per_second"] > 0 and trained["peak_memory_mb"] > 0
-    seconds = trained["frames_per_step"] * trained["steps"] / trained["frames_per_second"]
-    done = trained["tflop_per_step"] * trained["steps"] / seconds
-    assert trained["share_of_machine"] == pytest.approx(done / trained["machine_tflop_per_second"])
+    assert trained.frames_per_second > 0 and trained.peak_memory_mb > 0
+    seconds = trained.frames_per_step * trained.steps / trained.frames_per_second
+    done = trained.tflop_per_step * trained.steps / seconds
+    assert trained.share_of_machine == pytest.approx(done / trained.machine_tflop_per_second)
 
 
 def test_training_on_more_memory_is_more_operations(tiny, trained):
-    more = benchmark.measure_training(str(tiny), "cpu", "float32", 1, frames=32, groups=16, steps=3, compile=False)
-    assert more["tflop_per_step"] > trained["tflop_per_step"]
+    more = training_benchmark.measure_training(
+        str(tiny), "cpu", "float32", 1, frames=32, groups=16, steps=3, compile=False
+    )
+    assert more.tflop_per_step > trained.tflop_per_step
 
 
 def test_bench_train_tells_its_figures_as_plain_values(arvdm, tiny):

@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 
 from arvdm_cli.errors import CheckpointError
 from arvdm_cli.models.oasis import Past
-from arvdm_cli.runs.state_file import KINDS, freeze, thaw
+from arvdm_cli.runs.state_file import KINDS, from_tensors, to_tensors
 from arvdm_cli.sampling.schedules import rolling
 from arvdm_cli.sampling.state import State
 from support.streams import SAMPLING, dream, wake
@@ -19,8 +19,8 @@ from support.tiny import WAYS, joined, network
 
 def through_bytes(state):
     """A state as a file gives it back."""
-    tensors, tree = freeze(state)
-    return thaw(load(save(tensors)), json.loads(json.dumps(tree)))
+    tensors, tree = to_tensors(state)
+    return from_tensors(load(save(tensors)), json.loads(json.dumps(tree)))
 
 
 @pytest.mark.parametrize("cache", ["exact", "keep"])
@@ -40,7 +40,7 @@ def test_whatever_way_memory_takes_a_state_that_went_through_a_file_goes_on_to_t
 def test_a_state_goes_into_a_file_under_the_names_of_the_first_version_and_comes_back():
     _, steps = dream(rolling(), replace(SAMPLING, cache="keep"))
     state = next(steps).state
-    tensors, tree = freeze(state)
+    tensors, tree = to_tensors(state)
     ((_, kind), (_, parts)) = tree.items()
     assert kind == "state" and {"memory", "kept"} <= parts.keys()
     assert {"tokens", "places"} <= parts["memory"]["parts"].keys()
@@ -74,7 +74,7 @@ def test_a_state_before_its_first_window_and_keys_of_oasis_are_kept_too():
 )
 def test_a_tree_that_fits_nothing_is_refused(tree):
     with pytest.raises(CheckpointError, match="does not fit"):
-        thaw({}, tree)
+        from_tensors({}, tree)
 
 
 def test_nothing_but_parts_of_a_state_is_ever_built():

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from arvdm_cli.media import Writer
+from arvdm_cli.media import Encoding, Writer
 
 SIZE, FRAMES = 32, 12
 SHIFTS = {"left": (0, 5), "right": (0, -5), "forward": (5, 0)}  # how each moves the picture, in pixels
@@ -43,7 +43,7 @@ def craft_clip(path, frames=FRAMES, seed=0, **changed):
 
 def video(path, frames, fps=20):
     path.parent.mkdir(parents=True, exist_ok=True)
-    with Writer(path, *frames.shape[1:3], fps, crf=4) as writer:
+    with Writer(path, *frames.shape[1:3], Encoding(fps, crf=4)) as writer:
         writer.write(frames)
 
 

@@ -14,7 +14,7 @@ from arvdm_cli.models.compress import COMPRESSIONS
 from arvdm_cli.models.config import DiTConfig
 from arvdm_cli.models.dit import VideoDiT
 from arvdm_cli.models.fusion import FUSIONS
-from arvdm_cli.runs.state_file import freeze, thaw
+from arvdm_cli.runs.state_file import from_tensors, to_tensors
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.memory import Memory
 from arvdm_cli.sampling.model import Model
@@ -266,14 +266,14 @@ def whole(past):
 
 def store(state, path):
     """Save a state as a file of plain tensors."""
-    tensors, tree = freeze(state)
+    tensors, tree = to_tensors(state)
     save_file(tensors, path, {"state": json.dumps(tree)})
 
 
 def restore(path):
     """Read back what `store` wrote."""
     with safe_open(path, "pt") as file:
-        return thaw({name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["state"]))  # noqa: SIM118
+        return from_tensors({name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["state"]))  # noqa: SIM118
 
 
 def render(folder, episodes=4, frames=128, size=32, seed=0):

@@ -4,7 +4,7 @@ import subprocess
 
 import numpy as np
 
-from arvdm_cli.media import Writer, ffmpeg, read
+from arvdm_cli.media import Encoding, Writer, ffmpeg, read
 
 
 def scene(count=30, height=48, width=64):
@@ -14,9 +14,9 @@ def scene(count=30, height=48, width=64):
     return np.rint(np.stack((red, green, blue), -1)).clip(0, 255).astype(np.uint8)  # (f, h, w, 3)
 
 
-def write(target, frames, fps=15, **options):
+def write(target, frames, fps=15, comment=None, **options):
     """Write a video frame by frame; gives its closed writer."""
-    with Writer(target, *frames.shape[1:3], fps, **options) as writer:
+    with Writer(target, *frames.shape[1:3], Encoding(fps, **options), comment=comment) as writer:
         for frame in frames:
             writer.write(frame[None])
     return writer

@@ -10,7 +10,7 @@ import pytest
 from arvdm_cli.evaluation import truth
 from arvdm_cli.evaluation.study import strip
 from arvdm_cli.hub import checkpoint
-from arvdm_cli.media import Writer
+from arvdm_cli.media import Encoding, Writer
 from support.drift import invented, side_by_side
 from support.tiny import model
 
@@ -68,7 +68,7 @@ def test_clips_and_videos_need_no_model(arvdm, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder, frames in (("clips", side_by_side()), ("videos", np.tile(side_by_side(), (4, 1, 1, 1)))):
         (tmp_path / folder).mkdir()
-        with Writer(tmp_path / folder / "a.mp4", 32, 64, 10) as writer:
+        with Writer(tmp_path / folder / "a.mp4", 32, 64, Encoding(10)) as writer:
             writer.write(frames)
     done = arvdm("eval", "drift", "--clips", "clips", "--videos", "videos", "-o", "out")
     assert done.exit_code == 0, done.stderr

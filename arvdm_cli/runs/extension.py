@@ -1,0 +1,92 @@
+"""A finished video made longer, under its own settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ..errors import InputError, UsageError
+from ..hub import registry
+from ..sampling.model import Model
+from ..sampling.state import Actions
+from .events import OnEvent, ignore
+from .inputs import Inputs, read_actions
+from .job import Job, load
+from .request import Machine, PromptSource, Request
+from .settings import Settings
+from .sidecar import Report
+from .state_file import Saved, saved_states
+
+
+def extend(output: str, length: int, actions: str, machine: Machine, on_event: OnEvent = ignore) -> Report:
+    """Add new frames after the end of a video, or after the last frame of an interrupted run.
+
+    length: frames to add
+    actions: those that lead into them, as in a Request; random ones continue those of the video
+    Raises: InputError where no state is saved beside the video, UsageError where it cannot be extended in this way
+    """
+    if actions == "-":
+        raise UsageError("Cannot resume a run that reads stdin.")
+    states = saved_states(output)
+    if not states or not (states[0].frames or states[0].complete):  # none, or of a run that wrote nothing
+        raise InputError(f"{output!r} has no state beside it to resume from.", hint="Was it made by arvdm generate?")
+    before = states[0].settings
+    model, machine = load(registry.resolve(before.model), machine_for(before, machine), on_event)
+    request = Request(
+        model=before.model,
+        output=output,
+        seed=before.seed,
+        plan=before.plan,
+        encoding=before.encoding,
+        prompt=PromptSource(before.prompt),
+        actions=actions,
+        length=length,
+        include_prompt=before.include_prompt,
+        machine=replace(machine, deterministic=before.deterministic),
+    )
+    return Job(request, model, extended_inputs(request, model, states[0], on_event)).resume(states, on_event)
+
+
+def machine_for(before: Settings, machine: Machine) -> Machine:
+    """The machine that a video is extended on: compiled, and deterministic, where it was made so.
+
+    Raises: UsageError where it is to be what the video is not
+    """
+    if machine.compile and not before.compiled:
+        raise UsageError(
+            f"{before.output!r} was made without --compile, so it is extended without.", hint="Leave out --compile."
+        )
+    if machine.deterministic and before.compiled:
+        raise UsageError(f"{before.output!r} was made with --compile, so it cannot be extended with --deterministic.")
+    return replace(machine, compile=before.compiled, deterministic=machine.deterministic or before.deterministic)
+
+
+def extended_inputs(request: Request, model: Model, saved: Saved, on_event: OnEvent) -> Inputs:
+    """The inputs of a longer run whose prompt was shown by an earlier one."""
+    before, config = saved.settings, model.codec.config
+    end = saved.frames if before.length is None else before.length  # one without a length was stopped
+    actions, _ = read_actions(request.actions, request.length, request.seed, model, on_event)
+    if request.actions != "random":  # rows of a file or a phrase lead into the frames that are added
+        actions = following(saved, end, actions)
+    return Inputs(
+        prompt=np.empty((0, config.height, config.width, 3), np.uint8),
+        prompt_actions=torch.zeros(1, 0, len(model.actions)),
+        prompt_frames=before.prompt_frames,
+        prompt_sha256=before.prompt_sha256,
+        actions=actions,
+        key=before.actions,
+        length=end + (request.length or 0),
+    )
+
+
+def following(saved: Saved, length: int, actions: Actions) -> Actions:
+    """Actions whose first row leads into new frame `length`; before it, those that were saved."""
+    known = torch.from_numpy(saved.ahead).unsqueeze(0)[:, : length - saved.frames]
+
+    def rows(first: int, count: int) -> torch.Tensor:
+        old = known[:, max(0, first - saved.frames) :][:, :count]
+        return torch.cat((old, actions(max(0, first - length), count - old.shape[1])), 1)
+
+    return rows

@@ -1,0 +1,112 @@
+"""What a run reads before it writes anything: the frames of its prompt, and actions."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .. import media
+from ..actions import files, phrases
+from ..actions.sources import beside, endless, live
+from ..errors import ActionError
+from ..sampling.config import Sampling
+from ..sampling.generation import given
+from ..sampling.model import Model
+from ..sampling.state import Actions
+from .events import Note, OnEvent, Warning_, ignore
+from .request import PromptSource, Request
+
+DEFAULT_LENGTH = 120  # new frames, where neither the length nor the actions say how many
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A prompt and actions, as read."""
+
+    prompt: np.ndarray  # uint8 (f, h, w, 3), to be shown to the model; empty where an earlier run has shown it
+    prompt_actions: torch.Tensor  # (1, f, a), that led into them
+    prompt_frames: int  # of the prompt that the video begins with
+    prompt_sha256: str  # of its frames and actions
+    actions: Actions  # that lead into new frames
+    key: str  # tells the actions from others: random, - or sha256
+    length: int | None  # new frames; None: until stopped
+    live: bool = False  # whether actions come as frames are seen
+
+
+def read_inputs(request: Request, model: Model, on_event: OnEvent = ignore) -> Inputs:
+    """Read the prompt and the actions of a request.
+
+    Raises: VideoError, ActionError
+    """
+    prompt = read_prompt(request.prompt, model, request.plan.sampling, on_event)
+    past = read_prompt_actions(request.prompt, len(prompt), model.actions, on_event)
+    actions, count = read_actions(request.actions, request.length, request.seed, model, on_event)
+    if request.length or count:
+        length = request.length or count
+    else:
+        length = None if request.length == 0 else DEFAULT_LENGTH
+    return Inputs(
+        prompt=prompt,
+        prompt_actions=past,
+        prompt_frames=len(prompt),
+        prompt_sha256=digest(prompt.tobytes() + past.numpy().tobytes()),
+        actions=actions,
+        key=request.actions if count is None else digest(actions(0, count).numpy().tobytes()),
+        length=length,
+        live=request.actions == "-",
+    )
+
+
+def read_prompt(source: PromptSource, model: Model, sampling: Sampling, on_event: OnEvent) -> np.ndarray:
+    """Frames uint8 (f, h, w, 3) in the model's size and rate: those asked for, else the last that it can use."""
+    config = model.codec.config
+    if source.path is None:
+        return np.empty((0, config.height, config.width, 3), np.uint8)
+    most = source.count or max(1, sampling.context + sampling.slots * sampling.group)
+    size = (config.height, config.width)
+    clip = media.read(source.path, start=source.start, count=most, fps=model.fps, crop=source.crop, size=size)
+    for note in clip.notes:
+        on_event((Warning_ if note.startswith("damaged") else Note)(f"prompt: {note}"))
+    if source.count and len(clip.frames) < source.count:
+        on_event(Note(f"prompt: {len(clip.frames)} frames, fewer than the {source.count} asked for"))
+    return clip.frames
+
+
+def read_prompt_actions(source: PromptSource, frames: int, names: tuple[str, ...], on_event: OnEvent) -> torch.Tensor:
+    """Actions (1, frames, a) that led into a prompt's frames; zeros, the unknown action, where no file has them."""
+    path = source.actions or beside(source.path)
+    if path is None:
+        return torch.zeros(1, frames, len(names))
+    on_event(Note(f"prompt: actions from {path}, {files.recognise(path)}"))
+    track = files.read_clip(path, names, frames=frames)
+    start = source.start if source.start is not None else len(track) - frames
+    if len(track) < start + frames:
+        raise ActionError(f"{path!r} holds {len(track)} actions, none for frame {start + frames - 1}.")
+    return torch.from_numpy(track[start : start + frames]).unsqueeze(0)
+
+
+def read_actions(
+    source: str, length: int | None, seed: int, model: Model, on_event: OnEvent
+) -> tuple[Actions, int | None]:
+    """Actions for the new frames, and how many there are where that is known."""
+    names = model.actions
+    if not names:
+        return given(torch.zeros(1, 0, 0)), None
+    if source == "random":
+        walk = model.card.get("walk")
+        return endless(lambda frames: phrases.random(names, frames, seed, walk)), None
+    if source == "-":
+        return live(phrases.stream(sys.stdin.buffer, names), len(names), bool(length)), None
+    track = files.read(source, names, frames=length or None)
+    if length and len(track) > length:
+        on_event(Note(f"actions: the first {length} of {len(track)} are used"))
+    return given(torch.from_numpy(track).unsqueeze(0)), len(track)
+
+
+def digest(data: bytes) -> str:
+    """sha256 of some bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,154 @@
+"""One run while it lasts: frames go to the encoder, states to their file, counts to the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
+
+from .. import media
+from ..actions.sources import EndOfActions
+from ..errors import OutputError
+from ..sampling import generation
+from ..sampling.model import Model
+from ..sampling.state import State
+from . import saver, sidecar
+from .action_log import ActionLog
+from .events import FramesWritten, Interrupted, Note, OnEvent, Resumed, Started
+from .inputs import Inputs
+from .settings import Settings
+from .sidecar import Report
+from .state_file import Saved, forget_states, state_file
+
+
+class Recording:
+    """A video that is being made; `make` is called once.
+
+    states: the newest of them whose frames are in the output is resumed
+    Raises: OutputError where the output cannot be written, or holds the frames of none of the states
+    """
+
+    def __init__(self, model: Model, settings: Settings, inputs: Inputs, states: Sequence[Saved], on_event: OnEvent):
+        self.model, self.settings, self.inputs, self.on_event = model, settings, inputs, on_event
+        self.writer, self.saved = open_writer(model, settings, states)
+        self.before = self.saved.frames if self.saved else 0  # new frames of earlier runs
+        self.again = 0  # frames handed to the encoder that this run has not made: of the prompt, or written again
+        self.frames = 0  # new frames of this run
+        self.complete = False
+        self.started = time.time()
+        self.first_frame: float | None = None  # seconds
+        self.log = ActionLog(
+            inputs.actions, model.actions, settings.plan.schedule.chunk, self.saved.phrase if self.saved else ""
+        )
+        self.saver = saver.StateSaver(
+            None if inputs.live else state_file(settings.output),
+            settings,
+            self.saved,
+            16 + round(settings.encoding.fps),  # frames that an encoder may hold back
+            self.log,
+            on_event,
+        )
+
+    def make(self) -> Report:
+        """Make the frames and write them, and the sidecar whatever happens."""
+        try:
+            with self.writer:
+                self._write_all()
+            self.complete = True
+            self.saver.save(complete=True)
+        except BaseException:
+            with suppress(OutputError):  # the error that came first is the one to tell
+                self.saver.save(complete=False)
+            if self.saver.last:
+                self.on_event(Interrupted(self.settings.output))
+            raise
+        finally:
+            # a signal may have come between the writing of frames and their count
+            self.frames = max(self.frames, self.writer.frames - self.again)
+            report = self._report()
+            sidecar.write(report)
+        return report
+
+    def _write_all(self) -> None:
+        """Make frames and write them, until they are all there or actions end."""
+        for note in self.writer.notes:
+            self.on_event(Note(note))
+        self.on_event(Started(self.settings.output, self.settings.length))
+        state = self._begin()
+        left = (self.settings.length or 0) - self.before
+        if self.settings.length and left <= 0:
+            return
+        chunks = generation.generate_states(
+            self.model, self.settings.plan, state, self.inputs.actions, self.settings.seed, left, self.inputs.live
+        )
+        with suppress(EndOfActions):
+            for chunk in chunks:
+                if not self.saved and not self.frames:
+                    self._write_prompt(state)
+                self._write(media.to_bytes(chunk.frames[0]), chunk.state)
+
+    def _begin(self) -> State:
+        """The state of the sampler before the first new frame of this run."""
+        if self.saved is None:
+            prompt = media.to_tensor(self.inputs.prompt).unsqueeze(0)
+            return generation.begin(self.model, self.settings.plan, prompt, self.inputs.prompt_actions)
+        self.on_event(Resumed(self.settings.output, self.before))
+        self.again = len(self.saved.tail)
+        self.writer.write(self.saved.tail)
+        return self.saved.state
+
+    def _write_prompt(self, beginning: State) -> None:
+        """Write the prompt's frames, if they are wanted; until here an earlier video can still be resumed."""
+        shown = self.inputs.prompt if self.settings.include_prompt else self.inputs.prompt[:0]
+        forget_states(self.settings.output)
+        self.saver.begin(shown, beginning)
+        self.again = len(shown)
+        self.writer.write(shown)
+
+    def _write(self, frames: np.ndarray, reached: State) -> None:
+        """Write the frames uint8 (f, h, w, 3) of an AR step, and count them."""
+        self.log.add(self.before + self.frames, len(frames))
+        self.writer.write(frames)
+        if self.first_frame is None:
+            self.first_frame = time.time() - self.started
+        self.frames += len(frames)
+        self.saver.add(frames, reached)
+        self.on_event(FramesWritten(self.before + self.frames))
+
+    def _report(self) -> Report:
+        frames = self.before + self.frames
+        return Report(
+            settings=self.settings,
+            frames=frames,
+            resumed_after=self.before,
+            complete=self.complete,
+            started=self.started,
+            seconds=time.time() - self.started,
+            first_frame_seconds=self.first_frame,
+            action_phrase=self.log.phrase(frames),
+        )
+
+
+def open_writer(model: Model, settings: Settings, states: Sequence[Saved]) -> tuple[media.Writer, Saved | None]:
+    """A writer, and the newest state whose frames the output holds.
+
+    Raises: OutputError where there are states, and it holds the frames of none
+    """
+    config, plan = model.codec.config, settings.plan
+    comment = f"arvdm {settings.model} {model.sha256[:12]} {plan.schedule.name} seed {settings.seed}"
+    shown = settings.prompt_frames if settings.include_prompt else 0
+
+    def open_after(keep: int | None) -> media.Writer:
+        return media.Writer(settings.output, config.height, config.width, settings.encoding, comment=comment, keep=keep)
+
+    missing: OutputError | None = None
+    for saved in states:
+        try:
+            return open_after(shown + saved.frames - len(saved.tail)), saved
+        except OutputError as error:
+            missing = error
+    if missing:
+        raise missing
+    return open_after(None), None
