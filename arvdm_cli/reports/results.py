@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import OutputExistsError
@@ -12,12 +12,12 @@ from ..files import replacing
 from .records import Values
 
 
-def resume(file: Path, asked: Values, replace: bool, again: bool = False) -> Values | None:
-    """Read a measurement to resume, or give None where there is none.
+def resume(file: Path, asked: Mapping[str, object], replace: bool, again: bool = False) -> Values | None:
+    """A measurement that was interrupted, to resume, or None where there is none.
 
     asked: what it must have been started with
     replace: whatever is there counts as none
-    again: a finished one is resumed too
+    again: resume a finished one too
 
     Raises: OutputExistsError where the file holds something else
     """
@@ -25,16 +25,16 @@ def resume(file: Path, asked: Values, replace: bool, again: bool = False) -> Val
         return None
     try:
         report: Values = json.loads(file.read_text())
-        known, complete = report["asked"], report["complete"]
+        before, complete = report["asked"], report["complete"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputExistsError(f"{file} is not a measurement: {error}.", hint="-o chooses another folder.") from error
-    if (complete and not again) or known != asked:
+    if (complete and not again) or before != asked:
         what = "a finished measurement" if complete and not again else "a measurement of something else"
         raise OutputExistsError(f"{file.parent} holds {what}.", hint="-y replaces it; -o chooses another folder.")
     return report
 
 
-def save(file: Path, report: Values) -> None:
+def save(file: Path, report: Mapping[str, object]) -> None:
     """Write a measurement, whole or not at all."""
     with replacing(file) as part:
         part.write_text(json.dumps(report, indent=1) + "\n")
@@ -43,7 +43,7 @@ def save(file: Path, report: Values) -> None:
 def read_csv(path: Path) -> list[Values]:
     """Read what `write_csv` wrote: numbers as numbers, nothing as None."""
 
-    def value(cell: str) -> float | str | None:
+    def value(cell: str) -> str | float | None:
         try:
             return int(cell) if cell.lstrip("-").isdigit() else float(cell)
         except ValueError:
@@ -53,7 +53,7 @@ def read_csv(path: Path) -> list[Values]:
         return [{key: value(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
 
 
-def write_csv(path: Path, rows: Sequence[Values]) -> None:
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write rows that share their keys, the keys first."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))

@@ -7,6 +7,7 @@ import pytest
 
 from arvdm_cli.errors import UsageError
 from arvdm_cli.evaluation import plots
+from arvdm_cli.evaluation.retrieval import RetrievalRow
 from arvdm_cli.reports import results
 from arvdm_cli.reports.page import write_page
 from arvdm_cli.sampling.schedules import PRESETS
@@ -29,7 +30,7 @@ def test_rows_are_written_under_their_keys(tmp_path):
 
 
 def test_a_page_holds_its_pictures_and_shows_text_as_it_is(tmp_path):
-    plots.plot_retrieval(tmp_path / "plot.png", ROWS)
+    plots.plot_retrieval(tmp_path / "plot.png", [RetrievalRow.from_json(row) for row in ROWS])
     write_page(tmp_path / "page.html", "<title>", "a & b", [("c < d", [["x"], ["<script>"]])], [tmp_path / "plot.png"])
     page = (tmp_path / "page.html").read_text()
     assert "<script>" not in page and "&lt;script&gt;" in page and "a &amp; b" in page and "c &lt; d" in page
@@ -39,7 +40,7 @@ def test_a_page_holds_its_pictures_and_shows_text_as_it_is(tmp_path):
 def test_without_matplotlib_one_is_told_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UsageError, match="matplotlib") as caught:
-        plots.plot_retrieval(tmp_path / "plot.png", ROWS)
+        plots.plot_retrieval(tmp_path / "plot.png", [RetrievalRow.from_json(row) for row in ROWS])
     assert "pip install" in caught.value.hint
 
 

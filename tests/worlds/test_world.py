@@ -70,7 +70,7 @@ def test_a_world_without_poses_is_recorded_by_acting_and_all_its_frames_are_unse
     truth = Truth(world, 7, recording.kinds, recording.frames[:, None], recording.actions[:, None], None)
     assert not truth.seen().any()
     by_range, _ = drift.measure(truth.frames[:, :, HISTORY:], truth, 3)
-    assert {row["ground"] for row in by_range} == {"new"} and by_range[0]["psnr"] == 100
+    assert {row.ground for row in by_range} == {drift.UNSEEN} and by_range[0].figures["psnr"] == 100
     with pytest.raises(UsageError, match="do not follow from poses"):
         truth.poses_of("explore")
 

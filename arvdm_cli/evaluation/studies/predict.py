@@ -65,6 +65,7 @@ class PredictStudy(Study[Scheduled, Predicted]):
     clips: Path | None  # file that keeps the true frames; None: in the study's folder
     chosen: Mapping[str, object]  # see `generation.choose`
     encoded: Latest[str, Stretches] = field(default_factory=Latest)
+    ranked: Latest[tuple[tuple[object, ...], ...], list[Agreement]] = field(default_factory=Latest)
     found: list[Measured] = field(init=False)
 
     name = "predict"
@@ -105,7 +106,7 @@ class PredictStudy(Study[Scheduled, Predicted]):
 
     def conclude(self, rows: Sequence[Predicted]) -> tuple[Sequence[Predicted], Values]:
         compared = agreement.beside(rows, self.found)
-        agreed = [row.to_json() for row in agreement.agreement(compared)]
+        agreed = [row.to_json() for row in self.agreed(compared)]
         return compared, {"measured": [str(folder) for folder in self.measured], "agreement": agreed}
 
     def report(self, rows: Sequence[Predicted]) -> Values:
@@ -130,7 +131,7 @@ class PredictStudy(Study[Scheduled, Predicted]):
             orders = {name: ranks([row[name] for row in values]) for name in ORDERS}
             body = [[name, *(f"{rank:g}" for rank in order)] for name, order in orders.items()]
             tables.append(Table(f"{model}: rank of each schedule, the least error first, by", [header, *body]))
-        if agreed := agreement.agreement(rows):
+        if agreed := self.agreed(rows):
             title = "Spearman's rank correlation with roll-outs (and by chance as far from 0)"
             tables.append(Table(title, agreement_cells(agreed), ("of",)))
         return tables
@@ -153,12 +154,17 @@ class PredictStudy(Study[Scheduled, Predicted]):
             f"summed over {self.length} frames. start: {START}. "
             + " ".join(f"{name}: {what}." for name, what in (TERMS | ORDERS).items())
             + " By chance: how often points that have nothing to do with each other would agree or disagree as much. "
-            + verdict(agreement.agreement(rows))
+            + self.verdict(rows)
         )
 
     def verdict(self, rows: Sequence[Predicted]) -> str:
         """What comes of it, in one line."""
-        return verdict(agreement.agreement(rows))
+        return verdict(self.agreed(rows))
+
+    def agreed(self, rows: Sequence[Predicted]) -> list[Agreement]:
+        """How far predictions agree with roll-outs; permutations take a while, so they are drawn once."""
+        key = tuple((row.model, row.spelled, row.end) for row in rows)
+        return self.ranked.get(key, lambda: agreement.agreement(rows))
 
 
 def verdict(agreed: Sequence[Agreement]) -> str:
