@@ -72,7 +72,8 @@ def build(config: Mapping[str, object], where: str) -> Model:
         )
     # the last is torch's word for a shape that cannot be
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, ConfigError, RuntimeError) as error:
-        raise CheckpointError(f"{where} does not describe a model arvdm knows: {str(error).rstrip('.')}.") from error
+        message = f"{where} does not describe a model arvdm knows: {str(error).rstrip('.')}."
+        raise CheckpointError(message, hint=getattr(error, "hint", None)) from error
 
 
 LARGEST = 1 << 20  # of a number in a config: of features, tokens or pixels
