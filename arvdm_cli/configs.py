@@ -60,7 +60,7 @@ def fill(
     tables: classes of its tables, where they are not those of its defaults
     """
     names = [f.name for f in fields(kind)]
-    defaults, fitting = kind(), {}
+    defaults, fitting = kind(), Json()
     for key, value in values.items():
         if key not in names:
             near = get_close_matches(key, names, 1)

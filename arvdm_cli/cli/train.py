@@ -35,7 +35,7 @@ class TrainCommand(TyperCommand):
         panels: dict[str, list[tuple[str, str]]] = {}
         for table, kind in {"": TrainConfig, **TABLES}.items():
             for each in describe(kind):
-                title = f"[{table}] {each.panel}" if table else each.panel
+                title = f"Table [{table}]: {each.panel}" if table else each.panel
                 flag = "--" + f"{table}.{each.name}".strip(".").replace("_", "-")
                 panels.setdefault(title.rstrip("."), []).append(
                     (flag, f"{each.help}  [default: {written(each.default)}]")

@@ -83,9 +83,9 @@ class VideoDiT(nn.Module):
         return self.config.group if self.compression is not None else 0
 
     def hidden_matrices(self) -> set[str]:
-        """Names of the weights that Muon trains: matrices inside blocks, but for those that drive norms."""
-        weights = self.named_parameters()
-        return {name for name, weight in weights if "blocks" in name and weight.ndim == 2 and ".modulation." not in name}
+        """Names of the weights that Muon trains: matrices inside blocks, but for those that modulate norms."""
+        matrices = (name for name, weight in self.named_parameters() if "blocks" in name and weight.ndim == 2)
+        return {name for name in matrices if ".modulation." not in name}
 
     def memory_weights(self) -> set[str]:
         """Names of the weights through which the past enters and shrinks."""

@@ -25,7 +25,7 @@ def fitted(config: TrainConfig, episodes: Episodes) -> TrainConfig:
     if episodes.names or not config.network.actions:
         return config
     changes = {"actions": 0} | ({"moves": ()} if hasattr(config.network, "moves") else {})
-    return replace(config, network=replace(config.network, **changes))  # type: ignore[type-var]  # a dataclass
+    return replace(config, network=replace(config.network, **changes))
 
 
 def check(config: TrainConfig, episodes: Episodes, source: Model | None = None) -> None:

@@ -13,11 +13,12 @@ from pathlib import Path
 from ..configs import check_limits, fill, key, merge
 from ..errors import ConfigError
 from ..hub import registry
+from ..hub.build import NetworkConfig
 from ..models.codec import CodecConfig
 from ..models.config import DiTConfig
 from ..sampling.config import Sampling
 from ..sampling.diffusion import FlowMatching
-from .network import NetworkConfig, find_architecture
+from .network import find_architecture
 
 DTYPES = ("auto", "float32", "bfloat16")
 
@@ -43,6 +44,9 @@ class RunConfig:
     seed: int = key(0, "Seed of all that is drawn.", least=0, most=2**63 - 1)
     minutes: float = key(0.0, "Minutes until the run ends, codec and last save included; 0 for no limit.", least=0)
     every: int = key(500, "Steps between validations, sample sheets and saved states.", least=1)
+    card: dict[str, object] = field(
+        default_factory=dict
+    )  # What the model's card says: actions, fps, licence, data, ...
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,6 @@ class TrainConfig(Machine, Optimization, Curriculum, CodecTraining, RunConfig):
     network: NetworkConfig = field(default_factory=DiTConfig)
     diffusion: FlowMatching = field(default_factory=FlowMatching)
     sampling: Sampling = field(default_factory=Sampling)
-    card: dict[str, object] = field(default_factory=dict)  # licence, data, ...: copied to config.json
 
     def __post_init__(self) -> None:
         check_limits(self)

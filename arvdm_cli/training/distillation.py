@@ -14,9 +14,9 @@ from ..errors import ConfigError
 from ..models.codec import Codec
 from ..sampling.diffusion import Diffusion, per_frame
 from ..sampling.model import Model
+from ..sampling.network import LatentShape
 from ..sampling.schedules import Schedule
 from ..sampling.solvers import Predict, estimate, follow
-from .network import NetworkConfig
 
 # What a teacher's network has as its student's
 SHARED = ("channels", "height", "width", "actions", "moves", "fusion", "group")
@@ -30,7 +30,7 @@ class Teacher:
     schedule: Schedule  # of the student
     steps: int
 
-    def check(self, name: str, codec: Codec, network: NetworkConfig, diffusion: Diffusion) -> None:
+    def check(self, name: str, codec: Codec, network: LatentShape, diffusion: Diffusion) -> None:
         """Refuse a teacher, of that name, that its student cannot learn from."""
         if self.steps < 1:
             raise ConfigError(f"distill_steps is {self.steps}; at least 1 of the teacher's steps is learnt.")

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..data.batches import Batch, Episodes
 from ..sampling.diffusion import Diffusion, logit_normal
 from ..sampling.memory import Memory, mean_pool
+from ..sampling.network import MemoryNetwork, MemoryPast, Past, has_memory
 from ..sampling.solvers import Predict, euler
 from .config import TrainConfig
 from .distillation import Teacher
@@ -94,15 +95,15 @@ class TrainingExample:
     clip: Tensor  # (b, f, c, h, w), context and windows
     context: int  # frames before the first window
     actions: Tensor  # (b, f, a), that lead into them; zeros where they are unknown
-    origin: Tensor  # (b, 3), the place before the first of them
+    origin: Tensor  # (b, 3), the pose before the first of them
     batch: Batch  # what it was cut from
     all_actions: Tensor  # (b, episode, a)
-    places: Tensor  # (b, episode, 3), that they lead to
+    poses: Tensor  # (b, episode, 3), that they lead to
     shown: Tensor  # (b, f, c, h, w), the clip as the past of its windows
     reported: Tensor  # (b, f), the levels reported for it
     noise: Tensor  # (b, 1), level of the noise in `shown`
 
-    def memory(self, network: TrainableNetwork) -> Memory:
+    def memory(self, network: MemoryNetwork[Past, MemoryPast]) -> Memory:
         """Every group as a network compresses it; gradients flow through it."""
         latents, frames = self.batch.groups, self.batch.frames
         b, groups, group = frames.shape
@@ -110,8 +111,8 @@ class TrainingExample:
         if groups == 0:
             return memory
         row = torch.arange(b, device=self.clip.device).view(b, 1, 1)
-        actions, places = self.all_actions[row, frames], self.places[row, frames]  # (b, G, g, .)
-        tokens = network.compress(latents.flatten(0, 1), actions.flatten(0, 1), places.flatten(0, 1))
+        actions, poses = self.all_actions[row, frames], self.poses[row, frames]  # (b, G, g, .)
+        tokens = network.compress(latents.flatten(0, 1), actions.flatten(0, 1), poses.flatten(0, 1))
         # numbered backwards from the context: -1 is the group that left it last
         numbers = (frames[..., 0] - self.batch.reach.view(b, 1)) // group  # (b, G)
         instants = groups * memory.instants
@@ -119,17 +120,17 @@ class TrainingExample:
             memory,
             tokens=tokens.unflatten(0, (b, groups)),
             actions=mean_pool(actions.flatten(1, 2), instants),
-            poses=mean_pool(places.flatten(1, 2), instants),
+            poses=mean_pool(poses.flatten(1, 2), instants),
             numbers=numbers,
         )
 
-    def predictor(self, network: TrainableNetwork, window: int) -> Predict:
+    def predictor(self, network: TrainableNetwork[Past], window: int) -> Predict:
         """What a network says of noisy windows (b, k * window, c, h, w) after the clip as it is shown."""
-        remembered = network.encode_memory(self.memory(network))
+        memory = network.encode_memory(self.memory(network)) if has_memory(network) else None
 
         def predict(noisy: Tensor, levels: Tensor) -> Tensor:
             predicted = network.forward_windows(
-                self.shown, self.reported, noisy, levels, self.actions, self.origin, remembered, window
+                self.shown, self.reported, noisy, levels, self.actions, self.origin, memory, window
             )
             return predicted.float()
 
@@ -137,13 +138,13 @@ class TrainingExample:
 
 
 def cut(
-    network: TrainableNetwork, config: TrainConfig, batch: Batch, context: int, generator: torch.Generator
+    network: TrainableNetwork[Past], config: TrainConfig, batch: Batch, context: int, generator: torch.Generator
 ) -> TrainingExample:
-    """The example of a batch: actions dropped, places integrated, the clip shown as it is."""
+    """The example of a batch: actions dropped, poses integrated, the clip shown as it is."""
     b, device, length = len(batch.first), batch.clip.device, batch.clip.shape[1]
     keep = (torch.rand(b, 1, 1, generator=generator) >= config.drop_actions).to(device)
     actions = batch.actions * keep
-    places = network.integrate_actions(actions, torch.zeros(b, 3, device=device))  # (b, episode, 3)
+    poses = network.integrate_actions(actions, torch.zeros(b, 3, device=device))  # (b, episode, 3)
     row = torch.arange(b, device=device).unsqueeze(1)
     times = batch.first.unsqueeze(1) + torch.arange(length, device=device)
     before = (batch.first - 1).clamp_min(0)
@@ -152,10 +153,10 @@ def cut(
         context=context,
         actions=actions[row, times],
         # frames before the clip's first: an episode's own first frame was led into by no action
-        origin=places[row[:, 0], before] * (batch.first > 0).unsqueeze(1),
+        origin=poses[row[:, 0], before] * (batch.first > 0).unsqueeze(1),
         batch=batch,
         all_actions=actions,
-        places=places,
+        poses=poses,
         shown=batch.clip,
         reported=torch.full((b, length), config.sampling.stabilization, device=device),
         noise=torch.zeros(b, 1, device=device),
@@ -183,7 +184,7 @@ def shown_anew(example: TrainingExample, diffusion: Diffusion, generator: torch.
 @torch.no_grad()
 def with_own_frames(
     example: TrainingExample,
-    network: TrainableNetwork,
+    network: TrainableNetwork[Past],
     diffusion: Diffusion,
     frames: int,
     steps: int,
@@ -196,9 +197,12 @@ def with_own_frames(
     """
     context, end = example.context, example.context + frames
     assert frames <= context, "a context does not grow"
-    remembered = network.encode_memory(example.memory(network))
-    shown, reported = example.shown[:, :context], example.reported[:, :context]
-    past = network.encode_context(shown, reported, example.actions[:, :context], example.origin, remembered)
+    shown, reported, actions = (x[:, :context] for x in (example.shown, example.reported, example.actions))
+    if has_memory(network):
+        memory = network.encode_memory(example.memory(network))
+        past = network.encode_context(shown, reported, actions, example.origin, memory)
+    else:
+        past = network.encode_context(shown, reported, actions, example.origin)
     window = torch.randn(example.clip[:, :frames].shape, generator=generator).to(example.clip.device)
     driven = example.actions[:, context:end]
 
@@ -219,7 +223,7 @@ def with_own_frames(
 
 
 def step_loss(
-    network: TrainableNetwork,
+    network: TrainableNetwork[Past],
     config: TrainConfig,
     batch: StepBatch,
     device: torch.device,

@@ -5,69 +5,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection
 from importlib import import_module
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..models import Architecture, architecture, installed
 from ..models.codec import Codec
-from ..sampling.memory import Memory
+from ..sampling.network import Past, VideoNetwork
 
 MATRIX = 16  # rows and columns from which a weight counts as a matrix of its own
 
 
-class NetworkConfig(Protocol):
-    """Shape of a network: a frozen dataclass in which every field has a default, saved in config.json.
+class TrainableNetwork(VideoNetwork[Past], Protocol[Past]):
+    """What training asks of a network beside what sampling does; `models.dit.VideoDiT` is one.
 
-    A network with memory also has `group`, the frames that are compressed together.
-    """
-
-    @property
-    def channels(self) -> int: ...  # of a latent
-    @property
-    def height(self) -> int: ...  # of a latent
-    @property
-    def width(self) -> int: ...  # of a latent
-    @property
-    def actions(self) -> int: ...  # numbers in an action; 0 where there are none
-
-
-class TrainableNetwork(Protocol):
-    """What training asks of a network, an nn.Module made from its config; `models.dit.VideoDiT` is one.
-
-    What sampling asks is in `sampling.network`; of that, training calls what is listed here. `compression` is None in
-    a network without memory, which is never given any: `encode_memory` then gets a memory of no groups.
-
+    Its config is a frozen dataclass in which every field has a default. Where `has_memory` says so, it is also a
+    `MemoryNetwork`, and `memory` is what its `encode_memory` returned; else `memory` is None.
     Its weights are trained by Muon or AdamW as `WeightRoles` says, if it has that, or else by their shapes.
-    Its `blocks`, if it has that, are what `compile = true` compiles.
+    Its `blocks`, an nn.ModuleList, are what `compile = true` compiles, if it has any.
     """
-
-    compression: object
-
-    @property
-    def config(self) -> Any: ...  # a NetworkConfig
-
-    def integrate_actions(self, actions: Tensor, origin: Tensor) -> Tensor:
-        """Places (b, f, 3) that actions (b, f, a) lead to from one (b, 3); the place itself where none are known."""
-
-    def empty_memory(self, batch: int, device: torch.device | str) -> Memory:
-        """Memory before anything was seen."""
-
-    def compress(self, latents: Tensor, actions: Tensor, places: Tensor) -> Tensor:
-        """Memory tokens (b, k, d) of a group of frames; asked only of a network with memory."""
-
-    def encode_memory(self, memory: Memory) -> Any:
-        """What `forward_windows` and `encode_context` need of memory."""
-
-    def encode_context(
-        self, context: Tensor, levels: Tensor, actions: Tensor, origin: Tensor, remembered: Any
-    ) -> Any:  # what sampling keeps of the past
-        """The context (b, f, c, h, w) at reported `levels` (b, f), as sampling shows it; for own frames."""
-
-    def __call__(self, window: Tensor, levels: Tensor, actions: Tensor, past: Any) -> Tensor:
-        """The prediction for a noisy window (b, f, c, h, w), as sampling asks for it."""
 
     def forward_windows(
         self,
@@ -77,26 +34,27 @@ class TrainableNetwork(Protocol):
         levels: Tensor,
         actions: Tensor,
         origin: Tensor,
-        remembered: Any,
+        memory: object,
         size: int,
     ) -> Tensor:
-        """The predictions (b, k * size, c, h, w) for many windows at once, each as `__call__` gives it alone.
+        """Predict for many windows at once, each as `__call__` does alone (teacher forcing); gradients come from here.
 
         The last frames of a clip are cut into k windows of `size`; each sees memory, the clean frames before it and
-        itself (teacher forcing). Gradients come from here.
+        itself.
 
         clean: (b, f, c, h, w), the clip at `reported` levels (b, f) with actions (b, f, a)
         noisy: (b, k * size, c, h, w), its last frames at `levels` (b, k * size)
-        origin: (b, 3), the place before the first frame
+        origin: (b, 3), the pose before the first frame
+        Returns: (b, k * size, c, h, w)
         """
 
 
-def group_of(network: Any) -> int:
+def group_of(network: object) -> int:
     """Frames that a network compresses together; 0 where it has no memory."""
-    return network.config.group if network.compression is not None else 0
+    return getattr(network, "group", 0)
 
 
-METHODS = ("integrate_actions", "empty_memory", "encode_memory", "encode_context", "forward_windows")
+METHODS = ("integrate_actions", "encode_context", "advance", "forward_windows")
 
 
 @runtime_checkable

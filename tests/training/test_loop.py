@@ -479,7 +479,7 @@ def test_frames_the_network_made_itself_take_the_place_of_the_context_and_the_cl
     rows = torch.arange(5)
     times = batch.first.unsqueeze(1) + 4 + torch.arange(14)
     assert torch.equal(example.actions, batch.actions[rows.unsqueeze(1), times])
-    torch.testing.assert_close(example.origin, example.places[rows, batch.first + 3])
+    torch.testing.assert_close(example.origin, example.poses[rows, batch.first + 3])
 
 
 @torch.no_grad()
@@ -492,7 +492,7 @@ def test_dropped_actions_are_unknown_everywhere_in_a_clip(run, data):
     assert (
         not example.actions.any()
         and not example.memory(network).actions.any()
-        and not example.places.any()
+        and not example.poses.any()
         and not example.origin.any()
     )
 
