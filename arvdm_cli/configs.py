@@ -1,4 +1,4 @@
-"""Config dataclasses filled from plain values.
+"""Config dataclasses: filled from plain values, held to the limits of their keys, and described key by key.
 
 By hand: pydantic is not a base dependency, and it would ask every config to be one of its own classes, as a TypeAdapter
 takes no settings for a plain dataclass; refusing unknown keys and numbers in the wrong type is such a setting. Its
@@ -7,9 +7,12 @@ messages would have to be rewritten too, to name the file, the table and the nea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
+from math import isfinite
 from types import UnionType
 from typing import TYPE_CHECKING, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -20,21 +23,55 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", bound="DataclassInstance")
 Json = dict[str, object]  # a table of JSON or TOML
+T = TypeVar("T")
+COMMENTED = re.compile(r" {4}(\w+): [^#]*#\s*(.+)")  # a field of a dataclass, and the comment behind it
 
 
-def fill(kind: type[Config], values: Mapping[str, object], where: str) -> Config:
+@dataclass(frozen=True)
+class Key:
+    """What a field of a config means, and the limits of its number, or of each of its numbers."""
+
+    help: str
+    least: float | None = None
+    most: float | None = None
+
+
+def key(default: T, help: str, least: float | None = None, most: float | None = None) -> T:
+    """A field of a config, as in Key."""
+    return field(default=default, metadata={"key": Key(help, least, most)})
+
+
+@dataclass(frozen=True)
+class Description:
+    """A field of a config, as help shows it."""
+
+    name: str
+    help: str
+    default: object
+    panel: str  # title of the fields that are shown together: the docstring of the class that has them
+
+
+def fill(
+    kind: type[Config], values: Mapping[str, object], where: str, tables: Mapping[str, type[DataclassInstance]] = {}
+) -> Config:
     """Build a config dataclass from plain values, naming the key that does not fit.
 
     where: the file that the values come from, for messages
+    tables: classes of its tables, where they are not those of its defaults
     """
     names = [f.name for f in fields(kind)]
-    defaults, fitting = kind(), {}
+    defaults, fitting = kind(), Json()
     for key, value in values.items():
         if key not in names:
             near = get_close_matches(key, names, 1)
             meant = f"Did you mean {near[0]!r}? " if near else ""
             raise ConfigError(f"{where} has an unknown key {key!r}.", hint=f"{meant}Known: {', '.join(names)}.")
-        fitting[key] = convert(value, getattr(defaults, key), key, where)
+        default = getattr(defaults, key)
+        if key in tables and isinstance(value, Mapping):
+            fitting[key] = fill(tables[key], value, f"{where} [{key}]")
+        else:
+            fitting[key] = convert(value, default, key, where)
+            check_items(fitting[key], default, key, where)
     return kind(**fitting)
 
 
@@ -99,3 +136,63 @@ def _fit(value: object, hint: object, key: str) -> object:
         if type(value) is kind:
             return value
     raise ValueError(f"{key} is {brief(value)}, not {getattr(hint, '__name__', hint)}")
+
+
+def check_items(value: object, default: object, key: str, where: str) -> None:
+    """Refuse a list whose items are of another type than those of its default."""
+    if isinstance(default, tuple) and isinstance(value, tuple) and default:
+        kind = type(default[0])
+        if wrong := [item for item in value if type(item) is not kind]:
+            raise ConfigError(f"{where}: {key} holds {wrong[0]!r}, not {kind.__name__}.")
+
+
+def merge(under: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
+    """Values above others: tables are merged, at every depth, and all else is replaced."""
+    merged = dict(under)
+    for name, value in over.items():
+        below = merged.get(name)
+        merged[name] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def check_limits(config: object) -> None:
+    """Refuse a number beyond the limits of its key, and an empty list where a number is drawn from it.
+
+    Raises: ConfigError that names the key and its value
+    """
+    for f in fields(config):  # type: ignore[arg-type]
+        about, value = f.metadata.get("key"), getattr(config, f.name)
+        if about is None:
+            continue
+        if value == ():
+            raise ConfigError(f"{f.name} is empty.", hint=about.help)
+        for number in value if isinstance(value, tuple) else (value,):
+            if not isinstance(number, int | float) or isinstance(number, bool):
+                continue
+            if not isfinite(number):
+                raise ConfigError(f"{f.name} is {number}.", hint=about.help)
+            if about.least is not None and number < about.least:
+                raise ConfigError(f"{f.name} is {number}; it is at least {about.least}.", hint=about.help)
+            if about.most is not None and number > about.most:
+                raise ConfigError(f"{f.name} is {number}; it is at most {about.most}.", hint=about.help)
+
+
+def describe(kind: type) -> Iterator[Description]:
+    """The fields of a config dataclass that are no tables, in their order, those of one panel together."""
+    defaults = kind()
+    for f in fields(defaults):
+        owner = next(each for each in reversed(kind.__mro__) if f.name in getattr(each, "__dataclass_fields__", {}))
+        about = f.metadata.get("key") or f.metadata.get("option")
+        help_ = about.help if about else comments(owner).get(f.name, "")
+        default = getattr(defaults, f.name)
+        if not is_dataclass(default):
+            yield Description(f.name, help_, default, (inspect.getdoc(owner) or "").partition("\n")[0])
+
+
+def comments(kind: type) -> dict[str, str]:
+    """What stands behind the fields of a dataclass in its source; nothing where there is no source."""
+    try:
+        lines = inspect.getsource(kind).splitlines()
+    except (OSError, TypeError):
+        return {}
+    return {found[1]: found[2] for line in lines if (found := COMMENTED.fullmatch(line))}

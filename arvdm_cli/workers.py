@@ -150,3 +150,30 @@ Progress = Callable[[int, int], None]  # (things done, things in all)
 
 def no_progress(done: int, total: int) -> None:
     """Progress that nobody follows."""
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold signals back until a block is done; only a main thread has any."""
+    held: list[int] = []
+    handlers: dict[int, Callable[..., object]] = {}
+
+    def hold(number: int, frame: object) -> None:
+        held.append(number)
+
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in HELD:
+                handler = signal.getsignal(number)
+                if callable(handler):  # and not the system's own way
+                    handlers[number] = handler
+                    signal.signal(number, hold)
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in held[:1]:
+            signal.raise_signal(number)
+
+
+HELD = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -767,26 +767,26 @@ import torch
 from pathlib import Path
 from arvdm_cli import cli
 from arvdm_cli.hub import checkpoint
-from arvdm_cli.training import loop
+from arvdm_cli.training.state import TrainState
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
 when = {when!r}
 states = 0
-kept = loop.save_state
-def save_state(path, state):
+kept = TrainState.save
+def save_state(state, path):
     global states
     states += 1
     if states == 3 and when == "in its state":
         torch.save, real = lambda state, part: (real(state, part), os.truncate(part, 1000), die()), torch.save
-    kept(path, state)
+    kept(state, path)
     if states == 3 and when == "before its checkpoint":
         die()
     if states == 3 and when == "within its checkpoint":
         real = os.replace
         checkpoint.os.replace = lambda a, b: (real(a, b), Path(b).name == "model.safetensors" and die())
-loop.save_state = save_state
+TrainState.save = save_state
 cli.main()
 """
 

@@ -14,7 +14,7 @@ from arvdm_cli.runs import benchmark
 from arvdm_cli.sampling.config import CACHES, Sampling
 from arvdm_cli.sampling.generation import begin, choose, generate, given
 from arvdm_cli.training.loop import train
-from arvdm_cli.training.state import load_state
+from arvdm_cli.training.state import TrainState
 from support.oasis import GOLDEN, deviation, index_to_level, publish
 from support.tiny import WAYS, model, render, track
 from support.training import Stopped, configured, quiet, stopped
@@ -137,8 +137,8 @@ def test_a_training_that_was_stopped_goes_on_to_a_checkpoint_that_loads(data, tm
         train(config, False, stopped("held-out", 2))
     events = []
     train(config, True, events.append)
-    assert load_state(tmp_path / "run" / "state.pt")["step"] == 4
-    assert events[-1]["event"] == "held-out" and np.isfinite(events[-1]["psnr"]).all()
+    assert TrainState.load(tmp_path / "run" / "state.pt").step == 4
+    assert events[-1].name == "held-out" and np.isfinite(events[-1].psnr).all()
     for device in ("cpu", DEVICE):
         assert checkpoint.load(tmp_path / "run" / "checkpoint", device).card["training"]["steps"] == 4
 
@@ -149,7 +149,7 @@ def test_a_training_has_the_losses_of_a_cpu(data, tmp_path):
         events = []
         config = configured(data, tmp_path / device, device=device, steps=20, every=20, early=0.0)
         train(config, False, events.append)
-        losses += [event["loss"] for event in events if event["event"] == "step"]
+        losses += [event.loss for event in events if event.name == "step"]
     assert len(losses) == 2 and losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
@@ -159,4 +159,4 @@ def test_a_student_learns_from_a_teacher(data, tmp_path):
     sampling = Sampling("outpainting", {"chunk": 8, "steps": 2}, slots=2)
     config = configured(data, tmp_path / "student", device=DEVICE, start=teacher, distill=teacher, distill_steps=2)
     train(replace(config, sampling=sampling), False, quiet)
-    assert load_state(tmp_path / "student" / "state.pt")["step"] == 4
+    assert TrainState.load(tmp_path / "student" / "state.pt").step == 4

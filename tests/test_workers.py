@@ -9,7 +9,7 @@ import time
 import pytest
 
 from arvdm_cli.errors import ArvdmError
-from arvdm_cli.workers import render_all
+from arvdm_cli.workers import render_all, uninterrupted
 from support.jobs import square
 from support.paths import ROOT, TESTS
 from support.processes import session
@@ -95,3 +95,20 @@ def test_ctrl_c_ends_all_of_them_at_once_also_where_it_comes_twice(tmp_path, aga
     _, told = process.communicate(timeout=30)
     assert process.returncode != 0 and b"KeyboardInterrupt" in told
     wait_until_all_have_ended(process)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_a_block_that_is_not_to_be_interrupted_comes_after_it(number):
+    came, done = [], []
+    before = signal.signal(number, lambda *_: came.append(len(done)))
+    try:
+        with uninterrupted():
+            signal.raise_signal(number)
+            with uninterrupted():
+                signal.raise_signal(number)
+            done.append(1)
+        assert came == [1]
+        signal.raise_signal(number)
+        assert came == [1, 1]
+    finally:
+        signal.signal(number, before)

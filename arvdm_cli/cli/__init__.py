@@ -87,7 +87,10 @@ app.add_typer(theory.app, name="theory")
 app.command()(bench.bench)
 app.command()(checkpoints.convert)
 app.command()(doctor.doctor)
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train.train)
+app.command(
+    cls=train.TrainCommand,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "max_content_width": 160},
+)(train.train)
 
 
 def show_version(wanted: bool):

@@ -76,7 +76,7 @@ def warn(message: str):
 
 def _note(event: str, label: str, style: str, message: str):
     if settings.progress == "json":
-        _write_event(event, message=message)
+        write_event(event, message=message)
     else:
         console.print(Text.assemble((label, style), (printable(message), "" if label else style)), soft_wrap=True)
 
@@ -218,7 +218,7 @@ PLAIN_EVERY = 5.0  # seconds between two lines of plain progress
 def _events(what: str, total: int | None, rate: str, first: int) -> Iterator[Show]:
     def show(index: int, speed: float | None, facts: Json):
         measured = {} if speed is None else {rate: round(speed, 3)}
-        _write_event(what, index=index, total=total, **measured | facts)
+        write_event(what, index=index, total=total, **measured | facts)
 
     yield show
 
@@ -234,5 +234,6 @@ def _phrase(speed: float | None, rate: str, facts: Json) -> str:
     return ", ".join(measured + named)
 
 
-def _write_event(event: str, **facts: object):
+def write_event(event: str, **facts: object):
+    """Print an event of `--progress json`: one JSON object a line, on stderr."""
     print(json.dumps({"event": event} | facts, default=str), file=sys.stderr, flush=True)

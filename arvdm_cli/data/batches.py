@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
@@ -29,7 +30,7 @@ class Batch:
 
 
 class Part(Protocol):
-    """Episodes of one folder: a `worlds.Dataset`, or `clips.Clips`."""
+    """Episodes of one folder: a `rendered.Dataset`, or `imported.Clips`."""
 
     @property
     def frames(self) -> np.ndarray: ...  # uint8 (episodes, f, h, w, 3)
@@ -68,9 +69,9 @@ class Joined:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, key: Any) -> np.ndarray:
-        episodes, times = key if isinstance(key, tuple) else (key, slice(None))
-        episodes = np.asarray(episodes)
+    def __getitem__(self, key: ArrayLike | tuple[ArrayLike, ArrayLike | slice]) -> np.ndarray:
+        chosen, times = key if isinstance(key, tuple) else (key, slice(None))
+        episodes = np.asarray(chosen)
         if isinstance(times, slice):
             rows = [self._row(episode)[times] for episode in episodes.ravel()]
             return np.stack(rows).reshape(*episodes.shape, *rows[0].shape)
@@ -91,7 +92,7 @@ class Episodes:
     """Latents and actions of rendered or imported folders, cut at random from a seed.
 
     held_out: the last episodes of all folders together, never drawn for training, as many of each as of the others
-    Frames come back to others where their poses are equal. In imported clips these are few: see `clips.reckon`.
+    Frames come back to others where their poses are equal. In imported clips these are few: see `imported.reckon`.
     """
 
     def __init__(self, parts: Mapping[str, Part], held_out: int):
@@ -177,13 +178,14 @@ class Episodes:
         """
         assert self.latents is not None
         length = self.pictures.shape[1]
-        earliest, latest = max(0, groups * group - own), length - context - own - window
-        if latest < earliest:
-            needed = earliest + context + own + window
+        frames_needed = needed(context, own, window, groups, group)
+        if frames_needed > length:
             raise ConfigError(
-                f"Episodes of {length} frames are too short for {groups} groups of memory and a clip: {needed} frames.",
+                f"Episodes of {length} frames are too short for {groups} groups of memory and a clip: "
+                f"{frames_needed} frames.",
                 hint="Lower groups, contexts, windows or clip_frames.",
             )
+        earliest, latest = max(0, groups * group - own), length - context - own - window
         episodes = self.train[draw.integers(0, len(self.train), count)]
         firsts, frames = np.empty(count, np.int64), np.empty((count, groups, group), np.int64)
         for i in range(count):
@@ -221,6 +223,11 @@ class Episodes:
             frames=torch.from_numpy(frames),
             reach=torch.from_numpy(firsts + own),
         )
+
+
+def needed(context: int, own: int, window: int, groups: int, group: int) -> int:
+    """Frames of the shortest episode that holds such a clip after such a memory; see `Episodes.draw`."""
+    return max(0, groups * group - own) + context + own + window
 
 
 def _rows(actions: np.ndarray, names: int) -> np.ndarray:

@@ -16,27 +16,27 @@ from ..models import architecture
 from ..sampling.config import Sampling
 from ..sampling.diffusion import DIFFUSIONS
 from ..sampling.model import Model
+from ..sampling.network import LatentShape
 from ..sampling.schedules import PRESETS
 
 
-class NetworkConfig(Protocol):
+class NetworkConfig(LatentShape, Protocol):
     """What is checked of a network's config, whichever its architecture."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[object]]]
-    channels: int
-    height: int
-    width: int
-    actions: int
 
 
 class CodecConfig(Protocol):
     """What is checked of a codec's config, whichever its architecture."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[object]]]
-    channels: int
-    height: int
-    width: int
 
+    @property
+    def channels(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
     @property
     def grid(self) -> tuple[int, int]: ...
 
@@ -72,7 +72,8 @@ def build(config: Mapping[str, object], where: str) -> Model:
         )
     # the last is torch's word for a shape that cannot be
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, ConfigError, RuntimeError) as error:
-        raise CheckpointError(f"{where} does not describe a model arvdm knows: {str(error).rstrip('.')}.") from error
+        message = f"{where} does not describe a model arvdm knows: {str(error).rstrip('.')}."
+        raise CheckpointError(message, hint=getattr(error, "hint", None)) from error
 
 
 LARGEST = 1 << 20  # of a number in a config: of features, tokens or pixels

@@ -25,15 +25,19 @@ from .registry import CONFIG, MANIFEST, WEIGHTS, index_of, read_config, read_tex
 from .weights import digest, digest_weights, files_of, read_weights
 
 
-def save(model: Model, folder: Path, dtype: torch.dtype | None = torch.float16) -> None:
+def save(
+    model: Model, folder: Path, dtype: torch.dtype | None = torch.float16, kind: Architecture | None = None
+) -> None:
     """Write a checkpoint; each file is replaced whole, the manifest last.
 
     dtype: of the parameters; None leaves each in its own
+    kind: of the network, where that is not of an installed architecture
+    Raises: ConfigError where the kind is not known, OutputError where the checkpoint cannot be written
     """
     config = {
         "format": 1,
         **model.card,
-        "model": architecture_of(model.network).name,
+        "model": (kind or architecture_of(model.network)).name,
         "network": asdict(model.network.config),
         "codec": asdict(model.codec.config),
         "diffusion": {"family": model.diffusion.family, **asdict(model.diffusion)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -80,6 +81,25 @@ class VideoDiT(nn.Module):
     def group(self) -> int:
         """Frames compressed together; 0 without memory."""
         return self.config.group if self.compression is not None else 0
+
+    def hidden_matrices(self) -> set[str]:
+        """Names of the weights that Muon trains: matrices inside blocks, but for those that modulate norms."""
+        matrices = (name for name, weight in self.named_parameters() if "blocks" in name and weight.ndim == 2)
+        return {name for name in matrices if ".modulation." not in name}
+
+    def memory_weights(self) -> set[str]:
+        """Names of the weights through which the past enters and shrinks."""
+        return {name for name, _ in self.named_parameters() if name.startswith(("fusion.", "compression."))}
+
+    @torch.no_grad()
+    def complete(self, missing: AbstractSet[str]) -> None:
+        """Let weights that a checkpoint lacks begin with what the others suggest."""
+        weights = dict(self.named_parameters())
+        if "compression.frame.weight" in missing & weights.keys():
+            # a compressed token begins as what the trunk takes for a frame: the embedding of the group's mean
+            frame = weights["compression.frame.weight"]
+            frame.copy_(self.embed.weight[:, : frame.shape[1]])
+            weights["compression.frame.bias"].copy_(self.embed.bias)
 
     def integrate_actions(self, actions: Tensor, origin: Tensor) -> Tensor:
         """Poses (b, f, 3), x and y in cells and heading in degrees, that actions (b, f, a) lead to from one (b, 3)."""

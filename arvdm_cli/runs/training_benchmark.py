@@ -18,8 +18,11 @@ from ..errors import UsageError
 from ..hub import checkpoint
 from ..models.dit import VideoDiT
 from ..sampling.model import Model
-from ..training import loop, optimizers
+from ..training import optimizers
 from ..training.config import TrainConfig
+from ..training.example import draw_batch
+from ..training.network import group_of
+from ..training.trainer import Trainer
 from .stopwatch import ATTENTION, matrix_rate, peak_memory, wait
 
 
@@ -80,22 +83,25 @@ def measure_training(
         sampling=model.sampling,
     )
     network = model.network.train().requires_grad_(True)
-    trainer = loop.Trainer(config, network, draw_episodes(model), chosen)
+    trainer, episodes = Trainer(config, network, chosen), draw_episodes(model)
+
+    def take_step(number: int) -> None:
+        trainer.step(draw_batch(config, episodes, number, group=group_of(network)))
 
     numbers = range(1, steps + 1)
     for step in numbers:  # once beforehand, for what is compiled or allocated first
-        trainer.step(step)
+        take_step(step)
     wait(chosen)
     times = []
     for step in numbers:
         started = time.perf_counter()
-        trainer.step(step)
+        take_step(step)
         wait(chosen)
         times.append(time.perf_counter() - started)
     peak = peak_memory(chosen)
     with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
         for step in numbers:
-            trainer.step(step)
+            take_step(step)
     half = optimizers.halved(config, chosen)
     rate = matrix_rate(chosen, torch.bfloat16 if half else torch.float32)
     operations, seconds = counter.get_total_flops(), sum(times)

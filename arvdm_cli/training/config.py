@@ -1,86 +1,143 @@
-"""What a training run is set to."""
+"""What a training run is set to.
+
+The keys are flat in a training file, and here in groups, one dataclass each: the panels of `arvdm train --help`.
+"""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from ..configs import fill
+from ..configs import check_limits, fill, key, merge
 from ..errors import ConfigError
 from ..hub import registry
+from ..hub.build import NetworkConfig
 from ..models.codec import CodecConfig
 from ..models.config import DiTConfig
 from ..sampling.config import Sampling
 from ..sampling.diffusion import FlowMatching
+from .network import find_architecture
 
-Report = Callable[[dict[str, Any]], None]
+DTYPES = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """A training run, filled from a TOML file, then from flags."""
+class RunConfig:
+    """The run, its data and what it starts from"""
 
-    data: tuple[str, ...] = ("data/maze",)  # folders that `arvdm data make` or `import` wrote; one may stand alone
-    out: str = "runs/maze"  # folder of the run: checkpoint, saved state, metrics, sample sheets
-    name: str = "maze"
-    start: str = ""  # checkpoint whose weights it begins with, and whose codec it takes; "" for none
-    new_codec: bool = False  # whether a codec is trained all the same, and the weights of `start` translated to it
-    distill: str = ""  # checkpoint whose denoising steps it learns to take several at a time; "" for none
-    distill_steps: int = 2  # of them in one of its own, under the schedule of [sampling]
-    start_memory: bool = True  # whether it begins with how memory enters and shrinks there, too
-    seed: int = 0
-    steps: int = 10_000  # optimisation steps of the network
-    minutes: float = 0.0  # after which the run ends, codec and last save included; 0 for no limit
-    codec_steps: int = 2_000  # optimisation steps of the codec, before it
-    codec_batch: int = 32  # frames
-    codec_lr: float = 3e-3  # AdamW, for biases, norms and the linear map
-    codec_matrix_lr: float = 2e-3  # Muon, for convolutions
-    frames: int = 160  # of context and window in a step; the number of clips follows
-    early: float = 0.5  # first part of the training: no memory and no own frames; it learns to move
-    clip_frames: int = 12  # context and windows of a clip
-    contexts: tuple[int, ...] = (0, 1, 2, 4)  # frames before its first window, drawn evenly
-    windows: tuple[int, ...] = (1, 1, 2, 4, 8)  # lengths of a window, drawn evenly; a clip holds as many as fit
-    groups: tuple[int, ...] = (0, 4, 8)  # groups in memory, drawn evenly
-    revisit: float = 0.5  # share of clips with memory that come back to something in it
-    turn: float = 0.3  # share of clips that come back to something in their context
-    drop_actions: float = 0.1  # share of clips whose actions are unknown
-    context_noise: float = 0.15  # most noise on the context of half of the clips
-    own_frames: float = 0.3  # share of steps whose context the network made itself
-    level_mean: float = 0.3  # of the logit-normal levels
-    level_std: float = 1.3
-    pure_noise: float = 0.1  # share of windows at level 1
-    lr: float = 1e-3  # AdamW, for embeddings, biases and norms
-    matrix_lr: float = 2e-3  # Muon, for matrices inside the blocks
-    trunk_lr: float = 1.0  # part of these rates that weights have which are not of memory
-    warmup: int = 100  # steps
-    decay: float = 0.35  # last part of the training, over which the learning rate falls to 0
-    clip: float = 1.0  # gradient norm
-    ema: float = 0.999
-    held_out: int = 8  # last episodes of the data, never trained on
-    every: int = 500  # steps between held-out loss, sample sheet and saved state
-    device: str = "auto"
-    dtype: str = "auto"  # of products: auto, float32 or bfloat16; auto is bfloat16 where the machine multiplies it fast
-    threads: int = 0  # 0 for torch's own number
-    compile: bool = False  # whether transformer blocks are compiled first: some minutes, then faster steps
+    data: tuple[str, ...] = key(
+        ("data/maze",), "Folders that `arvdm data make` or `arvdm data import` wrote; one may stand alone."
+    )
+    held_out: int = key(8, "Last episodes of the data, which are validated on and never trained on.", least=1)
+    out: str = key("runs/maze", "Folder of the run: checkpoint, saved state, metrics, sample sheets.")
+    name: str = key("maze", "Name of the model on its card.")
+    architecture: str = key("dit", "Network: dit, that of an installed package, or module:NAME of your own.")
+    start: str = key("", "Checkpoint whose weights and codec the run starts with; none if empty.")
+    start_memory: bool = key(True, "Whether it also starts with the weights through which memory enters and shrinks.")
+    new_codec: bool = key(
+        False, "Whether a codec is trained all the same, and the weights of `start` translated to it."
+    )
+    distill: str = key("", "Checkpoint whose denoising steps are distilled; none if empty.")
+    distill_steps: int = key(2, "Steps of that checkpoint in one step of the schedule of [sampling]; at least 1.")
+    seed: int = key(0, "Seed of all that is drawn.", least=0, most=2**63 - 1)
+    minutes: float = key(0.0, "Minutes until the run ends, codec and last save included; 0 for no limit.", least=0)
+    every: int = key(500, "Steps between validations, sample sheets and saved states.", least=1)
+    card: dict[str, object] = field(
+        default_factory=dict
+    )  # What the model's card says: actions, fps, licence, data, ...
+
+
+@dataclass(frozen=True)
+class CodecTraining:
+    """Training of the codec, which comes first"""
+
+    codec_steps: int = key(2_000, "Optimization steps of the codec.", least=0)
+    codec_batch: int = key(32, "Frames in each of them.", least=1)
+    codec_lr: float = key(3e-3, "Learning rate of AdamW, for biases, norms and the linear map.", least=0)
+    codec_matrix_lr: float = key(2e-3, "Learning rate of Muon, for convolutions.", least=0)
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """What the network is shown"""
+
+    frames: int = key(160, "Frames of context and windows in a step; the number of clips follows.", least=1)
+    early: float = key(0.5, "First part of the training: no memory and no own frames.", least=0, most=1)
+    clip_frames: int = key(12, "Frames of context and windows in a clip.", least=1)
+    contexts: tuple[int, ...] = key((0, 1, 2, 4), "Frames before a clip's first window, drawn evenly.", least=0)
+    windows: tuple[int, ...] = key(
+        (1, 1, 2, 4, 8), "Frames of a window, drawn evenly; a clip holds as many windows as fit.", least=1
+    )
+    groups: tuple[int, ...] = key((0, 4, 8), "Groups in memory, drawn evenly.", least=0)
+    revisit: float = key(0.5, "Share of clips with memory that return to something in it.", least=0, most=1)
+    turn: float = key(0.3, "Share of clips that return to something in their context.", least=0, most=1)
+    drop_actions: float = key(0.1, "Share of clips whose actions are unknown.", least=0, most=1)
+    context_noise: float = key(0.15, "Highest noise level of the context, in half of the clips.", least=0, most=1)
+    own_frames: float = key(0.3, "Share of steps whose context was generated by the network.", least=0, most=1)
+    level_mean: float = key(0.3, "Mean of the logit-normal noise levels.")
+    level_std: float = key(1.3, "Standard deviation of the logit-normal noise levels.", least=0)
+    pure_noise: float = key(0.1, "Share of windows at level 1.", least=0, most=1)
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """Optimization of the network"""
+
+    steps: int = key(10_000, "Optimization steps of the network.", least=0)
+    lr: float = key(1e-3, "Learning rate of AdamW, for embeddings, biases and norms.", least=0)
+    matrix_lr: float = key(2e-3, "Learning rate of Muon, for hidden matrices.", least=0)
+    trunk_lr: float = key(1.0, "Factor of both rates for weights that are not of memory.", least=0)
+    warmup: int = key(100, "Steps over which the learning rates rise.", least=0)
+    decay: float = key(0.35, "Last part of the training, over which the learning rates fall to 0.", least=0, most=1)
+    clip: float = key(1.0, "Highest norm of the gradient.", least=0)
+    ema: float = key(0.999, "Decay of the moving average of the weights.", least=0, most=1)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine"""
+
+    device: str = key("auto", "auto, cpu, cuda or another device of torch.")
+    dtype: str = key("auto", "Products: float32, bfloat16, or auto: bfloat16 where the machine multiplies it fast.")
+    threads: int = key(0, "CPU threads; 0 for torch's own number.", least=0)
+    compile: bool = key(False, "Whether transformer blocks are compiled first: some minutes, then faster steps.")
+
+
+@dataclass(frozen=True)
+class TrainConfig(Machine, Optimization, Curriculum, CodecTraining, RunConfig):
+    """A training run, filled from a TOML file, then from flags.
+
+    Raises: ConfigError where a number is beyond its limits; `check` compares keys with each other and with the data
+    """
+
     codec: CodecConfig = field(default_factory=CodecConfig)
-    network: DiTConfig = field(default_factory=DiTConfig)
+    network: NetworkConfig = field(default_factory=DiTConfig)
     diffusion: FlowMatching = field(default_factory=FlowMatching)
     sampling: Sampling = field(default_factory=Sampling)
-    card: dict[str, Any] = field(default_factory=dict)  # licence, data, ...: copied to config.json
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"dtype is {self.dtype!r}.", hint=f"Choose from: {', '.join(DTYPES)}.")
 
 
-def configure(path: Path, **chosen: Any) -> TrainConfig:
-    """Read a training file and put chosen values above it."""
-    return fill(TrainConfig, {**read_values(path), **chosen}, str(path))
+TABLES = {"codec": CodecConfig, "network": DiTConfig, "diffusion": FlowMatching, "sampling": Sampling}  # of a file
 
 
-def read_values(path: Path, depth: int = 0) -> dict[str, Any]:
+def configure(path: Path, **chosen: object) -> TrainConfig:
+    """Read a training file and put chosen values above it; those of a table join the file's."""
+    values = merge(read_values(path), chosen)
+    name = values.get("architecture", TrainConfig.architecture)
+    tables = {"network": find_architecture(name).network_config} if isinstance(name, str) else {}
+    return fill(TrainConfig, {"network": {}, **values}, str(path), tables)
+
+
+def read_values(path: Path, depth: int = 0) -> dict[str, object]:
     """A training file's values, above those of the file that its `base` names, if it names one."""
     try:
-        values = tomllib.loads(registry.read_text(path))
+        values: dict[str, object] = tomllib.loads(registry.read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read as TOML: {error}.") from error
     base = values.pop("base", None)
@@ -90,6 +147,7 @@ def read_values(path: Path, depth: int = 0) -> dict[str, Any]:
         raise ConfigError(f"{path} has the base {base!r}, which leads to no file.", hint="base names a file beside it.")
     under = read_values(path.parent / base, depth + 1)
     for name, value in values.items():
-        both = isinstance(value, dict) and isinstance(under.get(name), dict)
-        under[name] = {**under[name], **value} if both else value
+        below = under.get(name)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        under[name] = {**below, **value} if both else value  # type: ignore[dict-item]  # mypy forgets `both`
     return under

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..models.codec import Codec
-from ..models.config import DiTConfig
-from ..models.dit import VideoDiT
 from ..sampling.diffusion import Diffusion, per_frame
 from ..sampling.model import Model
+from ..sampling.network import LatentShape
 from ..sampling.schedules import Schedule
 from ..sampling.solvers import Predict, estimate, follow
 
@@ -31,16 +30,16 @@ class Teacher:
     schedule: Schedule  # of the student
     steps: int
 
-    def check(self, name: str, codec: Codec, network: DiTConfig, diffusion: Diffusion) -> None:
+    def check(self, name: str, codec: Codec, network: LatentShape, diffusion: Diffusion) -> None:
         """Refuse a teacher, of that name, that its student cannot learn from."""
         if self.steps < 1:
             raise ConfigError(f"distill_steps is {self.steps}; at least 1 of the teacher's steps is learnt.")
-        theirs, ours = self.model.codec.state_dict(), codec.state_dict()
+        weights, ours, theirs = self.model.codec.state_dict(), codec.state_dict(), self.model.network.config
         alike = {
-            "codec": theirs.keys() == ours.keys() and all(torch.equal(theirs[key], ours[key]) for key in ours),
+            "codec": weights.keys() == ours.keys() and all(torch.equal(weights[key], ours[key]) for key in ours),
             "diffusion": law(self.model.diffusion) == law(diffusion),
-            "network": isinstance(self.model.network, VideoDiT)
-            and all(getattr(self.model.network.config, field) == getattr(network, field) for field in SHARED),
+            "network": type(theirs) is type(network)
+            and all(getattr(theirs, name, None) == getattr(network, name, None) for name in SHARED),
         }
         if other := [part for part, same in alike.items() if not same]:
             raise ConfigError(

@@ -1,21 +1,82 @@
-"""One training example: clips cut, noised and shown to the network."""
+"""One training example: clips drawn, noised and shown to the network. Every function gives a new example."""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..data.batches import Batch, Episodes
-from ..models.dit import VideoDiT
-from ..sampling.diffusion import FlowMatching, logit_normal
+from ..sampling.diffusion import Diffusion, logit_normal
 from ..sampling.memory import Memory, mean_pool
+from ..sampling.network import MemoryNetwork, MemoryPast, Past, has_memory
 from ..sampling.solvers import Predict, euler
 from .config import TrainConfig
 from .distillation import Teacher
+from .network import TrainableNetwork
 from .optimizers import autocast
+
+OWN = (4, 8)  # frames that the network generates for its own context, drawn evenly, as far as the context holds them
+OWN_STEPS = (1, 2)  # denoising steps it takes for them, drawn evenly
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """What one step is taken on; all its chance comes from the run's seed and the step."""
+
+    step: int  # counted from 1
+    seed: int  # of noise and levels
+    clips: Batch  # context, own frames and windows of each clip
+    context: int  # frames before the first window
+    window: int  # frames
+    own: int = 0  # frames after the context that the network generates itself, 0 for none
+    own_steps: int = 1  # denoising steps it takes for them
+
+    def to(self, device: torch.device) -> StepBatch:
+        """The same on a device."""
+        clips = Batch(*(getattr(self.clips, f.name).to(device) for f in fields(Batch)))
+        return replace(self, clips=clips)
+
+
+def spans(config: TrainConfig, context: int, window: int) -> int:
+    """Frames of all windows of a clip after a context: as many windows as fit, at least one."""
+    return window * max(1, (config.clip_frames - context) // window)
+
+
+def draw_batch(
+    config: TrainConfig,
+    episodes: Episodes,
+    step: int,
+    place: float | None = None,
+    group: int = 0,
+    window: int | None = None,
+) -> StepBatch:
+    """Draw the clips of a step, counted from 1; where several processes share a step, each draws its own here.
+
+    place: where the step stands in the run, from 0 to `steps`; None: at its number
+    group: frames that the network compresses together; 0 for a network without memory
+    window: frames of a window; None: drawn from `windows`
+    """
+    draw = np.random.default_rng((config.seed, 1, step))
+    seed = int(draw.integers(2**62))
+    early = (step if place is None else place) < config.early * config.steps
+    if window is None:
+        window = int(draw.choice(config.windows))
+    context = int(draw.choice(config.contexts))
+    groups, own = 0, 0
+    if not early:
+        if group:
+            groups = int(draw.choice(config.groups))
+        if draw.random() < config.own_frames:
+            context = config.sampling.context
+            own = min(context, int(draw.choice(OWN)))
+    length = spans(config, context, window)
+    count = max(1, config.frames // (context + length))
+    clips = episodes.draw(draw, count, context, own, length, groups, max(1, group), config.revisit, config.turn)
+    own_steps = int(draw.choice(OWN_STEPS)) if own else 1
+    return StepBatch(step, seed, clips, context, window, own, own_steps)
 
 
 def draw_levels(config: TrainConfig, count: int, window: int, generator: torch.Generator) -> Tensor:
@@ -27,135 +88,167 @@ def draw_levels(config: TrainConfig, count: int, window: int, generator: torch.G
     return torch.where(pure, 1.0, levels)
 
 
+@dataclass(frozen=True)
 class TrainingExample:
-    """One step's clips as the network sees them: places known, memory compressed, context noised."""
+    """One step's clips as the network sees them."""
 
-    def __init__(self, network: VideoDiT, config: TrainConfig, batch: Batch, context: int, generator: torch.Generator):
-        b, device = len(batch.first), batch.clip.device
-        keep = (torch.rand(b, 1, 1, generator=generator) >= config.drop_actions).to(device)
-        actions = batch.actions * keep
-        places = network.integrate_actions(actions, torch.zeros(b, 3, device=device))  # (b, episode, 3)
-        row = torch.arange(b, device=device).unsqueeze(1)
-        times = batch.first.unsqueeze(1) + torch.arange(batch.clip.shape[1], device=device)
-        self.network, self.context = network, context
-        self.reach = batch.reach.view(b, 1)
-        self.clip, self.actions = batch.clip, actions[row, times]
-        before = (batch.first - 1).clamp_min(0)
-        # frames before the clip's first: an episode's own first frame was led into by no action
-        self.origin = places[row[:, 0], before] * (batch.first > 0).unsqueeze(1)
-        self.groups, self.frames, self.all_actions, self.places = batch.groups, batch.frames, actions, places
-        noised = torch.rand(b, 1, generator=generator) < 0.5
-        level = config.context_noise * torch.rand(b, 1, generator=generator) * noised
-        self.noise_level = level.to(device)
-        self.reported = torch.where(noised, level.clamp_min(1e-3), config.sampling.stabilization).to(device)
+    clip: Tensor  # (b, f, c, h, w), context and windows
+    context: int  # frames before the first window
+    actions: Tensor  # (b, f, a), that lead into them; zeros where they are unknown
+    origin: Tensor  # (b, 3), the pose before the first of them
+    batch: Batch  # what it was cut from
+    all_actions: Tensor  # (b, episode, a)
+    poses: Tensor  # (b, episode, 3), that they lead to
+    shown: Tensor  # (b, f, c, h, w), the clip as the past of its windows
+    reported: Tensor  # (b, f), the levels reported for it
+    noise: Tensor  # (b, 1), level of the noise in `shown`
 
-    def predictor(self, network: VideoDiT, shown: Tensor, reported: Tensor, window: int) -> Predict:
-        """What a network says of noisy windows (b, k * window, c, h, w) after the clip as it is shown."""
-        remembered = network.encode_memory(self.memory(network))
-
-        def predict(noisy: Tensor, levels: Tensor) -> Tensor:
-            made = network.forward_windows(
-                shown, reported, noisy, levels, self.actions, self.origin, remembered, window
-            )
-            return made.float()
-
-        return predict
-
-    def memory(self, network: VideoDiT) -> Memory:
+    def memory(self, network: MemoryNetwork[Past, MemoryPast]) -> Memory:
         """Every group as a network compresses it; gradients flow through it."""
-        b, groups = self.frames.shape[:2]
+        latents, frames = self.batch.groups, self.batch.frames
+        b, groups, group = frames.shape
         memory = network.empty_memory(b, self.clip.device)
         if groups == 0:
             return memory
         row = torch.arange(b, device=self.clip.device).view(b, 1, 1)
-        actions, places = self.all_actions[row, self.frames], self.places[row, self.frames]  # (b, G, g, .)
-        tokens = network.compress(self.groups.flatten(0, 1), actions.flatten(0, 1), places.flatten(0, 1))
+        actions, poses = self.all_actions[row, frames], self.poses[row, frames]  # (b, G, g, .)
+        tokens = network.compress(latents.flatten(0, 1), actions.flatten(0, 1), poses.flatten(0, 1))
         # numbered backwards from the context: -1 is the group that left it last
-        numbers = (self.frames[..., 0] - self.reach) // network.config.group  # (b, G)
+        numbers = (frames[..., 0] - self.batch.reach.view(b, 1)) // group  # (b, G)
         instants = groups * memory.instants
         return replace(
             memory,
             tokens=tokens.unflatten(0, (b, groups)),
             actions=mean_pool(actions.flatten(1, 2), instants),
-            poses=mean_pool(places.flatten(1, 2), instants),
+            poses=mean_pool(poses.flatten(1, 2), instants),
             numbers=numbers,
         )
 
-    def show(self, diffusion: FlowMatching, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The clip as the past of its windows, slightly noised, and the levels (b, f) reported for it."""
-        noise = torch.randn(self.clip.shape, generator=generator).to(self.clip.device)
-        f = self.clip.shape[1]
-        return diffusion.add_noise(self.clip, noise, self.noise_level.expand(-1, f)), self.reported.expand(-1, f)
-
-    @torch.no_grad()
-    def replace_by_own(self, diffusion: FlowMatching, frames: int, steps: int, generator: torch.Generator) -> None:
-        """Exchange `frames` frames after the context for what the network makes of them, and slide past them."""
-        f, remembered = self.context, self.network.encode_memory(self.memory(self.network))
-        shown, reported = (part[:, :f] for part in self.show(diffusion, generator))
-        past = self.network.encode_context(shown, reported, self.actions[:, :f], self.origin, remembered)
-        window = torch.randn(self.clip[:, :frames].shape, generator=generator).to(self.clip.device)
-        driven = self.actions[:, self.context : self.context + frames]
+    def predictor(self, network: TrainableNetwork[Past], window: int) -> Predict:
+        """What a network says of noisy windows (b, k * window, c, h, w) after the clip as it is shown."""
+        memory = network.encode_memory(self.memory(network)) if has_memory(network) else None
 
         def predict(noisy: Tensor, levels: Tensor) -> Tensor:
-            return self.network(noisy, levels, driven, past).float()
+            predicted = network.forward_windows(
+                self.shown, self.reported, noisy, levels, self.actions, self.origin, memory, window
+            )
+            return predicted.float()
 
-        for m in range(steps):
-            now = torch.full(window.shape[:2], 1 - m / steps, device=window.device)
-            window = euler(diffusion, predict, window, now, now - 1 / steps)
-        end = self.context + frames
-        self.clip = torch.cat((self.clip[:, frames : self.context], window, self.clip[:, end:]), 1)
-        slid = self.network.integrate_actions(self.actions[:, :frames], self.origin)
-        self.origin, self.actions = slid[:, -1], self.actions[:, frames:]
+        return predict
+
+
+def cut(
+    network: TrainableNetwork[Past], config: TrainConfig, batch: Batch, context: int, generator: torch.Generator
+) -> TrainingExample:
+    """The example of a batch: actions dropped, poses integrated, the clip shown as it is."""
+    b, device, length = len(batch.first), batch.clip.device, batch.clip.shape[1]
+    keep = (torch.rand(b, 1, 1, generator=generator) >= config.drop_actions).to(device)
+    actions = batch.actions * keep
+    poses = network.integrate_actions(actions, torch.zeros(b, 3, device=device))  # (b, episode, 3)
+    row = torch.arange(b, device=device).unsqueeze(1)
+    times = batch.first.unsqueeze(1) + torch.arange(length, device=device)
+    before = (batch.first - 1).clamp_min(0)
+    return TrainingExample(
+        clip=batch.clip,
+        context=context,
+        actions=actions[row, times],
+        # frames before the clip's first: an episode's own first frame was led into by no action
+        origin=poses[row[:, 0], before] * (batch.first > 0).unsqueeze(1),
+        batch=batch,
+        all_actions=actions,
+        poses=poses,
+        shown=batch.clip,
+        reported=torch.full((b, length), config.sampling.stabilization, device=device),
+        noise=torch.zeros(b, 1, device=device),
+    )
+
+
+def with_context_noise(example: TrainingExample, config: TrainConfig, generator: torch.Generator) -> TrainingExample:
+    """The same, half of the clips shown with noise of a drawn level, and that level reported."""
+    b, length = example.clip.shape[:2]
+    noised = torch.rand(b, 1, generator=generator) < 0.5
+    level = config.context_noise * torch.rand(b, 1, generator=generator) * noised
+    reported = torch.where(noised, level.clamp_min(1e-3), config.sampling.stabilization)
+    device = example.clip.device
+    example = replace(example, noise=level.to(device), reported=reported.to(device).expand(-1, length))
+    return shown_anew(example, config.diffusion, generator)
+
+
+def shown_anew(example: TrainingExample, diffusion: Diffusion, generator: torch.Generator) -> TrainingExample:
+    """The same, the clip shown with other noise of the same level."""
+    clip = example.clip
+    noise = torch.randn(clip.shape, generator=generator).to(clip.device)
+    return replace(example, shown=diffusion.add_noise(clip, noise, example.noise.expand(-1, clip.shape[1])))
+
+
+@torch.no_grad()
+def with_own_frames(
+    example: TrainingExample,
+    network: TrainableNetwork[Past],
+    diffusion: Diffusion,
+    frames: int,
+    steps: int,
+    generator: torch.Generator,
+) -> TrainingExample:
+    """The same `frames` later: those after the context are generated by the network, and the newest are its context.
+
+    frames: at most as many as the context holds
+    steps: denoising steps
+    """
+    context, end = example.context, example.context + frames
+    assert frames <= context, "a context does not grow"
+    shown, reported, actions = (x[:, :context] for x in (example.shown, example.reported, example.actions))
+    if has_memory(network):
+        memory = network.encode_memory(example.memory(network))
+        past = network.encode_context(shown, reported, actions, example.origin, memory)
+    else:
+        past = network.encode_context(shown, reported, actions, example.origin)
+    window = torch.randn(example.clip[:, :frames].shape, generator=generator).to(example.clip.device)
+    driven = example.actions[:, context:end]
+
+    def predict(noisy: Tensor, levels: Tensor) -> Tensor:
+        return network(noisy, levels, driven, past).float()
+
+    for m in range(steps):
+        now = torch.full(window.shape[:2], 1 - m / steps, device=window.device)
+        window = euler(diffusion, predict, window, now, now - 1 / steps)
+    later = replace(
+        example,
+        clip=torch.cat((example.clip[:, frames:context], window, example.clip[:, end:]), 1),
+        origin=network.integrate_actions(example.actions[:, :frames], example.origin)[:, -1],
+        actions=example.actions[:, frames:],
+        reported=example.reported[:, frames:],
+    )
+    return shown_anew(later, diffusion, generator)
 
 
 def step_loss(
-    network: VideoDiT,
+    network: TrainableNetwork[Past],
     config: TrainConfig,
-    episodes: Episodes,
-    step: int,
+    batch: StepBatch,
     device: torch.device,
     teacher: Teacher | None = None,
-    place: float | None = None,
 ) -> Tensor:
-    """The loss of one step; all its randomness comes from the seed and the step.
-
-    place: where the step stands in the run, from 0 to `steps`; None: at its number
-    """
-    draw = np.random.default_rng((config.seed, 1, step))
-    generator = torch.Generator().manual_seed(int(draw.integers(2**62)))
-    early = (step if place is None else place) < config.early * config.steps
-    window = teacher.schedule.window if teacher else int(draw.choice(config.windows))
-    context = int(draw.choice(config.contexts))
-    groups, own = 0, 0
-    if not early:
-        if config.network.fusion != "none":
-            groups = int(draw.choice(config.groups))
-        if draw.random() < config.own_frames:
-            context = config.sampling.context
-            own = min(context, int(draw.choice((4, 8))))
-    windows = max(1, (config.clip_frames - context) // window)
-    count = max(1, config.frames // (context + windows * window))
-    batch = episodes.draw(
-        draw, count, context, own, windows * window, groups, config.network.group, config.revisit, config.turn
-    )
-    batch = Batch(*(getattr(batch, f.name).to(device) for f in fields(Batch)))
-
-    diffusion = config.diffusion
+    """The loss of one step."""
+    batch, generator = batch.to(device), torch.Generator().manual_seed(batch.seed)
+    count, own = len(batch.clips.first), batch.own
+    windows = (batch.clips.clip.shape[1] - batch.context - own) // batch.window
     if teacher:
         levels, after = teacher.draw(count * windows, generator)
     else:
-        levels = after = draw_levels(config, count * windows, window, generator)
+        levels = after = draw_levels(config, count * windows, batch.window, generator)
     levels, after = (part.to(device).reshape(count, -1) for part in (levels, after))
     with autocast(config, device):
-        cut = TrainingExample(network, config, batch, context, generator)
+        example = cut(network, config, batch.clips, batch.context, generator)
+        example = with_context_noise(example, config, generator)
         if own:
-            cut.replace_by_own(diffusion, own, int(draw.choice((1, 2))), generator)
-        shown, reported = cut.show(diffusion, generator)
-        clean = cut.clip[:, context:]
-        noisy = diffusion.add_noise(clean, torch.randn(clean.shape, generator=generator).to(device), levels)
-        prediction = cut.predictor(network, shown, reported, window)(noisy, levels)
+            example = with_own_frames(example, network, config.diffusion, own, batch.own_steps, generator)
+        clean = example.clip[:, batch.context :]
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        noisy = config.diffusion.add_noise(clean, noise, levels)
+        prediction = example.predictor(network, batch.window)(noisy, levels)
         if teacher:
             with torch.no_grad():
-                predict = cut.predictor(teacher.model.network, shown, reported, window)
+                predict = example.predictor(teacher.model.network, batch.window)
                 clean = teacher.estimate(predict, noisy, levels, after)
-    return diffusion.loss(prediction, noisy, clean, levels).mean()
+    return config.diffusion.loss(prediction, noisy, clean, levels).mean()

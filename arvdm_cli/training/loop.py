@@ -1,299 +1,270 @@
-"""The training loop: first the codec, then the network on its latents."""
+"""The training run: first the codec, then the network on its latents."""
 
 from __future__ import annotations
 
-import json
-import math
-import time
-from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..configs import table
+from ..data.array_folder import lock
 from ..data.batches import Episodes, Joined, read_all
-from ..errors import CheckpointError, ConfigError, IntegrityError, NumericError
+from ..device import choose_machine
+from ..errors import CheckpointError, ConfigError, IntegrityError
 from ..hub import registry
 from ..hub.checkpoint import load, save, verify
+from ..models import Architecture
 from ..models.codec import Codec
-from ..models.dit import VideoDiT
 from ..sampling.generation import choose
 from ..sampling.model import Model
-from .codec import encode_all, train_codec, translated
-from .config import Report, TrainConfig
+from ..workers import uninterrupted
+from .check import check, fitted
+from .codec import CodecTrainer, encode_all
+from .config import TrainConfig
 from .distillation import Teacher
-from .example import step_loss
-from .optimizers import MEMORY, optimizers, speed
-from .state import load_state, save_state
-from .validation import held_out
+from .events import Event, Metrics, Phase, Report, Saved, StepReport, Stopped
+from .example import draw_batch
+from .network import find_architecture, group_of
+from .start import start_from
+from .state import CodecProgress, TrainState
+from .timer import Timer
+from .trainer import Trainer
+from .validation import validate
+
+STATE, METRICS, CHECKPOINT = "state.pt", "metrics.jsonl", "checkpoint"  # in the folder of a run
+EVERY = 20  # steps of the network whose losses are reported together
+CODEC_EVERY = 100  # steps of the codec between two reports
+Where = tuple[Phase, int]  # a phase of a run, and steps taken in it
 
 
 def train(config: TrainConfig, resume: bool, report: Report) -> Path:
     """Train codec and network; returns the checkpoint's folder.
 
-    report: called with one dictionary per event, also written to metrics.jsonl
+    A signal (Ctrl-C, SIGTERM) that raises an exception here ends the run after it has saved its state.
+
+    report: called with each event; measurements are also written to metrics.jsonl
+    Raises: ConfigError before the first step where the settings cannot work
     """
-    started = time.monotonic()
-    if not 0 <= config.minutes < math.inf:
-        raise ConfigError(f"minutes is {config.minutes}.", hint="0 sets no limit.")
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    device = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    )
-    state = load_state(out / "state.pt") if resume else {}
-    torch.manual_seed(config.seed)
+    timer, out = Timer(config), Path(config.out)
+    with lock(out):
+        state = TrainState.load(out / STATE) if resume else None
+        if state:
+            timer = Timer(config, state.elapsed)
+        parts = prepare(config)
+        metrics = Metrics(out / METRICS, state)
+        run = Run(parts, out, timer, metrics, report)
+        try:
+            run.fit_codec(state)
+            run.fit_network(state)
+        except (KeyboardInterrupt, SystemExit):
+            run.stop()
+            raise
+        finally:
+            metrics.close()
+    return out / CHECKPOINT
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run trains, and on what; all of it checked."""
+
+    config: TrainConfig
+    kind: Architecture
+    device: torch.device
+    episodes: Episodes
+    network: nn.Module
+    codec: Codec
+    source: Model | None = None  # the checkpoint that the run starts from
+    teacher: Teacher | None = None
+
+    @property
+    def trains_codec(self) -> bool:
+        """Whether the codec is a new one."""
+        return self.source is None or self.codec is not self.source.codec
+
+
+def prepare(config: TrainConfig) -> Parts:
+    """Read the data, check the settings, and make what is trained.
+
+    Raises: ConfigError, DataError, CheckpointError
+    """
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    device, _ = choose_machine(name, "float32", config.threads)
     episodes = Episodes(read_all(config.data), config.held_out)
+    config = fitted(config, episodes)
     source = load(registry.resolve(config.start), device) if config.start else None
-    codec = Codec(config.codec).to(device) if source is None or config.new_codec else source.codec
-    check(config, codec, episodes)
+    check(config, episodes, source)
+    torch.manual_seed(config.seed)
+    codec = source.codec if source and not config.new_codec else Codec(config.codec).to(device)
     teacher = None
     if config.distill:
         model, plan = load(registry.resolve(config.distill), device), choose(config.sampling)
         teacher = Teacher(model, plan.schedule, config.distill_steps)
         teacher.check(config.distill, codec, config.network, config.diffusion)
-    with (out / "metrics.jsonl").open("a" if resume else "w") as metrics:
+    kind = find_architecture(config.architecture)
+    torch.manual_seed(config.seed)  # whatever codec there is, the same network
+    network = kind.network(config.network).to(device)
+    return Parts(config, kind, device, episodes, network, codec, source, teacher)
 
-        def tell(event: dict[str, Any]) -> None:
-            metrics.write(json.dumps(event) + "\n")
-            metrics.flush()
-            report(event)
 
-        torch.manual_seed(config.seed)  # whatever codec there is, the same network
-        network = VideoDiT(config.network).to(device)
-        if "codec" in state:
-            codec.load_state_dict(state["codec"])
+class Run:
+    """A training run: its parts, where it stands, and the files in its folder."""
+
+    def __init__(self, parts: Parts, out: Path, timer: Timer, metrics: Metrics, report: Report):
+        self.parts, self.config, self.out, self.timer = parts, parts.config, out, timer
+        self.metrics, self.listener = metrics, report
+        self.codec_trainer: CodecTrainer | None = None  # while the codec is trained
+        self.trainer: Trainer | None = None  # once the network is
+        self.codec_ready = not parts.trains_codec
+        self.saved: Where | None = None  # where the run stood when its state was saved
+        self.over = False  # whether its time has ended the run
+
+    def tell(self, event: Event) -> None:
+        """Write a measurement down and report it."""
+        self.metrics.write(event)
+        self.listener(event)
+
+    # The codec
+
+    def fit_codec(self, state: TrainState | None) -> None:
+        """Train the codec, unless it is the checkpoint's or a saved state has it."""
+        parts = self.parts
+        progress = state.codec_training if state else None
+        if state:
+            try:
+                parts.codec.load_state_dict(state.codec)
+            except RuntimeError as error:
+                message = f"The saved state is of another codec: {str(error).splitlines()[0].rstrip('.:')}."
+                raise CheckpointError(message, hint="Give [codec] as it was, or leave out --resume.") from error
+        if progress or (state is None and parts.trains_codec):
+            self.train_codec(progress)
+        self.codec_ready = True
+        if state is None or progress:
+            self.save()
         else:
-            if source is None or codec is not source.codec:
-                train_codec(config, codec, episodes, device, tell)
-            state["codec"] = codec.state_dict()
-            save_state(out / "state.pt", state)
-        codec.eval().requires_grad_(False)
-        if source and "network" not in state:
-            weights = source.network.state_dict()
-            if codec is not source.codec:
-                weights = translated(weights, source.codec, codec, episodes, config)
-            adopt(network, weights, config)
-        episodes.latents = Joined(
+            self.saved = "network", state.step
+        parts.codec.eval().requires_grad_(False)
+
+    def train_codec(self, progress: CodecProgress | None) -> None:
+        """Train the codec from its first step, or from where it was stopped."""
+        config, parts = self.config, self.parts
+        trainer = CodecTrainer(config, parts.codec, parts.episodes, parts.device, progress)
+        self.codec_trainer = trainer
+        while trainer.taken < config.codec_steps:
+            with uninterrupted():  # its chance comes from generators, so that half a step cannot be taken again
+                loss = trainer.step()
+            if trainer.taken % CODEC_EVERY == 0 or trainer.taken == config.codec_steps:
+                self.tell(trainer.report(loss))
+            if trainer.taken % config.every == 0 and trainer.taken < config.codec_steps:
+                self.save()
+        trainer.finish()
+
+    # The network
+
+    def fit_network(self, state: TrainState | None) -> None:
+        """Fit the network to latents, keeping a moving average of its weights."""
+        config, parts = self.config, self.parts
+        if parts.source and not (state and state.step):
+            start_from(parts.network, parts.source, parts.codec, parts.episodes, config)
+        parts.episodes.latents = Joined(
             [
-                encode_all(config, codec, part.frames, Path(folder), device, tell)
-                for folder, part in episodes.parts.items()
+                encode_all(config, parts.codec, part.frames, Path(folder), parts.device, self.tell)
+                for folder, part in parts.episodes.parts.items()
             ]
         )
-        timer = Timer(config, started - state.get("elapsed", 0.0))
-        return train_network(config, network, codec, episodes, device, state, out, tell, teacher, timer)
+        trainer = Trainer(config, parts.network, parts.device, parts.teacher)
+        if state and state.step:
+            trainer.resume(state)
+            # a limit that is the same has ended the run already
+            self.over = self.timer.limit > 0 and state.over == config.minutes
+        self.trainer = trainer
+        self.timer.begin_training(state.seconds if state else 0.0)
+        if trainer.taken and steps_of(self.out / CHECKPOINT) != trainer.taken:  # it ended between state and checkpoint
+            self.save_checkpoint()
+        while trainer.taken < config.steps and not self.over:
+            self.take_step(trainer)
 
+    def take_step(self, trainer: Trainer) -> None:
+        """One step of the network, with the reports and the save that are due after it."""
+        config, parts = self.config, self.parts
+        step = trainer.taken + 1
+        place = self.timer.place(step)
+        window = parts.teacher.schedule.window if parts.teacher else None
+        trainer.step(draw_batch(config, parts.episodes, step, place, group_of(parts.network), window), place)
+        self.report_losses(trainer)
+        self.over = self.timer.count_step()
+        if step % config.every == 0 or step == config.steps or self.over:
+            self.save()
+            model = self.save_checkpoint()
+            self.tell(validate(model, parts.episodes, step, self.out / f"sheet-{step:06d}.png"))
+            self.timer.count_save()
 
-def adopt(network: VideoDiT, weights: dict[str, Tensor], config: TrainConfig) -> None:
-    """Take the weights that a network has in common with the one it starts from; what is its own stays as it is."""
-    own = network.state_dict()
-    taken = {key: weight for key, weight in weights.items() if key in own}
-    if not config.start_memory:
-        taken = {key: weight for key, weight in taken.items() if not key.startswith(MEMORY)}
-    for key, weight in taken.items():
-        if weight.shape != own[key].shape:
-            shapes = f"{tuple(weight.shape)}, here it is {tuple(own[key].shape)}"
-            raise ConfigError(
-                f"{config.start} cannot be begun with: its {key} is {shapes}.",
-                hint="Give [network] the same shape, or leave out start.",
-            )
-    network.load_state_dict(taken, strict=False)
-    if "compression.frame.weight" in own.keys() - taken.keys():
-        # a compressed token begins as what the trunk takes for a frame: the embedding of the group's mean
-        frame, embed = own["compression.frame.weight"], own["embed.weight"]
-        frame.copy_(embed[:, : frame.shape[1]])
-        own["compression.frame.bias"].copy_(own["embed.bias"])
+    def report_losses(self, trainer: Trainer) -> None:
+        """Report the losses since the last report, where one is due."""
+        if trainer.running and trainer.taken % EVERY == 0:
+            loss = sum(trainer.running) / len(trainer.running)
+            with uninterrupted():  # no loss counts twice
+                self.tell(StepReport(trainer.taken, loss, trainer.norm, self.timer.seconds))
+                trainer.running.clear()
 
-
-def check(config: TrainConfig, codec: Codec, episodes: Episodes) -> None:
-    """Refuse a network, a codec or a card that is of another shape than the data."""
-    names, count, shape = episodes.names, len(episodes.names), codec.config
-    height, width = episodes.pictures.shape[2:4]
-    folder = config.data[0]
-    known = f"the data in {folder} has {count}: {', '.join(names)}"
-    if config.network.actions != count:
-        hint = f"Write actions = {count} under [network], and {count} moves or none."
-        raise ConfigError(f"The network has {config.network.actions} actions; {known}.", hint=hint)
-    given = config.card.get("actions", names)
-    if not isinstance(given, (list, tuple)) or len(given) != count:
-        hint = "Leave out actions under [card] to take the data's own."
-        raise ConfigError(f"The card names the actions {given}; {known}.", hint=hint)
-    if (shape.height, shape.width) != (height, width):
-        message = f"The codec is for frames of {shape.width}x{shape.height}; {folder} has others:"
-        hint = f"Write height = {height} and width = {width} under [codec], and an eighth of them under [network]."
-        raise ConfigError(f"{message} {width}x{height}.", hint=hint)
-
-
-class Timer:
-    """The time of a run that `minutes` limits: how far the run is, and when it has to end to be saved in time.
-
-    started: when the run began, in seconds of `time.monotonic`
-    """
-
-    def __init__(self, config: TrainConfig, started: float):
-        self.config, self.started, self.limit = config, started, 60 * config.minutes
-        self.last, self.step, self.save = time.monotonic(), 0.0, 0.0  # seconds of a step and of a save
+    # The files
 
     @property
-    def elapsed(self) -> float:
-        """Seconds since the run began, without those between a stop and `--resume`."""
-        return time.monotonic() - self.started
+    def where(self) -> Where | None:
+        """Where the run stands; None before its codec is there."""
+        if self.trainer:
+            return "network", self.trainer.taken
+        if self.codec_ready:
+            return "network", 0
+        return ("codec", self.codec_trainer.taken) if self.codec_trainer else None
 
-    @property
-    def end(self) -> float:
-        """Seconds after which no step is taken, so that there is time for a save."""
-        return self.limit - (1.2 * self.save or 0.1 * self.limit)
+    def state(self) -> TrainState:
+        """All that is needed to resume the run from where it stands."""
+        codec = self.parts.codec.state_dict()
+        if self.trainer:
+            over = self.config.minutes if self.over else 0.0
+            return self.trainer.state(codec, self.timer.seconds, self.timer.elapsed, over)
+        progress = self.codec_trainer.progress() if self.codec_trainer and not self.codec_ready else None
+        return TrainState(codec, progress, elapsed=self.timer.elapsed)
 
-    def place(self, step: int) -> float:
-        """Where the learning rate stands, from 0 to `steps`: at the step, or further where the time is shorter."""
-        if not self.limit:
-            return step
-        return max(step, self.config.steps * min(1.0, self.elapsed / max(self.end, 1e-9)))
+    def save(self) -> None:
+        """Save the state."""
+        assert self.where, "there is nothing to save yet"
+        phase, step = self.where
+        self.state().save(self.out / STATE)
+        self.saved = phase, step
+        self.listener(Saved(step, phase, str(self.out / STATE)))
 
-    def count_step(self) -> bool:
-        """Time a step; whether there is no time for another."""
-        now = time.monotonic()
-        self.step, self.last = max(0.9 * self.step, now - self.last), now  # the first may compile, and is forgotten
-        return self.limit > 0 and self.elapsed + self.step >= self.end
-
-    def count_save(self) -> None:
-        """Time a save, which came after a step."""
-        now = time.monotonic()
-        self.save, self.last = max(self.save, now - self.last), now
-
-
-class Trainer:
-    """A network, its moving average and its optimisers; `step` fits it to one batch."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        network: VideoDiT,
-        episodes: Episodes,
-        device: torch.device,
-        teacher: Teacher | None = None,
-    ):
-        self.config, self.network, self.episodes, self.device, self.teacher = config, network, episodes, device, teacher
-        self.average = deepcopy(network).requires_grad_(False)
-        self.optimizers = optimizers(config, network, device)
-        if config.compile:
-            for block in network.blocks:
-                block.compile(dynamic=True)
-
-    def step(self, number: int, place: float | None = None) -> tuple[float, float]:
-        """Fit the network to the batch of a step, counted from 1; returns its loss and the norm of its gradient.
-
-        place: where the step stands in the run, from 0 to `steps`; None: at its number
-        Raises: NumericError where the loss is not finite
-        """
-        config = self.config
-        for optimizer, lr in zip(self.optimizers, (config.matrix_lr, config.lr), strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = lr * speed(config, number, place) * group["part"]
-        loss = step_loss(self.network, config, self.episodes, number, self.device, self.teacher, place)
-        if not torch.isfinite(loss):
-            raise NumericError(f"The loss is {loss.item()} at step {number}.", hint="Lower matrix_lr and lr.")
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
-        for optimizer in self.optimizers:
-            optimizer.step()
-        with torch.no_grad():
-            # weights taken from elsewhere are a good average already, unless they are for another codec
-            begun = bool(config.start) and not config.new_codec
-            weight = config.ema if begun else min(config.ema, (1 + number) / (10 + number))
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - weight)
-        return loss.item(), norm.item()
-
-    def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` takes up."""
-        return {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up where another one was."""
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-
-
-def train_network(
-    config: TrainConfig,
-    network: VideoDiT,
-    codec: Codec,
-    episodes: Episodes,
-    device: torch.device,
-    state: dict[str, Any],
-    out: Path,
-    tell: Report,
-    teacher: Teacher | None,
-    timer: Timer,
-) -> Path:
-    """Fit the network to latents, keeping a moving average of its weights."""
-    trainer = Trainer(config, network, episodes, device, teacher)
-    begun, spent = state.get("step", 0), state.get("seconds", 0.0)
-    if begun:
-        trainer.load_state_dict(state)
-    started, running = time.monotonic() - spent, list(state.get("running", ()))
-
-    def keep(step: int, seconds: float) -> Model:
-        own = {"actions": list(episodes.names), "fps": episodes.fps}
-        record = {"steps": step, "hours": round(seconds / 3600, 2), "device": str(device), "seed": config.seed}
+    def save_checkpoint(self) -> Model:
+        """Write the checkpoint: codec, averaged weights, and how they were trained."""
+        assert self.trainer
+        config, parts = self.config, self.parts
+        hours = round(self.timer.seconds / 3600, 2)
+        record = {"steps": self.trainer.taken, "hours": hours, "device": str(parts.device), "seed": config.seed}
+        data = {"actions": list(parts.episodes.names), "fps": parts.episodes.fps}
         model = Model(
-            network=trainer.average,
-            codec=codec,
+            network=self.trainer.average,
+            codec=parts.codec,
             diffusion=config.diffusion,
             sampling=config.sampling,
-            card={"name": config.name, **own, **config.card, "training": record},
+            card={"name": config.name, **data, **config.card, "training": record},
         )
-        save(model, out / "checkpoint")
+        save(model, self.out / CHECKPOINT, kind=parts.kind)
         return model
 
-    if begun and steps_of(out / "checkpoint") != begun:  # the run was broken off between its state and its checkpoint
-        keep(begun, spent)
-    over = begun > 0 and timer.limit > 0 and state.get("over") == config.minutes
-    for step in range(begun + 1, config.steps + 1):
-        if over:
-            break
-        loss, norm = trainer.step(step, timer.place(step))
-        running.append(loss)
-        if step % 20 == 0:
-            tell(
-                {
-                    "event": "step",
-                    "step": step,
-                    "loss": sum(running) / len(running),
-                    "norm": norm,
-                    "seconds": time.monotonic() - started,
-                }
-            )
-            running = []
-        over = timer.count_step()
-        if step % config.every == 0 or step == config.steps or over:
-            seconds = time.monotonic() - started
-            state = {
-                "codec": codec.state_dict(),
-                **trainer.state_dict(),
-                "step": step,
-                "seconds": seconds,
-                "running": running,  # losses that are told together with later ones
-                "elapsed": timer.elapsed,
-                "over": config.minutes if over else 0.0,  # the limit that ended it
-            }
-            save_state(out / "state.pt", state)
-            model = keep(step, seconds)
-            tell({"event": "held-out", "step": step, **held_out(model, episodes, out / f"sheet-{step:06d}.png")})
-            timer.count_save()
-    return out / "checkpoint"
+    def stop(self) -> None:
+        """Save what was not saved yet, and report where the run stands; nothing before its first state."""
+        if self.trainer:
+            self.report_losses(self.trainer)
+        if self.where and self.saved != self.where:
+            self.save()
+            if self.trainer and self.trainer.taken:
+                self.save_checkpoint()
+        if self.saved:
+            phase, step = self.saved
+            self.tell(Stopped(step, phase, str(self.out / STATE)))
 
 
 def steps_of(folder: Path) -> int | None:

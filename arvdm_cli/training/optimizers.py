@@ -1,44 +1,39 @@
-"""Optimisers, learning rates and the precision of products."""
+"""Optimizers, learning rates and the precision of products."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from ..device import fast_half
-from ..errors import ConfigError
-from ..models.dit import VideoDiT
 from .config import TrainConfig
+from .network import hidden_matrices, memory_weights
 
-MEMORY = ("fusion.", "compression.")  # names of weights through which the past enters and shrinks
+ParameterGroup = dict[str, object]  # "params", and "part": the share of the learning rate
 
 
 def halved(config: TrainConfig, device: torch.device) -> bool:
     """Whether products are of half precision."""
-    if config.dtype not in ("auto", "float32", "bfloat16"):
-        raise ConfigError(f"dtype is {config.dtype!r}.", hint="Choose from: auto, float32, bfloat16.")
     return fast_half(device) if config.dtype == "auto" else config.dtype == "bfloat16"
 
 
-def autocast(config: TrainConfig, device: torch.device) -> Any:
+def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
     """Products of the precision that a run asks for."""
     return torch.autocast(device.type, torch.bfloat16) if halved(config, device) else nullcontext()
 
 
-def optimizers(config: TrainConfig, network: VideoDiT, device: torch.device) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside blocks, AdamW for the rest; the trunk's learning rates are a part of memory's."""
-    kinds: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, weight in network.named_parameters():
-        inside = "blocks" in name and weight.ndim == 2 and ".modulation." not in name
-        kinds.setdefault((inside, name.startswith(MEMORY)), []).append(weight)
+def optimizers(config: TrainConfig, network: nn.Module, device: torch.device) -> list[torch.optim.Optimizer]:
+    """Muon for hidden matrices, AdamW for the rest; the trunk's learning rates are a part of memory's."""
+    matrices, of_memory = hidden_matrices(network), memory_weights(network)
 
-    def groups(inside: bool) -> list[dict[str, Any]]:
-        found = [(of_memory, kinds.get((inside, of_memory), [])) for of_memory in (False, True)]
-        return [{"params": own, "part": 1.0 if late else config.trunk_lr} for late, own in found if own]
+    def groups(hidden: bool) -> list[ParameterGroup]:
+        weights = [(name, weight) for name, weight in network.named_parameters() if (name in matrices) == hidden]
+        trunk = [weight for name, weight in weights if name not in of_memory]
+        memory = [weight for name, weight in weights if name in of_memory]
+        both = [{"params": own, "part": part} for own, part in ((trunk, config.trunk_lr), (memory, 1.0)) if own]
+        return both or [{"params": [], "part": 1.0}]  # torch takes no optimizer without a group
 
     return [
         Muon(groups(True), config.matrix_lr, half=halved(config, device)),
@@ -49,7 +44,7 @@ def optimizers(config: TrainConfig, network: VideoDiT, device: torch.device) -> 
 def speed(config: TrainConfig, step: int, place: float | None = None) -> float:
     """Learning rate at a step, as a part of its largest; `place` where the schedule stands there, if not at `step`."""
     falling = (config.steps - (step if place is None else place)) / max(1.0, config.decay * config.steps)
-    return max(0.0, min(1.0, (step + 1) / config.warmup, falling))
+    return max(0.0, min(1.0, (step + 1) / max(1, config.warmup), falling))
 
 
 class Muon(torch.optim.Optimizer):
@@ -60,12 +55,14 @@ class Muon(torch.optim.Optimizer):
     Source: Jordan et al., Muon, 2024; the scale is Moonlight's, arXiv 2502.16982.
     """
 
-    def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.95, rounds: int = 5, half: bool = False):
-        super().__init__(params, {"lr": lr, "momentum": momentum, "rounds": rounds})
+    def __init__(
+        self, params: list[nn.Parameter] | list[ParameterGroup], lr: float, rounds: int = 5, half: bool = False
+    ):
+        super().__init__(params, {"lr": lr, "momentum": 0.95, "rounds": rounds})
         self.half = half  # whether products are of bfloat16
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:

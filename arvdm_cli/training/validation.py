@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +11,9 @@ from ..data.batches import Episodes
 from ..media import contact_sheet, to_bytes
 from ..sampling.generation import begin, choose, generate, given
 from ..sampling.model import Model
+from .events import Validated
 
-SPANS = ((0, 1), (1, 4), (4, 8), (8, 16), (16, 32))  # new frames whose PSNR is told together
+SPANS = ((0, 1), (1, 4), (4, 8), (8, 16), (16, 32))  # new frames whose PSNR is reported together
 
 
 def decibels(made: Tensor, truth: Tensor) -> Tensor:
@@ -22,10 +22,13 @@ def decibels(made: Tensor, truth: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def held_out(model: Model, episodes: Episodes, sheet: Path, prompt: int = 64, length: int = 32) -> dict[str, Any]:
-    """Continue held-out episodes with their true actions: PSNR by frame, and a sheet of truth above made."""
+def validate(model: Model, episodes: Episodes, step: int, sheet: Path, prompt: int = 64, length: int = 32) -> Validated:
+    """Continue held-out episodes with their true actions: PSNR by frame, and a sheet of truth above made.
+
+    step: after which the model is validated
+    """
     model.network.eval()
-    device = next(model.network.parameters()).device
+    device = next(model.codec.parameters()).device
     rows = episodes.held_out
     frames = episodes.pictures.shape[1]
     middle = frames // 2
@@ -44,4 +47,4 @@ def held_out(model: Model, episodes: Episodes, sheet: Path, prompt: int = 64, le
     pairs = torch.stack((truth[:, ::2], made[:, ::2]), 1).flatten(0, 1)  # (2 b, f, 3, h, w)
     contact_sheet(to_bytes(pairs.flatten(0, 1)), pairs.shape[1], sheet)
     model.network.train()
-    return {"psnr": psnr(made), "repeat": psnr(clip[:, prompt - 1 : prompt].expand_as(truth))}
+    return Validated(step, psnr(made), psnr(clip[:, prompt - 1 : prompt].expand_as(truth)))

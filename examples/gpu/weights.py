@@ -14,7 +14,7 @@ from arvdm_cli.models.codec import Codec
 from arvdm_cli.models.dit import VideoDiT
 from arvdm_cli.sampling.model import Model
 from arvdm_cli.training.config import configure
-from arvdm_cli.training.state import load_state
+from arvdm_cli.training.state import TrainState
 
 
 def start(settings: Path, given: Path, out: Path) -> dict[str, object]:
@@ -50,10 +50,10 @@ def start(settings: Path, given: Path, out: Path) -> dict[str, object]:
 
 def last(run: Path, out: Path) -> dict[str, object]:
     """Write a run's last weights in half precision, as a checkpoint like that of their average."""
-    model, state = load(run / "checkpoint"), load_state(run / "state.pt")
-    model.network.load_state_dict(state["network"])
+    model, state = load(run / "checkpoint"), TrainState.load(run / "state.pt")
+    model.network.load_state_dict(state.network)
     save(model, out)
-    return {"step": state["step"]}
+    return {"step": state.step}
 
 
 if __name__ == "__main__":

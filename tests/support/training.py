@@ -72,7 +72,7 @@ def stopped(event, step):
     """A report that ends a run at an event."""
 
     def report(told):
-        if told["event"] == event and told["step"] == step:
+        if told.name == event and told.step == step:
             raise Stopped
 
     return report

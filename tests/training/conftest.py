@@ -2,6 +2,7 @@
 
 import pytest
 
+from arvdm_cli.training.events import Event
 from arvdm_cli.training.loop import train
 from support.tiny import render
 from support.training import EPISODES, FRAMES, configured
@@ -16,6 +17,6 @@ def data(tmp_path_factory):
 def run(data, tmp_path_factory):
     """A finished run: its folder, and the events it told."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    events: list[dict] = []
+    events: list[Event] = []
     train(configured(data, out), False, events.append)
     return out, events

@@ -20,13 +20,15 @@ from arvdm_cli.models.config import DiTConfig
 from arvdm_cli.models.dit import VideoDiT
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.state import Sampling, start
-from arvdm_cli.training import example, loop
-from arvdm_cli.training.codec import encode_all, translated
+from arvdm_cli.training import loop, timer, trainer
+from arvdm_cli.training.codec import encode_all
 from arvdm_cli.training.config import TrainConfig, configure
-from arvdm_cli.training.example import TrainingExample, draw_levels, step_loss
-from arvdm_cli.training.loop import adopt, train
+from arvdm_cli.training.events import METRICS
+from arvdm_cli.training.example import cut, draw_batch, draw_levels, step_loss, with_context_noise, with_own_frames
+from arvdm_cli.training.loop import train
 from arvdm_cli.training.optimizers import Muon, optimizers, orthogonal, speed
-from arvdm_cli.training.state import load_state
+from arvdm_cli.training.start import adopt, translated
+from arvdm_cli.training.state import TrainState
 from support.paths import EXAMPLES
 from support.tiny import MOVES, render, whole
 from support.training import EPISODES, FRAMES, HELD_OUT, Stopped, configured, quiet, stopped
@@ -45,12 +47,13 @@ def test_a_run_leaves_a_checkpoint_that_loads_and_says_how_it_was_made(run, data
 
 def test_a_run_tells_every_event_and_writes_it_down(run):
     out, events = run
-    assert [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()] == events
-    assert [event["step"] for event in events if event["event"] == "held-out"] == [2, 4]
-    assert events[0]["event"] == "codec" and {"loss", "psnr", "seconds"} <= events[0].keys()
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [event.to_json() for event in events if isinstance(event, METRICS)]
+    assert [event.step for event in events if event.name == "held-out"] == [2, 4]
+    assert events[0].name == "codec" and {"loss", "psnr", "seconds"} <= lines[0].keys()
     for event in events:
-        if event["event"] == "held-out":
-            assert len(event["psnr"]) == len(event["repeat"]) and np.isfinite(event["psnr"]).all()
+        if event.name == "held-out":
+            assert len(event.psnr) == len(event.repeat) and np.isfinite(event.psnr).all()
 
 
 def test_a_run_draws_a_sheet_of_held_out_frames_whenever_it_saves(run):
@@ -68,16 +71,16 @@ def test_the_network_learns_from_the_codecs_own_latents(run, data):
 
 
 def test_the_checkpoint_holds_the_moving_average_not_the_last_weights(run):
-    state, network = load_state(run[0] / "state.pt"), checkpoint.load(run[0] / "checkpoint").network
+    state, network = TrainState.load(run[0] / "state.pt"), checkpoint.load(run[0] / "checkpoint").network
     for name, weight in network.state_dict().items():
-        assert torch.equal(weight, state["average"][name].half().float())
-    assert any(not torch.equal(weight, state["network"][name]) for name, weight in state["average"].items())
+        assert torch.equal(weight, state.average[name].half().float())
+    assert any(not torch.equal(weight, state.network[name]) for name, weight in state.average.items())
 
 
 def encoded(run, data):
     """The latents that a run has left beside its data."""
     codec = checkpoint.load(run[0] / "checkpoint").codec
-    codec.load_state_dict(load_state(run[0] / "state.pt")["codec"])  # before it was rounded to half precision
+    codec.load_state_dict(TrainState.load(run[0] / "state.pt").codec)  # before it was rounded to half precision
     return encode_all(
         TrainConfig(), codec, np.load(data / "frames.npy", mmap_mode="r"), data, torch.device("cpu"), no_progress
     )
@@ -94,10 +97,10 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(run, data, tmp_path,
     with pytest.raises(Stopped):
         train(config, False, stopped(event, step))
     train(config, True, quiet)
-    whole, resumed = load_state(run[0] / "state.pt"), load_state(tmp_path / "run" / "state.pt")
-    assert resumed["step"] == whole["step"] == 4
+    whole, resumed = TrainState.load(run[0] / "state.pt"), TrainState.load(tmp_path / "run" / "state.pt")
+    assert resumed.step == whole.step == 4
     for part in ("codec", "network", "average"):
-        assert all(torch.equal(weight, resumed[part][name]) for name, weight in whole[part].items())
+        assert all(torch.equal(weight, getattr(resumed, part)[name]) for name, weight in getattr(whole, part).items())
     weights = (folder / "checkpoint" / WEIGHTS for folder in (run[0], tmp_path / "run"))
     assert next(weights).read_bytes() == next(weights).read_bytes()
 
@@ -126,7 +129,7 @@ class Clock:
 def limited(data, out, monkeypatch, **chosen):
     """A run that its time ends: the clock, the configuration and the events."""
     clock, events = Clock(), []
-    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(timer, "time", clock)
     config = configured(data, out, **({"minutes": 2.0, "steps": 10_000, "every": 7} | chosen))
     train(config, False, events.append)
     return clock, config, events
@@ -135,9 +138,9 @@ def limited(data, out, monkeypatch, **chosen):
 def test_a_run_ends_in_its_time_with_a_checkpoint_that_loads(data, tmp_path, monkeypatch):
     clock, _, events = limited(data, tmp_path / "run", monkeypatch)
     assert clock.now - clock.began <= 120
-    model, state = checkpoint.load(tmp_path / "run" / "checkpoint"), load_state(tmp_path / "run" / "state.pt")
-    assert model.card["training"]["steps"] == state["step"] == events[-1]["step"] < 10_000
-    assert events[-1]["event"] == "held-out" and state["step"] > 7
+    model, state = checkpoint.load(tmp_path / "run" / "checkpoint"), TrainState.load(tmp_path / "run" / "state.pt")
+    assert model.card["training"]["steps"] == state.step == events[-1].step < 10_000
+    assert events[-1].name == "held-out" and state.step > 7
 
 
 def test_a_run_that_its_time_has_ended_goes_on_when_it_is_given_more(data, tmp_path, monkeypatch):
@@ -146,35 +149,36 @@ def test_a_run_that_its_time_has_ended_goes_on_when_it_is_given_more(data, tmp_p
     before = file.read_bytes()
     train(config, True, quiet)
     assert file.read_bytes() == before
-    step = load_state(file)["step"]
+    step = TrainState.load(file).step
     train(replace(config, minutes=2.5), True, quiet)
-    assert load_state(file)["step"] > step
+    assert TrainState.load(file).step > step
 
 
 def test_the_learning_rate_falls_to_0_as_the_time_ends_and_memory_is_learnt_from_the_same_share_on(
     data, tmp_path, monkeypatch
 ):
     rates, early = [], []
-    kept_speed, kept_loss = loop.speed, example.step_loss
+    kept_speed, kept_draw = trainer.speed, loop.draw_batch
 
     def speed(config, step, place):
         rates.append(kept_speed(config, step, place))
         return rates[-1]
 
-    def loss(network, config, episodes, step, device, teacher, place):
+    def draw(config, episodes, step, place, *shape):
         early.append(place < config.early * config.steps)
-        return kept_loss(network, config, episodes, step, device, teacher, place)
+        return kept_draw(config, episodes, step, place, *shape)
 
-    monkeypatch.setattr(loop, "speed", speed)
-    monkeypatch.setattr(loop, "step_loss", loss)
+    monkeypatch.setattr(trainer, "speed", speed)
+    monkeypatch.setattr(loop, "draw_batch", draw)
     limited(data, tmp_path / "run", monkeypatch, warmup=1, decay=0.5)
+    rates = rates[::2]  # one for each optimizer
     assert rates[0] == 1.0 and rates[-1] < 0.2 and sorted(rates, reverse=True) == rates
     assert sorted(early, reverse=True) == early and 0.3 < np.mean(early) < 0.7
 
 
 def test_where_its_steps_end_first_a_limited_run_is_one_without_a_limit(run, data, tmp_path):
     train(configured(data, tmp_path / "run", minutes=1e6), False, quiet)
-    whole, other = (load_state(folder / "state.pt")["network"] for folder in (run[0], tmp_path / "run"))
+    whole, other = (TrainState.load(folder / "state.pt").network for folder in (run[0], tmp_path / "run"))
     assert all(torch.equal(weight, other[name]) for name, weight in whole.items())
 
 
@@ -186,9 +190,9 @@ def test_a_time_that_is_none_is_named(data, tmp_path, minutes):
 
 def test_another_seed_trains_other_weights(run, data, tmp_path):
     train(configured(data, tmp_path / "run", seed=1, steps=1), False, quiet)
-    one, other = (load_state(folder / "state.pt") for folder in (run[0], tmp_path / "run"))
-    assert not torch.equal(one["codec"]["encoder.1.weight"], other["codec"]["encoder.1.weight"])
-    assert not torch.equal(one["network"]["embed.weight"], other["network"]["embed.weight"])
+    one, other = (TrainState.load(folder / "state.pt") for folder in (run[0], tmp_path / "run"))
+    assert not torch.equal(one.codec["encoder.1.weight"], other.codec["encoder.1.weight"])
+    assert not torch.equal(one.network["embed.weight"], other.network["embed.weight"])
 
 
 def test_held_out_episodes_teach_nothing(run, data, tmp_path):
@@ -198,9 +202,9 @@ def test_held_out_episodes_teach_nothing(run, data, tmp_path):
         array[-HELD_OUT:] = array[-HELD_OUT:, ::-1] if name == "frames" else 1
         np.save(other / f"{name}.npy", array)
     train(configured(other, tmp_path / "run"), False, quiet)
-    one, same = (load_state(folder / "state.pt") for folder in (run[0], tmp_path / "run"))
+    one, same = (TrainState.load(folder / "state.pt") for folder in (run[0], tmp_path / "run"))
     for part in ("codec", "network"):
-        assert all(torch.equal(weight, same[part][name]) for name, weight in one[part].items())
+        assert all(torch.equal(weight, getattr(same, part)[name]) for name, weight in getattr(one, part).items())
 
 
 def test_a_loss_that_is_no_number_stops_the_run(data, tmp_path):
@@ -219,7 +223,7 @@ def test_there_is_nothing_to_resume_where_nothing_was_saved(data, tmp_path):
 def test_a_saved_state_that_cannot_be_read_is_refused(tmp_path, content):
     (tmp_path / "state.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"state\.pt"):
-        load_state(tmp_path / "state.pt")
+        TrainState.load(tmp_path / "state.pt")
 
 
 # Its configuration
@@ -294,7 +298,7 @@ def test_a_run_that_starts_from_a_checkpoint_takes_its_codec_and_the_weights_the
     config = replace(config, network=replace(config.network, fusion="cross-attention", compression="none"))
     events = []
     train(config, False, events.append)
-    assert not [event for event in events if event["event"] == "codec"]
+    assert not [event for event in events if event.name == "codec"]
     begun, source = (checkpoint.load(folder / "checkpoint") for folder in (tmp_path / "run", run[0]))
     assert all(torch.equal(w, begun.codec.state_dict()[name]) for name, w in source.codec.state_dict().items())
     own, theirs = begun.network.state_dict(), source.network.state_dict()
@@ -427,12 +431,13 @@ def test_training_shows_the_network_the_past_as_sampling_does(run, data, moves):
     episodes.latents = encoded(run, data)
     batch = only(drawn(episodes, count=400, context=6, window=8, revisit=0.0, turn=0.0), first=12)
     assert torch.equal(batch.frames[0], torch.arange(12).view(3, 4))
-    cut = TrainingExample(model.network, config, batch, 6, torch.Generator().manual_seed(0))
-    memory = cut.memory(cut.network)
-    shown, reported = cut.show(config.diffusion, torch.Generator())
+    example = cut(model.network, config, batch, 6, torch.Generator().manual_seed(0))
+    memory = example.memory(model.network)
+    example = with_context_noise(example, config, torch.Generator())
+    shown, reported = example.shown, example.reported
     assert torch.equal(shown, batch.clip)
     trained = model.network.encode_context(
-        shown[:, :6], reported[:, :6], cut.actions[:, :6], cut.origin, model.network.encode_memory(memory)
+        shown[:, :6], reported[:, :6], example.actions[:, :6], example.origin, model.network.encode_memory(memory)
     )
 
     seen = torch.cat((batch.groups.flatten(1, 2), batch.clip[:, :6]), 1)
@@ -465,15 +470,16 @@ def test_frames_the_network_made_itself_take_the_place_of_the_context_and_the_cl
     network, episodes = VideoDiT(config.network), Episodes(read_all([data]), HELD_OUT)
     episodes.latents = encoded(run, data)
     batch = episodes.draw(np.random.default_rng(0), 5, 6, 4, 8, 2, 4, 0.5)
-    cut = TrainingExample(network, config, batch, 6, torch.Generator().manual_seed(0))
-    cut.replace_by_own(config.diffusion, 4, 2, torch.Generator().manual_seed(1))
+    before = cut(network, config, batch, 6, torch.Generator().manual_seed(0))
+    example = with_own_frames(before, network, config.diffusion, 4, 2, torch.Generator().manual_seed(1))
+    assert torch.equal(before.clip, batch.clip)  # another example, and the same one as before
     # a network that is still zero makes frames of zeros
-    assert torch.equal(cut.clip[:, :2], batch.clip[:, 4:6]) and not cut.clip[:, 2:6].any()
-    assert torch.equal(cut.clip[:, 6:], batch.clip[:, 10:])
+    assert torch.equal(example.clip[:, :2], batch.clip[:, 4:6]) and not example.clip[:, 2:6].any()
+    assert torch.equal(example.clip[:, 6:], batch.clip[:, 10:])
     rows = torch.arange(5)
     times = batch.first.unsqueeze(1) + 4 + torch.arange(14)
-    assert torch.equal(cut.actions, batch.actions[rows.unsqueeze(1), times])
-    torch.testing.assert_close(cut.origin, cut.places[rows, batch.first + 3])
+    assert torch.equal(example.actions, batch.actions[rows.unsqueeze(1), times])
+    torch.testing.assert_close(example.origin, example.poses[rows, batch.first + 3])
 
 
 @torch.no_grad()
@@ -482,12 +488,12 @@ def test_dropped_actions_are_unknown_everywhere_in_a_clip(run, data):
     network, episodes = VideoDiT(config.network), Episodes(read_all([data]), HELD_OUT)
     episodes.latents = encoded(run, data)
     batch = episodes.draw(np.random.default_rng(0), 5, 6, 0, 8, 2, 4, 0.5)
-    cut = TrainingExample(network, config, batch, 6, torch.Generator().manual_seed(0))
+    example = cut(network, config, batch, 6, torch.Generator().manual_seed(0))
     assert (
-        not cut.actions.any()
-        and not cut.memory(cut.network).actions.any()
-        and not cut.places.any()
-        and not cut.origin.any()
+        not example.actions.any()
+        and not example.memory(network).actions.any()
+        and not example.poses.any()
+        and not example.origin.any()
     )
 
 
@@ -500,7 +506,8 @@ def test_a_steps_loss_depends_on_its_seed_and_number_alone(run, data):
         losses = []
         for noise in (0, 1):
             torch.manual_seed(noise)
-            losses.append(step_loss(network, config, episodes, step, torch.device("cpu")).item())
+            batch = draw_batch(config, episodes, step, group=4)
+            losses.append(step_loss(network, config, batch, torch.device("cpu")).item())
         assert losses[0] == losses[1]
 
 
@@ -535,8 +542,8 @@ def test_every_weight_has_one_optimizer(data):
 def test_the_trunk_learns_at_its_part_of_the_rates_and_memory_at_all_of_them(run, data, tmp_path):
     start = {"start": str(run[0] / "checkpoint"), "start_memory": False, "steps": 1, "trunk_lr": 0.0}
     train(configured(data, tmp_path / "run", groups=(2,), early=0.0, **start), False, quiet)
-    state, source = load_state(tmp_path / "run" / "state.pt"), checkpoint.load(run[0] / "checkpoint").network
-    learnt = {name for name, weight in source.state_dict().items() if not torch.equal(state["network"][name], weight)}
+    state, source = TrainState.load(tmp_path / "run" / "state.pt"), checkpoint.load(run[0] / "checkpoint").network
+    learnt = {name for name, weight in source.state_dict().items() if not torch.equal(state.network[name], weight)}
     assert learnt and all(name.startswith("compression.") for name in learnt)
 
 
@@ -612,7 +619,7 @@ def test_latents_of_a_folder_that_has_grown_are_completed_and_an_interrupted_enc
     encoded: list[int] = []
 
     def count(event):
-        encoded.append(event["step"])
+        encoded.append(event.step)
 
     def encode(episodes, folder):
         folder.mkdir(exist_ok=True)

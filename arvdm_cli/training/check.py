@@ -1,0 +1,110 @@
+"""What is refused before the first step, so that a run does not end half-way for its settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import torch
+from torch import nn
+
+from ..data.batches import Episodes, needed
+from ..errors import ConfigError
+from ..hub.build import check_metadata, check_sizes
+from ..models.codec import CodecConfig
+from ..sampling.generation import choose
+from ..sampling.model import Model
+from .config import TrainConfig
+from .example import OWN, spans
+from .network import find_architecture, group_of
+from .start import check_start
+
+
+def fitted(config: TrainConfig, episodes: Episodes) -> TrainConfig:
+    """The same, for a network without actions where the data has none."""
+    if episodes.names or not config.network.actions:
+        return config
+    changes = {"actions": 0} | ({"moves": ()} if hasattr(config.network, "moves") else {})
+    return replace(config, network=replace(config.network, **changes))
+
+
+def check(config: TrainConfig, episodes: Episodes, source: Model | None = None) -> None:
+    """Refuse keys that do not fit each other, the data, or the checkpoint `source` that the run starts from.
+
+    Raises: ConfigError with the keys and their values
+    """
+    codec = source.codec.config if source and not config.new_codec else config.codec
+    check_data(config, codec, episodes)
+    try:
+        check_sizes(config.network, codec)
+        check_metadata({"actions": list(episodes.names), "fps": episodes.fps, **config.card}, config.network.actions)
+    except ConfigError as error:
+        raise ConfigError(f"[network], [codec] and [card] do not fit: {error}.", hint=error.hint) from error
+    if config.codec_steps < 1 and codec is config.codec:
+        raise ConfigError(f"codec_steps is {config.codec_steps}, and there is no codec to start from.")
+    schedule = choose(config.sampling).schedule
+    with torch.device("meta"):  # shapes only
+        network = find_architecture(config.architecture).network(config.network)
+    check_network(config, network)
+    if source:
+        check_start(network, source, config)
+    check_lengths(config, episodes, group_of(network), schedule.window if config.distill else None)
+
+
+def check_network(config: TrainConfig, network: nn.Module) -> None:
+    """Refuse what a network lacks: memory, groups of that size, blocks to compile."""
+    sampling, group = config.sampling, group_of(network)
+    if sampling.slots and not group:
+        raise ConfigError(
+            f"slots is {sampling.slots} under [sampling], and the network has no memory.", hint="Write slots = 0."
+        )
+    if sampling.slots and sampling.group != group:
+        raise ConfigError(
+            f"group is {sampling.group} under [sampling], and {group} under [network].", hint="Give both the same."
+        )
+    if config.compile and not isinstance(getattr(network, "blocks", None), nn.ModuleList):
+        raise ConfigError(f"compile is true, and {type(network).__name__} has no blocks.", hint="Leave out compile.")
+
+
+def check_data(config: TrainConfig, codec: CodecConfig, episodes: Episodes) -> None:
+    """Refuse a network or a codec of another shape than the data, and data in which nothing follows."""
+    names, count, network = episodes.names, len(episodes.names), config.network
+    length, height, width = episodes.pictures.shape[1:4]
+    folder = config.data[0]
+    known = f"the data in {folder} has {count}: {', '.join(names)}"
+    if network.actions != count:
+        hint = f"Write actions = {count} under [network], and {count} moves or none."
+        raise ConfigError(f"The network has {network.actions} actions; {known}.", hint=hint)
+    given = config.card.get("actions", names)
+    if not isinstance(given, list | tuple) or len(given) != count:
+        hint = "Leave out actions under [card] to take the data's own."
+        raise ConfigError(f"The card names the actions {given}; {known}.", hint=hint)
+    if (codec.height, codec.width) != (height, width):
+        message = f"The codec is for frames of {codec.width}x{codec.height}; {folder} has others:"
+        hint = f"Write height = {height} and width = {width} under [codec], and an eighth of them under [network]."
+        raise ConfigError(f"{message} {width}x{height}.", hint=hint)
+    if length < 2:
+        raise ConfigError(f"The episodes of {folder} have 1 frame, so nothing follows.")
+
+
+def check_lengths(config: TrainConfig, episodes: Episodes, group: int, window: int | None) -> None:
+    """Refuse episodes that are shorter than the longest clip, with the memory before it, that may be drawn."""
+    length = episodes.pictures.shape[1]
+    windows = (window,) if window else config.windows
+    clips = [(context, 0, 0) for context in config.contexts]  # context, own frames, groups
+    if config.early < 1:
+        groups = config.groups if group else (0,)
+        contexts = {(context, 0) for context in config.contexts} if config.own_frames < 1 else set()
+        if config.own_frames:
+            contexts |= {(config.sampling.context, min(config.sampling.context, own)) for own in OWN}
+        clips = [(*each, many) for each, many in product(sorted(contexts), groups)] + clips * (config.early > 0)
+    for (context, own, many), size in product(clips, windows):
+        all_windows = spans(config, context, size)
+        frames = needed(context, own, all_windows, many, group)
+        if frames > length:
+            of_memory = f" after {many} groups of {group} frames (groups)" if many else ""
+            raise ConfigError(
+                f"Episodes of {length} frames are too short for a clip of {context} frames of context, {own} of the "
+                f"network's own and {all_windows} of windows{of_memory}: {frames} frames.",
+                hint="Lower groups, contexts, windows, clip_frames, or context under [sampling].",
+            )
