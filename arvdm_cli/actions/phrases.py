@@ -9,7 +9,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from random import Random
 from typing import cast
@@ -32,6 +32,10 @@ MOVES = {  # what a random walk does -> how often, where the vocabulary has it
     "cameraY=0.2": 3, "cameraY=-0.2": 3, "forward+jump": 2, "forward+cameraY=0.1": 2, "forward+cameraY=-0.1": 2,
 }  # fmt: skip
 RUNS = (4, 8, 12)  # how many equal actions it makes of them, one as often as the other
+
+
+class ForeignActionError(ActionError):
+    """A file whose columns or keys are none of the actions: it may be of something else, such as a sensor."""
 
 
 def parse(phrase: str, names: Sequence[str]) -> np.ndarray:
@@ -77,15 +81,31 @@ def stream(lines: Iterable[str | bytes], names: Sequence[str], source: str = "st
         yield read_row(value, names, where)
 
 
-def values(lines: Iterable[str | bytes], source: str) -> Iterator[tuple[str, object]]:
-    """Yield where each JSON line stands, for messages, and its value; empty lines are passed over."""
+def values(
+    lines: Iterable[str | bytes], source: str, excuse: Callable[[ActionError], None] | None = None
+) -> Iterator[tuple[str, object]]:
+    """Yield where each JSON line stands, for messages, and its value; empty lines are passed over.
+
+    excuse: told of each line that is not JSON, whose value is then None
+    """
     for where, line in number_lines(lines, source):
         if line.strip():
             try:
-                value = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ActionError(f"{where}: this is not JSON: {shorten(line.strip())}.") from error
+                value = parse_line(line, where)
+            except ActionError as error:
+                if excuse is None:
+                    raise
+                excuse(error)
+                value = None
             yield where, value
+
+
+def parse_line(line: str, where: str) -> object:
+    """Read a line of JSON."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ActionError(f"{where}: this is not JSON: {shorten(line.strip())}.") from error
 
 
 def names_of_rows(track: np.ndarray, names: Sequence[str]) -> list[str]:

@@ -2,28 +2,63 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ..errors import ActionError
+from . import files
+from .alignment import Frames
+from .phrases import ForeignActionError
+
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from ..sampling.state import Actions
+
+
+UNKNOWN = ("none", "", "?")  # for what led into a prompt
+NONE = "`--prompt-actions none` goes on without."
 
 
 class EndOfActions(Exception):
     """Live actions have ended, and with them a video without a length."""
 
 
-def beside(source: str | None) -> str | None:
-    """The file of actions with the same stem as a prompt, if there is one."""
-    if source in (None, "-") or not os.path.isfile(source):
+def of_prompt(given: str | None, source: str | None) -> str | None:
+    """Find the file or phrase of what led into a prompt's frames: as given, else the file beside it; None: unknown."""
+    if source in (None, "-") and given is None:
         return None
-    files = (Path(source).with_suffix(suffix) for suffix in (".jsonl", ".csv", ".npz"))
-    return next((str(file) for file in files if os.path.isfile(file)), None)  # also of a name that is too long
+    if given is None:
+        file = files.beside(str(source))
+        return str(file) if file else None
+    return None if given.strip() in UNKNOWN else given
+
+
+def read_prompt(
+    file: str | None, names: Sequence[str], clip: Frames, found: bool
+) -> tuple[np.ndarray, list[str], str | None]:
+    """Read what led into each frame of a prompt (f, a), zeros where unknown, notes, and a warning.
+
+    clip: which frames of its source the prompt has
+    found: whether the file was found beside the prompt, and not given; one that is of something else is passed over
+    """
+    frames = len(clip.chosen[clip.first : clip.last])
+    if file is None or not names:
+        return np.zeros((frames, len(names)), np.float32), [], None
+    try:
+        led, notes = files.read_clip(file, names, clip)
+    except ForeignActionError as error:
+        if not found:
+            error.hint = " ".join(filter(None, (error.hint, NONE)))
+            raise
+        unknown = f"{file} beside it is not of this model's actions, so they are unknown: {error}"
+        return np.zeros((frames, len(names)), np.float32), [], unknown
+    except ActionError as error:
+        error.hint = " ".join(filter(None, (error.hint, NONE)))
+        raise
+    return led, [f"actions from {file}, {files.recognise(file)}", *notes], None
 
 
 def endless(draw: Callable[[int], np.ndarray]) -> Actions:

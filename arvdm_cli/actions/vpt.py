@@ -6,7 +6,7 @@ moves its cursor, and that stays in the camera's columns, as in the actions that
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeGuard, TypeVar
 
 import numpy as np
@@ -24,51 +24,73 @@ KEYS = {
     "left.control": "sprint", "f": "swapHands", "q": "drop",
 }  # fmt: skip
 
+Part = TypeVar("Part")
+
 
 def recognise(value: object) -> TypeGuard[Json]:
     """Whether a JSON value is a frame of a recording."""
     return isinstance(value, dict) and all(isinstance(value.get(key), dict) for key in ("mouse", "keyboard"))
 
 
-def read(frames: Iterable[tuple[str, object]], names: Sequence[str]) -> Iterator[np.ndarray]:
+def read(
+    frames: Iterable[tuple[str, object]], names: Sequence[str], excuse: Callable[[ActionError], None] | None = None
+) -> Iterator[np.ndarray]:
     """Yield a row (a,) for each frame of a recording: what the player did having seen it.
 
     frames: where each stands, for messages, and its JSON value
+    excuse: told of each frame that cannot be read, whose row is then unknown
     """
     missing = [name for name in MINECRAFT if name not in names]
-    slot: int | None = None  # in hand, 0 to 8
-    stuck: bool | None = None  # whether attack only seems to be held: the reference takes it for a fault, till a click
+    reader = _Reader(names)
     for where, frame in frames:
         if missing:
             raise ActionError(
                 f"{where}: this is a recording of Minecraft; among these actions there is no {missing[0]!r}.",
                 hint=f"The actions are {', '.join(names)}.",
             )
+        try:
+            row = reader.row(where, frame)
+        except ActionError as error:
+            if excuse is None:
+                raise
+            if frame is not None:  # of a line that is not JSON it was told already
+                excuse(error)
+            row = np.zeros(len(names), np.float32)
+        yield row
+
+
+class _Reader:
+    """What is read of one frame after the other."""
+
+    def __init__(self, names: Sequence[str]):
+        self.names = names
+        self.slot: int | None = None  # in hand, 0 to 8
+        # whether attack only seems to be held: the reference takes it for a fault, till a click
+        self.stuck: bool | None = None
+
+    def row(self, where: str, frame: object) -> np.ndarray:
+        """Read a frame."""
         if not recognise(frame):
             raise ActionError(f"{where}: {shorten(frame)} is not a frame of a recording: it has no mouse and keyboard.")
         mouse, keyboard = frame["mouse"], frame["keyboard"]
         assert isinstance(mouse, dict) and isinstance(keyboard, dict)
         keys, buttons = _list(keyboard, "keys", str, where), _list(mouse, "buttons", int, where)
         clicked = _list(mouse, "newButtons", int, where)
-        stuck = clicked == [0] if stuck is None else stuck and 0 not in clicked
+        self.stuck = clicked == [0] if self.stuck is None else self.stuck and 0 not in clicked
         taken = {KEYS.get(key.removeprefix("key.keyboard.")) for key in keys}
-        taken |= {BUTTONS.get(button) for button in buttons if button or not stuck}
-        before, slot = slot, _slot(frame, where)
-        if before is not None and slot is not None and before != slot:
-            # by the wheel, or by a key, which is there already
-            taken.add(f"hotbar.{slot + 1}")
+        taken |= {BUTTONS.get(button) for button in buttons if button or not self.stuck}
+        before, self.slot = self.slot, _slot(frame, where)
+        if before is not None and self.slot is not None and before != self.slot:
+            taken.add(f"hotbar.{self.slot + 1}")  # by the wheel, or by a key, which is there already
 
-        row = np.array([name in taken for name in names], np.float32)
+        row = np.array([name in taken for name in self.names], np.float32)
         for name, key in (("cameraX", "dy"), ("cameraY", "dx")):  # pitch, yaw
             turn = number_of(mouse.get(key, math.nan), f"mouse {key}", where) * DEGREES / FULL
-            row[names.index(name)] = max(-1, min(1, turn))
-        yield row
+            row[self.names.index(name)] = max(-1, min(1, turn))
+        return row
 
 
-Kind = TypeVar("Kind")
-
-
-def _list(holder: Json, key: str, kind: type[Kind], where: str) -> list[Kind]:
+def _list(holder: Json, key: str, kind: type[Part], where: str) -> list[Part]:
     parts = holder.get(key, [])
     if not isinstance(parts, list) or not all(isinstance(part, kind) for part in parts):
         raise ActionError(f"{where}: {key} is {shorten(parts)}, not a list of what is pressed.")
@@ -79,6 +101,6 @@ def _slot(frame: Json, where: str) -> int | None:
     slot = frame.get("hotbar")
     if slot is None:
         return None
-    if not isinstance(slot, int) or isinstance(slot, bool) or not 0 <= slot <= 8:
+    if isinstance(slot, bool) or not isinstance(slot, int) or not 0 <= slot <= 8:
         raise ActionError(f"{where}: hotbar is {shorten(slot)}, not a slot from 0 to 8.")
     return slot

@@ -1,6 +1,8 @@
 """`arvdm data`: render or import episodes to train on, look at them, and bring actions from one format to another."""
 
 import os
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,11 +11,12 @@ from rich.text import Text
 from typer import Argument, Option, Typer
 
 from ..errors import ActionError, DataError, OutputError, OutputExistsError, UsageError
+from . import flags
 from .console import confirm_replacing, printable, progress, say, settings, warn, write_json
 from .console import out as stdout
 
 if TYPE_CHECKING:
-    from ..data.imported import Clips
+    from ..data.imported import Clips, Step
     from ..data.rendered import Dataset
 
 VOCABULARIES = ("maze", "minecraft")
@@ -84,15 +87,21 @@ def import_(
         Option(help="What it is; folder: videos with files of actions of the same stem."),
     ] = "auto",
     split: Annotated[Literal["train", "test"], Option(help="Which part, where it has folders for them.")] = "train",
-    size: Annotated[int | None, Option(help="Pixels a frame is wide and high; else TECO's own, or 64.")] = None,
-    frames: Annotated[int | None, Option(help="Frames of an episode, 300 if not given; longer clips are cut.")] = None,
+    size: Annotated[
+        str | None, Option(metavar="N|WxH", help="Pixels of a frame, multiples of 8; else TECO's own, or 64.")
+    ] = None,
+    fit: flags.Fit = "crop",
+    frames: Annotated[
+        int | None, Option(help="Frames of an episode; else 300, or as many as clips have. Longer clips are cut.")
+    ] = None,
     fps: Annotated[
         float | None, Option(help="Frames per second; else TECO's own, or those of the first video.")
     ] = None,
     vocabulary: Annotated[
         str | None,
         Option(
-            help="What the actions of a folder are called: maze, minecraft, or names,with,commas; maze if not given."
+            help="What the actions of a folder are called: maze, minecraft, names,with,commas, auto (as in their "
+            "files), or none. [default: maze, none without files]"
         ),
     ] = None,
     limit: Annotated[int | None, Option(min=1, help="Clips in all; more of them extend fewer.")] = None,
@@ -101,40 +110,99 @@ def import_(
     ] = False,
 ):
     """Bring clips that others recorded into a folder to train on, each frame with the action that led into it."""
-    from ..data import imported
+    from ..data import imported, recordings
 
-    found = imported.find(source, format, split)
-    kind = imported.FORMATS[found.format]
-    names = name_actions(vocabulary) if vocabulary or not kind.actions else ()
-    chosen = imported.settle(found, names, size, frames, fps)
+    found = recordings.find(source, format, split)
+    kind = recordings.FORMATS[found.format]
+    names = name_actions(vocabulary, found.files[:limit]) if vocabulary is not None or not kind.actions else ()
+    if frames is None:
+        frames = imported.saved_length(out)  # as the import that goes on has it
+    chosen = recordings.settle(found, names, size_of(size), frames, fps, fit)
     say(f"{found.folder}: {len(found.files)} clips, read as {kind.title} (--format {found.format})")
-
-    left_out: dict[str, str] = {}
-    told: set[str] = set()
-    episodes = 0
+    said = Said()
     with progress("clip", len(found.files[:limit])) as report:
         for index, step in enumerate(imported.gather(found, chosen, out, limit)):
-            for note in step.notes:
-                if note not in told:
-                    say(f"{step.file}: {note}")
-            told.update(step.notes)
+            said.show(step)
             if step.problem and strict:
                 raise DataError(step.problem, hint="Without --strict it is left out.")
-            if step.problem:
-                warn(f"left out: {step.problem}")
-                left_out[step.file] = step.problem
-            episodes += step.episodes
             report(index)
-
-    if not episodes:
-        raise DataError(f"None of {len(left_out)} clips can be used; the last: {next(reversed(left_out.values()))}")
-    if left_out:
-        listed = ", ".join([*left_out][:LISTED]) + (", ..." if len(left_out) > LISTED else "")
-        warn(f"{len(left_out)} of {index + 1} clips were left out: {listed}")
+    said.sum_up(bool(names or kind.actions), vocabulary)
     if settings.json:
-        facts = {"folder": str(out), "format": found.format, "episodes": episodes, "frames": chosen.frames}
-        return write_json(facts | {"actions": chosen.actions, "fps": chosen.fps, "left_out": left_out})
-    stdout.print(f"{episodes} episodes of {chosen.frames} frames in {printable(str(out))}", soft_wrap=True)
+        facts = {"folder": str(out), "format": found.format, "episodes": said.episodes, "frames": chosen.frames}
+        facts |= {"actions": chosen.actions, "fps": chosen.fps, "left_out": said.left_out}
+        return write_json(facts | {"size": chosen.size, "without_actions": len(said.silent)})
+    stdout.print(f"{said.episodes} episodes of {chosen.frames} frames in {printable(str(out))}", soft_wrap=True)
+
+
+class Said:
+    """What is told of the clips of an import, the same thing of many clips only once."""
+
+    def __init__(self) -> None:
+        self.episodes = 0
+        self.clips = 0
+        self.left_out: dict[str, str] = {}  # clip -> why
+        self.silent: list[str] = []  # clips without actions
+        self.times: dict[str, int] = {}  # what was said -> of how many clips
+
+    def show(self, step: "Step") -> None:
+        """Tell what became of a clip."""
+        self.clips += 1
+        self.episodes += step.episodes
+        for note in step.notes:
+            if self._first(note, step.file):
+                say(f"{step.file}: {note}")
+        for warning in step.warnings:
+            if self._first(warning, step.file):
+                warn(f"{step.file}: {warning}")
+        if step.problem:
+            self.left_out[step.file] = step.problem
+            if self._first(step.problem, step.file):
+                warn(f"left out: {step.problem}")
+        elif not step.acted:
+            self.silent.append(step.file)
+
+    def sum_up(self, named: bool, vocabulary: str | None) -> None:
+        """Tell how many clips there was the same to say of, which were left out, and which have no actions.
+
+        named: whether clips are to have actions
+        Raises: DataError where no clip can be used
+        """
+        if not self.episodes:
+            last = next(reversed(self.left_out.values()))
+            hint = "--vocabulary auto takes the names in their files, none leaves actions out." if named else None
+            raise DataError(f"None of {len(self.left_out)} clips can be used; the last: {last}", hint)
+        for words, times in self.times.items():
+            if times > 1:
+                say(f"of {times} clips: {words}")
+        if self.left_out:
+            warn(f"{len(self.left_out)} of {self.clips} clips were left out: {listed(self.left_out)}")
+        if self.silent and named:
+            warn(f"{len(self.silent)} of {self.clips} clips have no actions: {listed(self.silent)}")
+        elif self.silent and vocabulary is None:
+            say("no clip has a file of actions of its stem beside it: imported without actions")
+
+    def _first(self, words: str, file: str) -> bool:
+        """Count what is said, but for the file it is said of; whether it is said for the first time."""
+        stem = re.escape(str(Path(file).with_suffix("")))
+        words = re.sub(rf"'?[^' ]*{stem}[.]\w+'?", "it", words)
+        self.times[words] = self.times.get(words, 0) + 1
+        return self.times[words] == 1
+
+
+def listed(files: Iterable[str]) -> str:
+    """Name the first few of some clips."""
+    names = [*files]
+    return ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+
+
+def size_of(text: str | None) -> tuple[int, int] | None:
+    """Read "64" or "96x64", width before height, as height and width."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    if not match:
+        raise UsageError(f"{text!r} is not a size.", hint="Write 64, or 96x64 for 96 wide and 64 high.")
+    return int(match[2] or match[1]), int(match[1])
 
 
 @app.command()
@@ -236,11 +304,32 @@ def names_of(model: str | None, vocabulary: str | None) -> list[str]:
     return [str(name) for name in names]
 
 
-def name_actions(vocabulary: str | None) -> tuple[str, ...]:
-    """What the actions of videos are called: a vocabulary of its own, or names joined by commas."""
-    if vocabulary is None or vocabulary in VOCABULARIES:
-        return tuple(names_of(None, vocabulary))
-    return tuple(vocabulary.split(","))
+def name_actions(vocabulary: str | None, clips: Sequence[Path]) -> tuple[str, ...]:
+    """What the actions of videos are called: a vocabulary of its own, names joined by commas, or those in their files.
+
+    Raises: DataError where none is given and their files have other names than maze, or none can be found in them
+    """
+    from ..actions import files
+
+    if vocabulary in ("none", "") or (vocabulary is None and not any(map(files.beside, clips))):
+        return ()
+    if vocabulary == "auto":
+        names = dict.fromkeys(name for clip in clips if (file := files.beside(clip)) for name in files.names_in(file))
+        if not names:
+            raise DataError("No file of actions beside the clips names any.", hint="--vocabulary names,with,commas")
+        say(f"actions: {', '.join(names)}")
+        return tuple(names)
+    if vocabulary is None:
+        maze = tuple(names_of(None, None))
+        file = next(file for clip in clips if (file := files.beside(clip)))
+        if others := [name for name in files.names_in(file) if name not in maze]:
+            raise DataError(
+                f"{str(file)!r}: no action of maze is called {others[0]!r}.",
+                hint=f"--vocabulary auto takes the names in the files ({', '.join(others[:9])}); "
+                "--vocabulary none imports without actions.",
+            )
+        return maze
+    return tuple(names_of(None, vocabulary)) if vocabulary in VOCABULARIES else tuple(vocabulary.split(","))
 
 
 def count(data: "Dataset") -> dict[str, Any]:
@@ -305,12 +394,16 @@ def show_clips(facts: dict[str, Any]):
     """Print what `count_clips` gave as a table."""
     table = Table.grid(padding=(0, 2))
     source, total = facts["source"], facts["frames"]
-    led = facts["actions"] | {"unknown": facts["unknown"]}
+    height, width = source["size"]
+    led = facts["actions"] and facts["actions"] | {"unknown": facts["unknown"]}
     rows = [
         ("episodes", f"{facts['episodes']}, from {facts['clips']} clips"),
-        ("frames", f"{total}, {source['frames']} an episode, {source['size']}x{source['size']}, {source['fps']:g} fps"),
+        ("frames", f"{total}, {source['frames']} an episode, {width}x{height}, {source['fps']:g} fps"),
         ("source", f"{source['format']}, {printable(source['source'])}"),
-        ("actions", ", ".join(f"{name} {n} ({n / total:.1%})" for name, n in led.items())),
+        (
+            "actions",
+            ", ".join(f"{name} {n} ({n / total:.1%})" for name, n in led.items()) if facts["actions"] else "none",
+        ),
     ]
     for name, value in rows:
         table.add_row(Text(name, "dim"), Text(value))

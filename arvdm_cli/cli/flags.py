@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from typer import Argument, Option
 
@@ -100,6 +100,13 @@ def grouped(command: Command) -> Command:
         ] or [each.replace(kind=keyword)]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run
+
+
+# How frames of another shape become the model's: `media.fit.Fitting`
+Fit = Annotated[
+    Literal["crop", "pad", "stretch"],
+    Option(help="How frames of another shape are fitted: cut to the middle, with black beside them, or stretched."),
+]
 
 
 # The machine

@@ -42,7 +42,11 @@ def generate(
     ] = None,
     prompt_count: Annotated[int | None, Option(min=1, help="How many frames of it.")] = None,
     prompt_crop: Annotated[str | None, Option(metavar="WxH+X+Y", help="Part of its picture.")] = None,
-    prompt_actions: Annotated[str | None, Option(help="Actions that led into the prompt's frames, if known.")] = None,
+    fit: flags.Fit = "crop",
+    prompt_actions: Annotated[
+        str | None,
+        Option(help="What led into the prompt's frames: a file, a phrase, or none. [default: the file beside it]"),
+    ] = None,
     length: Annotated[int | None, Option("--length", "-n", min=0, help="New frames; 0 until stopped.")] = None,
     actions: Annotated[
         str,
@@ -116,10 +120,10 @@ def generate(
 
     loaded, machine = load(folder, machine, show)
     plan = choose_plan(model, loaded, chosen)
-    encoding = Encoding(fps or loaded.fps, crf, codec, scale, format)
+    encoding = Encoding(loaded.fps if fps is None else fps, crf, codec, scale, format)
     jobs = []
     for i, (source, target) in enumerate(zip(sources, targets, strict=True)):
-        prompt = PromptSource(source, prompt_start, prompt_count, prompt_crop, prompt_actions)
+        prompt = PromptSource(source, prompt_start, prompt_count, prompt_crop, prompt_actions, fit)
         request = Request(model, target, drawn + i, plan, encoding, prompt, actions, length, include_prompt, machine)
         jobs.append(Job(request, loaded, read_inputs(request, loaded, show)))
     for job, saved in zip(jobs, states, strict=True):

@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 from ..actions.phrases import parse
 from ..configs import brief, fill, table
 from ..errors import ActionError, CheckpointError, ConfigError, IntegrityError
-from ..media.decoder import FRAME_PIXELS
+from ..media.stills import FRAME_PIXELS
 from ..models import architecture
 from ..sampling.config import Sampling
 from ..sampling.diffusion import DIFFUSIONS

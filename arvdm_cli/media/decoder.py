@@ -1,4 +1,4 @@
-"""Files -> single frames, uint8 (h, w, 3): what lies at a path, what it holds, and its pictures one by one.
+"""Files -> single frames, uint8 (h, w, 3): what lies at a path, what a video holds, and its pictures one by one.
 
 Nothing is trusted: ffmpeg may open that one file and nothing else, and sizes are checked before pictures are decoded.
 """
@@ -9,11 +9,10 @@ import shutil
 import stat
 import sys
 import tempfile
-import warnings
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import PIPE
 from typing import BinaryIO
@@ -21,11 +20,13 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import OutputError, VideoError
+from . import look as looks
+from . import stills
 from .ffmpeg import Process
+from .stills import FRAME_PIXELS, too_large
+from .timeline import Clock, clock
 
 SPOOL_BYTES = 1 << 30  # of stdin that are kept
-IMAGE_BYTES = 256 << 20  # of one image file
-FRAME_PIXELS = 7680 * 4320  # of one frame: 8K
 REORDERED = 16  # frames at most between where one is stored and where it is shown
 GUARDS = (  # no playlist, no network, no block of memory beyond an 8K frame of 16 bits a channel
     "-format_whitelist", "mov,matroska,webm,gif,yuv4mpegpipe,avi,mpegts,mpeg,flv,ogg,asf,ivf,nut,mxf,h264,hevc,obu,m4v",
@@ -34,8 +35,12 @@ GUARDS = (  # no playlist, no network, no block of memory beyond an 8K frame of 
     "-max_pixels", str(FRAME_PIXELS),
     "-threads", "2",  # each thread holds frames of its own
 )  # fmt: skip
-IMAGES = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|BM|II\*\0|MM\0\*|P[56]\s|RIFF....WEBP", re.DOTALL)
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")  # of images in a folder
+PHOTO = re.compile(rb"....ftyp(heic|heix|heim|heis|mif1)", re.DOTALL)  # HEIF, which ffmpeg reads
+UNTIMED = 10**15  # ticks that the probe writes as the duration of a packet without a time of its own
+SHOWN = f"pts=PTS:duration=if(eq(PTS\\,NOPTS)\\,{UNTIMED}\\,DURATION)"  # when packets are shown
+STORED = "pts=DTS"  # when they are decoded, for files that do not say of each when it is shown
+DISCARDED = 4  # flag of a packet that is decoded and not shown
+LOOKED_AT = "4"  # frames, for how a video is to be shown
 REASONS = {  # what ffmpeg says -> why
     "on whitelist": "it is a playlist, or of a kind that is not read.",
     "matches no streams": "it holds no moving picture.",
@@ -46,15 +51,42 @@ REASONS = {  # what ffmpeg says -> why
 
 @dataclass(frozen=True)
 class Header:
-    """What a video's container says, found by counting its packets, not by decoding them."""
+    """What a video holds, found by counting its packets and decoding its first frames."""
 
-    width: int  # as stored, which may be lying on its side
+    width: int  # as shown, but for frames that lie on their side
     height: int
+    ticks: np.ndarray  # int64 (n,), when each frame is shown, as the file counts, ascending; () where it does not say
+    clock: Clock | None  # None: a photo, or frames without times
     count: int  # packets: about as many as frames
-    seconds: float  # from the start of its first frame to the end of its last
-    fps: float | None  # None: its frames have no times
-    variable: bool  # some frames last longer than others
-    notes: list[str]  # what will be done to its frames
+    source: str  # what ffmpeg calls the stream, or the tiles, that hold the picture
+    before: list[str] = field(default_factory=list)  # filters that look at several frames
+    each: list[str] = field(default_factory=list)  # filters of single frames
+    notes: list[str] = field(default_factory=list)  # what will be done to its frames
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second, where they have times."""
+        return self.clock.rate if self.clock else None
+
+
+@dataclass
+class _Stream:
+    """One of a file's streams of pictures, as its packets are counted."""
+
+    told: dict[str, str] = field(default_factory=dict)  # "#dimensions 0: 128x64"
+    shown: array = field(default_factory=lambda: array("q"))
+    last: int = 0  # ticks that its last packet lasts
+    timed: bool = True  # whether all packets say when they are shown
+
+    @property
+    def size(self) -> tuple[int, int]:
+        width, height = (int(side) for side in self.told.get("dimensions", "0x0").split("x"))
+        return height, width
+
+    @property
+    def tick(self) -> float:
+        numerator, denominator = (int(number) for number in self.told["tb"].split("/"))
+        return numerator / denominator
 
 
 @contextmanager
@@ -79,7 +111,7 @@ def check(name: str) -> None:
     path, mode = _find(name)
     if stat.S_ISDIR(mode):
         images(path, name)
-    elif stat.S_ISREG(mode) and not is_image(path):
+    elif stat.S_ISREG(mode) and not stills.is_image(path):
         probe(path, name, limit=1)
 
 
@@ -100,121 +132,213 @@ def _find(name: str) -> tuple[Path, int]:
 
 def images(folder: Path, name: str) -> list[Path]:
     """List the images in a folder in natural order: 2.png before 10.png."""
+    suffixes = stills.SUFFIXES
     try:
-        found = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+        found = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith(".")]
     except OSError as error:
         raise VideoError(f"The folder {name!r} cannot be read: {error.strerror}.") from error
     if not found:
-        raise VideoError(f"The folder {name!r} holds no image.", hint=f"Images end in {', '.join(SUFFIXES)}.")
+        raise VideoError(f"The folder {name!r} holds no image.", hint=f"Images end in {', '.join(suffixes)}.")
     return sorted(found, key=lambda path: natural(path.name))
-
-
-def is_image(path: Path) -> bool:
-    """Tell an image from a video by its first bytes, as names may be wrong."""
-    with path.open("rb") as file:
-        return bool(IMAGES.match(file.read(12)))
-
-
-def size(path: Path, name: str) -> tuple[int, int]:
-    """Give an image's height and width without decoding it."""
-    if not is_image(path):  # its name may say so, but Pillow would hand some kinds to other programs
-        raise VideoError(f"{name!r} is not an image that can be read.", hint=f"Kinds: {', '.join(SUFFIXES)}.")
-    looks = _open(path, name, "improps")
-    height, width = looks.shape[:2]
-    if height * width > FRAME_PIXELS:
-        raise _too_large(name, width, height)
-    return height, width
-
-
-def image(path: Path, name: str) -> np.ndarray:
-    """Decode an image, upright."""
-    if _open(path, name, "improps").dtype == np.uint16:
-        grey = _open(path, name, "imread", rotate=True) >> 8  # (h, w); deep colour comes as 8 bits already
-        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)  # (h, w, 3)
-    return np.ascontiguousarray(_open(path, name, "imread", rotate=True, mode="RGB"))
 
 
 def probe(path: Path, name: str, limit: int | None = None) -> Header:
     """Count a video's packets, up to `limit`, and check that its frames are of a size that may be decoded."""
     if not path.stat().st_size:
         raise VideoError(f"{name!r} is empty.")
-    told: dict[str, str] = {}
-    shown, decoded, length = array("q"), array("q"), 1
+    if _is_photo(path):
+        return _probe_photo(path, name)
+    streams, process = _count(path, limit, SHOWN)
+    if not all(found.timed for found in streams):
+        for found, stored in zip(streams, _count(path, limit, STORED)[0], strict=False):
+            found.shown = found.shown if found.timed else stored.shown
+    log = list(process.log)
+    stream = "\n".join(line for line in log if re.match("Stream .* Video: |Picture size ", line))
+    named = [found.told["dimensions"] for found in streams if "dimensions" in found.told]
+    _allow(name, named or re.findall(r"\d+x\d+", stream))
+    moving = [found for found in streams if found.shown and "dimensions" in found.told]
+    if not moving:
+        raise _unreadable(name, process)
+    # a single picture beside a clip is a thumbnail, though it may come first; of several clips, the largest
+    best = max(moving, key=lambda found: (len(found.shown) > 1, found.size[0] * found.size[1]))
+    notes = []
+    if len(moving) > 1:
+        sizes = ", ".join(f"{found.size[1]}x{found.size[0]}" for found in moving if found is not best)
+        notes.append(f"of {len(moving)} streams of pictures the one of {best.size[1]}x{best.size[0]} read, not {sizes}")
+    turn = re.search(r"(?i)display ?matrix: rotation of (-?[\d.]+)", "\n".join(log))
+    if turn and float(turn[1]) % 360:
+        notes.append(f"turned upright by {abs(float(turn[1])):g} degrees")
+    return _describe(path, name, f"0:V:{streams.index(best)}", best, notes, process.errors > 0, limit)
+
+
+def _count(path: Path, limit: int | None, times: str) -> tuple[list[_Stream], Process]:
+    """Count the packets of each stream of pictures; `times` says which of their times are read.
+
+    The other time only counts them: out of order, it would be changed, and an error be told.
+    """
+    streams: dict[int, _Stream] = {}
     most = () if limit is None else ("-frames:v", str(limit))
-    arguments = (*GUARDS, "-i", f"file:{path}", "-map", "0:V:0", "-c", "copy", *most, "-f", "framecrc", "pipe:1")
-    with Process(*arguments, stdout=PIPE, level="info") as process:
+    copied = ("-map", "0:V", "-c", "copy", "-bsf:v", f"setts=dts=N-1e12:{times}", *most, "-f", "framecrc", "pipe:1")
+    with Process(*GUARDS, "-copyts", "-i", f"file:{path}", *copied, stdout=PIPE, level="info") as process:
         for line in process.stdout:
             if line.startswith(b"#"):  # "#dimensions 0: 128x64"
-                key, _, value = line.decode(errors="replace").partition(":")
-                told[key.split()[0]] = value.strip()
-            else:  # stream, time decoded, time shown, duration, size, checksum
-                fields = line.split(b",")
-                decoded.append(int(fields[1]))
-                shown.append(int(fields[2]))
-                length = int(fields[3])
+                key, _, value = line.decode(errors="replace")[1:].partition(":")
+                kind, _, number = key.partition(" ")
+                if number.strip().isdecimal():
+                    streams.setdefault(int(number), _Stream()).told[kind] = value.strip()
+                continue
+            fields = line.split(b",")  # stream, time decoded, time shown, duration, size, checksum, flags
+            if len(fields) > 6 and int(fields[6].partition(b"=")[2], 16) & DISCARDED:
+                continue
+            stream = streams.setdefault(int(fields[0]), _Stream())
+            stream.shown.append(int(fields[2]))
+            stream.last = int(fields[3])
+            if stream.last >= UNTIMED:
+                stream.timed, stream.last = False, 0
         process.wait()
+    return [streams[number] for number in sorted(streams)], process
 
-    log = "\n".join(process.log)
-    stream = "\n".join(line for line in process.log if re.match("Stream .* Video: |Picture size ", line))
-    sizes = re.findall(r"(\d+)x(\d+)", told.get("#dimensions") or stream)
-    for width, height in ((int(width), int(height)) for width, height in sizes):
+
+def _describe(
+    path: Path, name: str, source: str, stream: _Stream, notes: list[str], broken: bool, limit: int | None
+) -> Header:
+    """Say how a stream is to be read: its clock, and the filters that show it as a player does."""
+    height, width = stream.size
+    ticks = np.sort(np.asarray(stream.shown, dtype=np.int64))
+    count = len(ticks)
+    early = broken or count == limit  # then the last ones may lack some before them
+    whole = count - REORDERED if early and count > 2 * REORDERED else None
+    moves = count > 1 and ticks[-1] > ticks[0] > -(1 << 62)  # the least integer stands for no time
+    at = (ticks - ticks[0]) * stream.tick
+    time = clock(at, stream.last * stream.tick, whole) if moves else None
+    found = _look(path, source)
+    before, each, said = looks.filters(found) if found else ([], [], [])
+    if found:
+        height, width = looks.shown_size(found)
+        if height * width > FRAME_PIXELS:
+            raise too_large(name, width, height)
+    ticks = ticks if stream.timed else ticks[:0]
+    return Header(width, height, ticks, time, count, source, before, each, notes + said)
+
+
+def _look(path: Path, source: str) -> looks.Look | None:
+    """Decode the first frames; None where none of them can be."""
+    arguments = ("-map", source, "-vf", "showinfo=checksum=0", "-frames:v", LOOKED_AT, "-f", "null", "-")
+    with Process(*GUARDS, "-noautorotate", "-i", f"file:{path}", *arguments, level="info") as process:
+        process.wait()
+        return looks.parse(process.log)
+
+
+def _is_photo(path: Path) -> bool:
+    with path.open("rb") as file:
+        return bool(PHOTO.match(file.read(12)))
+
+
+def _probe_photo(path: Path, name: str) -> Header:
+    """Find the picture of a photo, which may be stored in tiles."""
+    with Process(*GUARDS, "-i", f"file:{path}", "-f", "null", "-frames:v", "1", "-", level="info") as process:
+        process.wait()
+    lines = [line for line in process.log if re.match("Stream (group )?#0:", line) and re.search("Video:|Grid:", line)]
+    begun = next((i for i, line in enumerate(process.log) if line.startswith("Stream mapping")), len(process.log))
+    lines = [line for line in lines if process.log.index(line) < begun]
+    tiles = [line for line in lines if "Tile Grid" in line]
+    stream = tiles[0] if tiles else max(lines, key=_pixels, default="")
+    if not tiles and len(lines) > 1 and "(dependent)" in stream:
+        raise VideoError(f"{name!r} is stored in tiles that this ffmpeg does not join.", hint="Save it as JPEG or PNG.")
+    sizes = re.findall(r"\b(\d+)x(\d+)\b", stream)
+    _allow(name, [f"{width}x{height}" for width, height in sizes])
+    if not sizes:
+        raise _unreadable(name, process)
+    source = "0:g:0" if tiles else f"0:V:{lines.index(stream)}"
+    width, height = (int(side) for side in sizes[-1])
+    return Header(width, height, np.empty(0, np.int64), None, 1, source)
+
+
+def _pixels(line: str) -> int:
+    return max((int(width) * int(height) for width, height in re.findall(r"\b(\d+)x(\d+)\b", line)), default=0)
+
+
+def _allow(name: str, sizes: list[str]) -> None:
+    """Refuse frames of more than FRAME_PIXELS before any is decoded."""
+    for width, height in (map(int, size.split("x")) for size in sizes):
         if width * height > FRAME_PIXELS:
-            raise _too_large(name, width, height)
-    if "#dimensions" not in told or not shown:
-        said = sentence(process.first or "it holds no frame")
-        reason = next((reason for sign, reason in REASONS.items() if sign in log), said)
-        raise VideoError(f"{name!r} is not a video that can be read: {reason}")
+            raise too_large(name, width, height)
 
-    numerator, denominator = (int(number) for number in told["#tb"].split("/"))
-    tick = numerator / denominator  # seconds
-    times = np.sort(shown if min(shown) > -(1 << 62) else decoded)  # the least integer stands for no time
-    early = len(times) == limit or process.errors > 0  # then the last ones may lack some before them
-    regular = times[:-REORDERED] if early and len(times) > 2 * REORDERED else times
-    gaps = np.diff(regular) if len(regular) > 1 else np.array([length])
-    middle = float(np.median(gaps))
-    usual = gaps[abs(gaps - middle) <= max(0.5 * middle, 1.5)]
-    mean = float(usual.mean())
-    seconds = (float(times[-1] - times[0]) + mean) * tick
-    notes = []
-    if (turn := re.search(r"(?i)display ?matrix: rotation of (-?[\d.]+)", log)) and float(turn[1]) % 360:
-        notes.append(f"turned upright by {abs(float(turn[1])):g} degrees")
-    if "smpte2084" in stream or "arib-std-b67" in stream:
-        notes.append("high dynamic range read without tone mapping: colours may look flat")
-    fps = _tidy(1 / (mean * tick)) if mean > 0 else None
-    return Header(width, height, len(times), seconds, fps, len(usual) < len(gaps), notes)
+
+def _unreadable(name: str, process: Process) -> VideoError:
+    log = "\n".join(process.log)
+    said = sentence(process.first or "it holds no frame")
+    reason = next((reason for sign, reason in REASONS.items() if sign in log), said)
+    return VideoError(f"{name!r} is not a video that can be read: {reason}")
 
 
 class Pictures:
-    """A video's frames, upright, after some of ffmpeg's filters: `with Pictures(path) as pictures: ...`."""
+    """A video's frames as a player shows them: `with Pictures(path, header) as pictures: ...`.
 
-    def __init__(self, path: Path, filters: Sequence[str] = ()):
-        chain = ("-vf", ",".join(filters)) if filters else ()
+    first: the frame to begin with, counted as in `header.ticks`
+    Yields: the number of a frame, and its picture; numbers ascend, and those of frames that are lost are left out
+
+    ffmpeg's -stats_enc_pre (6.1 and later) gives the time that each picture has in the file.
+    """
+
+    def __init__(self, path: Path, header: Header, first: int = 0):
         self.count = 0  # frames given so far
         self.ended = False  # no more of them
-        self.process = Process(
-            *GUARDS, "-i", f"file:{path}", "-map", "0:V:0", *chain, "-fps_mode", "passthrough",
-            "-sws_flags", "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp",
-            "-c:v", "ppm", "-pix_fmt", "rgb24", "-f", "image2pipe", "pipe:1", stdout=PIPE,
-        )  # fmt: skip
+        self._ticks, self._first = header.ticks, first
+        later = f"gte(pts\\,{header.ticks[first]})" if len(header.ticks) else f"gte(n\\,{first})"
+        skipped = [f"select={later}"] if first and not header.before else []  # those count time in other ticks
+        chain = ",".join([*header.before, *skipped, *header.each, "setpts=N"])
+        tiles = ":g:" in header.source
+        chosen = ("-filter_complex", f"[{header.source}]{chain}") if tiles else ("-map", header.source, "-vf", chain)
+        stamps, stamped = os.pipe()
+        try:
+            self.process = Process(
+                *GUARDS, *(() if tiles else ("-copyts",)), "-i", f"file:{path}", *chosen, "-fps_mode", "passthrough",
+                "-sws_flags", "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp",
+                "-c:v", "ppm", "-pix_fmt", "rgb24", "-f", "image2pipe",
+                "-stats_enc_pre", f"pipe:{stamped}", "-stats_enc_pre_fmt", "{ni} {ptsi}", "pipe:1",
+                stdout=PIPE, inherited=(stamped,),
+            )  # fmt: skip
+        except BaseException:
+            os.close(stamps)
+            raise
+        finally:
+            os.close(stamped)
+        self._stamps = os.fdopen(stamps)
 
     def __enter__(self) -> "Pictures":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.process.kill()
+        self._stamps.close()
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        stream = self.process.stdout
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        stream, number = self.process.stdout, -1
         while stream.readline():  # P6
             width, height = (int(number) for number in stream.readline().split())
             stream.readline()  # 255
             data = stream.read(3 * width * height)
             if len(data) < 3 * width * height:
                 break
+            number = self._number(self._stamps.readline().split(), number + 1)
+            if number < self._first:
+                continue
             self.count += 1
-            yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
+            yield number, np.frombuffer(data, np.uint8).reshape(height, width, 3)
         self.process.wait()
         self.ended = True
+
+    def _number(self, stamp: list[str], least: int) -> int:
+        """Give a frame's number by its time in the file, at least the one that is next; without times, as it comes."""
+        if len(stamp) < 2:
+            return least
+        tick = int(stamp[1])
+        place = int(np.searchsorted(self._ticks, tick)) if len(self._ticks) else 0
+        if place < len(self._ticks) and self._ticks[place] == tick:
+            return max(place, least)
+        order = int(stamp[0])
+        return max(order, least) if not len(self._ticks) and order < 1 << 62 else least
 
     @property
     def flawed(self) -> int:
@@ -241,29 +365,6 @@ def amount(size: int) -> str:
 def natural(name: str) -> list[tuple[int, str]]:
     """Give a key that sorts 2.png before 10.png."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def _tidy(rate: float) -> float:
-    """Take 14.999 for 15 and 29.969 for 30000/1001: clocks that count milliseconds miss a rate by a little."""
-    near = (round(rate), round(rate) / 1.001)
-    return next((float(other) for other in near if other and abs(rate / other - 1) < 4e-4), rate)
-
-
-def _open(path: Path, name: str, verb: str, **how):
-    """Call one of imageio's functions on an image's bytes: it would take some names for an address."""
-    import imageio.v3
-
-    try:
-        if path.stat().st_size > IMAGE_BYTES:
-            raise VideoError(f"{name!r} is larger than {amount(IMAGE_BYTES)}, too large for an image.")
-        with warnings.catch_warnings(action="ignore"):  # of large images: `size` refuses those that are too large
-            return getattr(imageio.v3, verb)(path.read_bytes(), plugin="pillow", index=0, **how)
-    except VideoError:
-        raise
-    except Exception as error:  # image libraries share no base of errors
-        cause = str(error.__cause__ or error)
-        cause = sentence(cause) if "exceeds limit" in cause else "it is cut or damaged."
-        raise VideoError(f"{name!r} is not an image that can be read: {cause}") from error
 
 
 def _stdin() -> BinaryIO:
@@ -293,8 +394,3 @@ def _kept(stream: BinaryIO, name: str) -> Iterator[Path]:
         if not path.stat().st_size:
             raise VideoError(f"Nothing came from {name}.")
         yield path
-
-
-def _too_large(name: str, width: int, height: int) -> VideoError:
-    limit = f"At most {FRAME_PIXELS / 1e6:.0f} million pixels a frame (8K) are read."
-    return VideoError(f"{name!r} has frames of {width}x{height}.", hint=limit)

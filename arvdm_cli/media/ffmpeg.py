@@ -16,6 +16,7 @@ from ..errors import OutputError, UsageError
 
 LINE = 4096  # bytes of one line of its log that are looked at
 LINES = 400  # last lines that are kept
+CLOCK = re.compile(r"(?i)non.monoton|timestamp|invalid (dts|pts)|DTS .* PTS")  # of times; no picture is worse for it
 
 
 @functools.cache
@@ -63,7 +64,14 @@ class Process:
     reports a closed pipe and a full disk instead of dying of them. Leaving the block early kills it.
     """
 
-    def __init__(self, *arguments: str, stdin: int = DEVNULL, stdout: int = DEVNULL, level: str = "warning"):
+    def __init__(
+        self,
+        *arguments: str,
+        stdin: int = DEVNULL,
+        stdout: int = DEVNULL,
+        level: str = "warning",
+        inherited: tuple[int, ...] = (),  # pipes that it shares with us
+    ):
         self.log: deque[str] = deque(maxlen=LINES)
         self.first = ""  # the first error, which names the cause
         self.errors = 0  # how many errors it reported
@@ -71,6 +79,7 @@ class Process:
         self._process = subprocess.Popen(
             [executable(), "-hide_banner", "-nostdin", "-nostats", "-v", f"repeat+level+{level}", *arguments],
             stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, start_new_session=True, restore_signals=False,
+            pass_fds=inherited,
         )  # fmt: skip
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -122,7 +131,7 @@ class Process:
         while line := self._process.stderr.readline(LINE):
             text = line.decode(errors="replace").strip()
             bare = re.sub(r"^(\[[^]]*\]\s*)+", "", text)  # without [mov,mp4 @ 0x5581] [error]
-            if "[error]" in text or "[fatal]" in text:
+            if ("[error]" in text or "[fatal]" in text) and not CLOCK.search(text):
                 self.errors += 1
                 self.first = self.first or bare
             self.flawed += "corrupt decoded frame" in text

@@ -1,89 +1,89 @@
 """Frames fitted to a size and a rate."""
 
-import math
 import re
-from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Literal, get_args
 
 import numpy as np
 
 from ..errors import UsageError
 from .frames import Clip
+from .timeline import clock, rate_note, same_rate, thin
 
-SAME_RATE = 0.01  # rates that differ by less than this share are one rate
+Fitting = Literal["crop", "pad", "stretch"]  # how a picture of another shape becomes one of the model's
+FITTINGS: tuple[Fitting, ...] = get_args(Fitting)
 
 
-def fit(clip: Clip, height: int, width: int, fps: float | None = None, crop: str | None = None) -> Clip:
+def fit(
+    clip: Clip, height: int, width: int, fps: float | None = None, crop: str | None = None, fit: Fitting = "crop"
+) -> Clip:
     """Bring a clip to a model's size and rate, with a note for all that was done.
 
-    Cut to `crop` ("WxH+X+Y", or "WxH" for the centre), then from the centre to the model's aspect, then averaged down
-    or enlarged by cubic interpolation. Frame k at the new rate is the one nearest to time k / fps.
+    Cut to `crop` ("WxH+X+Y", or "WxH" for the centre), then brought to the model's aspect as `fit` says, averaged down
+    or enlarged by cubic interpolation. Frame k at the new rate is the one that a player shows at time k / fps.
+
+    fit: crop: cut what is too wide or too high from the centre; pad: keep all, with black beside it; stretch: keep all
     """
-    frames, rate, notes = clip.frames, clip.fps, list(clip.notes)
-    if fps and rate and not _same(rate, fps):
-        frames = frames[[_nearest(k, rate / fps) for k in range(_retimed(len(frames), rate / fps))]]
-        notes.append(_rate_note(rate, fps))
+    frames, rate, notes, timeline = clip.frames, clip.fps, list(clip.notes), clip.timeline
+    if fps and rate and not same_rate(rate, fps):
+        own = clock(np.arange(len(frames)) / rate, 1 / rate)
+        chosen = own.choose(fps)
+        frames, timeline = frames[chosen], None if timeline is None else thin(timeline, chosen, fps)
+        notes.append(rate_note(own, fps))
         rate = fps
-    change = _Fit(frames.shape[1], frames.shape[2], crop, (height, width))
-    return Clip(np.stack([change(frame) for frame in frames]), rate, clip.source, notes + change.notes)
+    change = _Fit(frames.shape[1], frames.shape[2], crop, (height, width), fit)
+    return Clip(np.stack([change(frame) for frame in frames]), rate, clip.source, notes + change.notes, timeline)
 
 
 def crop(clip: Clip, spec: str) -> Clip:
     """Cut a clip to "WxH+X+Y": W columns from column X on, H rows from row Y on; "WxH" takes the centre."""
     change = _Fit(clip.frames.shape[1], clip.frames.shape[2], spec, None)
-    return Clip(change(clip.frames), clip.fps, clip.source, clip.notes + change.notes)
-
-
-def _retime(frames: Iterable[np.ndarray], offset: int, step: float, k: int) -> Iterator[np.ndarray]:
-    """Yield frame k, k + 1, ... of the new rate from the source's frames `offset`, `offset` + 1, ..."""
-    for index, frame in enumerate(frames, offset):
-        while _nearest(k, step) == index:
-            yield frame
-            k += 1
-
-
-def _nearest(k: int, step: float) -> int:
-    """Give the source's frame that stands nearest to frame k of a rate whose frames last `step` of the source's."""
-    return math.floor(k * step + 0.5)
-
-
-def _retimed(count: int, step: float) -> int:
-    """Give how many frames of the new rate `count` frames of the source hold."""
-    return math.ceil((count - 0.5) / step)  # those with _nearest(k, step) < count
-
-
-def _same(rate: float, other: float) -> bool:
-    return abs(rate / other - 1) <= SAME_RATE
-
-
-def _rate_note(rate: float, fps: float) -> str:
-    every = round(rate / fps)
-    if every > 1 and abs(rate / fps - every) < 1e-3:
-        return f"{rate:g} fps read every {({2: '2nd', 3: '3rd'}).get(every, f'{every}th')} frame for {fps:g} fps"
-    return f"{rate:g} fps read by nearest time for {fps:g} fps" + (", frames repeated" if rate < fps else "")
+    return replace(clip, frames=change(clip.frames), notes=clip.notes + change.notes)
 
 
 class _Fit:
-    """Bring frames (..., h, w, 3) of one size to another; `notes` says how."""
+    """Bring frames (..., h, w, 3) of one size to another; `notes` says how.
 
-    def __init__(self, height: int, width: int, crop: str | None, size: tuple[int, int] | None):
+    By hand, so that a reduced frame is the average of the pixels it covers to half a step of 255, and frames of a
+    file, of an array and of a pipe come out equal. Pillow rounds between its two passes and is off by up to 1. It is
+    faster: a frame of 640x360 takes it 2 ms to 64x64 on one core, and this 6 ms, about as long as decoding it takes.
+    """
+
+    def __init__(self, height: int, width: int, crop: str | None, size: tuple[int, int] | None, fit: Fitting = "crop"):
         self.source = (height, width)
         self.notes: list[str] = []
         top, left, h, w = _box(crop, height, width) if crop is not None else (0, 0, height, width)
         high, wide = size or (h, w)
-        if size:
+        self.canvas = (high, wide)
+        if size and fit == "crop":
             kept_h, kept_w = min(h, max(1, round(w * high / wide))), min(w, max(1, round(h * wide / high)))
             top, left, h, w = top + (h - kept_h) // 2, left + (w - kept_w) // 2, kept_h, kept_w
+        elif size and fit == "pad":
+            high, wide = min(high, max(1, round(h * wide / w))), min(wide, max(1, round(w * high / h)))
         if (h, w) != (height, width):
             kept = [f"columns {left}-{left + w - 1}"] * (w < width) + [f"rows {top}-{top + h - 1}"] * (h < height)
             self.notes.append(f"{width}x{height} cropped to {w}x{h} ({', '.join(kept)})")
         if (h, w) != (high, wide):
-            self.notes.append(f"{w}x{h} {'reduced' if h * w > high * wide else 'enlarged'} to {wide}x{high}")
+            verb = "stretched" if fit == "stretch" and abs(h * wide - w * high) > max(h, w, high, wide) else None
+            verb = verb or ("reduced" if h * w > high * wide else "enlarged")
+            self.notes.append(f"{w}x{h} {verb} to {wide}x{high}")
+        self.top, self.left = (self.canvas[0] - high) // 2, (self.canvas[1] - wide) // 2
+        if (high, wide) != self.canvas:
+            self.notes.append(f"{wide}x{high} padded with black to {self.canvas[1]}x{self.canvas[0]}")
         self.rows, self.columns = slice(top, top + h), slice(left, left + w)
         self.down = None if h == high else _weights(h, high)  # (new h, h)
         self.across = None if w == wide else _weights(w, wide)  # (new w, w)
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        frames = frames[..., self.rows, self.columns, :]
+        frames = self._resize(frames[..., self.rows, self.columns, :])
+        high, wide = frames.shape[-3:-1]
+        if (high, wide) == self.canvas:
+            return frames
+        padded = np.zeros((*frames.shape[:-3], *self.canvas, 3), np.uint8)
+        padded[..., self.top : self.top + high, self.left : self.left + wide, :] = frames
+        return padded
+
+    def _resize(self, frames: np.ndarray) -> np.ndarray:
         if self.down is None and self.across is None:
             return frames.copy()  # so that the uncropped ones can be freed
         values = frames.astype(np.float32)  # (..., h, w, 3)

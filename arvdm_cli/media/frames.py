@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..files import _written
+from .timeline import Timeline, untimed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +45,12 @@ class Clip:
     fps: float | None  # None: an image, or a folder of them
     source: str  # as the user named it
     notes: list[str] = field(default_factory=list)  # for the user to see: damage, rates, crops
+    timeline: Timeline | None = None  # which frames of the source these are; None: all of them, without times
+
+    @property
+    def clock(self) -> Timeline:
+        """Which frames of the source these are."""
+        return self.timeline or untimed(len(self.frames)).cut(0, len(self.frames))
 
 
 def to_tensor(frames: np.ndarray) -> "Tensor":

@@ -3,15 +3,17 @@
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UsageError, VideoError
-from . import decoder
-from .fit import _Fit, _nearest, _rate_note, _retime, _retimed, _same
+from . import decoder, stills
+from .fit import Fitting, _Fit
 from .frames import Clip
+from .timeline import Clock, Timeline, clock, rate_note, same_rate, untimed
 
 CLIP_BYTES = 2 << 30  # of frames that one clip may hold
 MARGIN = 64  # frames decoded before the last ones asked for, should a file hold fewer than it says
@@ -25,88 +27,161 @@ def read(
     fps: float | None = None,
     crop: str | None = None,
     size: tuple[int, int] | None = None,
+    fit: Fitting = "crop",
+    whole: bool = False,
 ) -> Clip:
     """Read `count` frames from frame `start` on, or the last `count`; fewer where the source holds fewer.
 
-    source: a video, an image, a folder of images, or "-" for a video on stdin
+    source: a video, an image, an animation, a folder of images, or "-" for a video on stdin
     start: counted from 0; None or negative: the last `count` frames, or all
     count: None: up to the end
-    fps: read at this rate, each frame being the one nearest in time; `start` and `count` number these frames
-    crop, size: as in `fit`, size being (height, width); done frame by frame, so that memory holds only the result
+    fps: read at this rate, frame k being what a player shows at time k / fps; `start` and `count` number these frames
+    crop, size, fit: as in `fit`, size being (height, width); done frame by frame, so that memory holds only the result
+    whole: find all frames that the source has, for `Clip.timeline`, though only some are read
 
     Raises VideoError: nothing there, no video, no frame that can be read, or more than CLIP_BYTES.
     """
     if count is not None and count < 1:
         raise UsageError(f"{count} frames were asked for.", hint="At least 1 is needed.")
     name = os.fspath(source)
-    into = _Gathering(name, None if start is None or start < 0 else start, count, crop, size)
+    into = _Gathering(name, None if start is None or start < 0 else start, count, crop, size, fit)
     with decoder.local(name) as path:
         if path.is_dir():
             return _read_images(decoder.images(path, name), into)
-        if decoder.is_image(path):
-            return _read_images([path], into)
-        return _read_video(path, into, fps)
+        if stills.is_image(path):
+            return _read_album(path, into, fps)
+        return _read_video(path, into, fps, whole)
 
 
-def _read_video(path: Path, into: "_Gathering", fps: float | None) -> Clip:
-    limit = None if into.start is None or into.count is None else max(300, 8 * (into.start + into.count))
+@dataclass(frozen=True)
+class _Plan:
+    """Which frames of a source are read."""
+
+    timeline: Timeline
+    fps: float | None
+    notes: list[str]
+
+    def span(self, into: "_Gathering", margin: int = 0) -> tuple[int, int]:
+        """Give the first frame to read, and the one to end before."""
+        total = len(self.timeline.chosen)
+        if into.start is None:
+            return max(0, total - into.count - margin) if into.count else 0, total
+        if into.start >= total:
+            raise VideoError(f"{into.name!r} holds {total} frames, so none from frame {into.start} on.")
+        return into.start, min(total, into.start + (into.count or total))
+
+
+def _choose(time: Clock | None, count: int, fps: float | None, partly: bool = False) -> _Plan:
+    """Choose the frames that stand at a rate, None being the source's own.
+
+    partly: whether the source goes on after `count` frames
+    """
+    if time is None:
+        return _Plan(untimed(count), None, [])
+    rate = fps or time.rate
+    if time.regular and same_rate(time.rate, rate):
+        return _Plan(Timeline(count, np.arange(count), time.times), time.rate, [])
+    chosen = time.choose(rate)
+    became = f": {count} frames became {len(chosen)}" if not time.regular and not partly else ""
+    times = np.arange(len(chosen)) / rate
+    return _Plan(Timeline(count, chosen, times), rate, [rate_note(time, rate) + became])
+
+
+def _read_video(path: Path, into: "_Gathering", fps: float | None, whole: bool) -> Clip:
+    reach = None if into.start is None or into.count is None or whole else into.start + into.count
+    limit = None if reach is None else max(300, 8 * reach)
     header = decoder.probe(path, into.name, limit)
-    rate, step, total, notes, filters = header.fps, 1.0, header.count, list(header.notes), []
-    if rate and header.variable:
-        rate = fps or rate
-        total = round(header.seconds * rate)
-        filters = [f"fps={rate}"]
-        became = "" if header.count == limit else f": {header.count} frames became {total}"
-        notes.append(f"variable frame rate read by time at {rate:g} fps{became}")
-    elif rate and fps and not _same(rate, fps):
-        step, total = rate / fps, _retimed(total, rate / fps)
-        notes.append(_rate_note(rate, fps))
-        rate = fps
+    plan = _choose(header.clock, header.count, fps, header.count == limit)
+    if reach is not None and header.count == limit and len(plan.timeline.chosen) < reach:
+        return _read_video(path, into, fps, True)  # of a higher rate than thought of
+    notes = header.notes + plan.notes
+    first, end = plan.span(into)
+    into.expect(end - first, header.height, header.width)
+    for begin in sorted({plan.span(into, MARGIN)[0], into.start or 0}, reverse=True):
+        wanted = plan.timeline.chosen[begin:end]
+        with decoder.Pictures(path, header, int(wanted[0])) as pictures:
+            into.take(_placed(pictures, wanted, begin))
+        if len(into.frames) == end - first:
+            break  # else once more from 0, as the end came too soon
 
-    sought = into.start or 0
-    if into.start is None and into.count is not None:
-        sought = max(0, total - into.count - MARGIN)
-    into.expect(min(total - sought, into.count or total), header.height, header.width)
-    for first in sorted({sought, into.start or 0}, reverse=True):  # once more from 0, if the end came too soon
-        offset = _nearest(first, step)
-        chosen = [*filters, f"select=gte(n\\,{offset})"] if offset else filters
-        with decoder.Pictures(path, chosen) as pictures:
-            into.take(_retime(pictures, offset, step, first))
-        if len(into.frames) == (into.count or total):
-            break
-
-    if not into.frames and into.start and not pictures.damage:
-        raise VideoError(f"{into.name!r} holds {total} frames, so none from frame {into.start} on.")
     if not into.frames:
         raise VideoError(f"{into.name!r} holds no frame that can be read: {pictures.damage or 'it is empty'}.")
     if pictures.damage:
-        good = f": {offset + pictures.count - pictures.flawed} good frames" if pictures.ended else ""
+        good = f": {int(wanted[0]) + pictures.count - pictures.flawed} good frames" if pictures.ended else ""
         notes.append(f"damaged{good} ({pictures.damage})")
-    return into.clip(rate, notes)
+    return into.clip(plan, notes)
+
+
+def _placed(pictures: Iterable[tuple[int, np.ndarray]], wanted: np.ndarray, k: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield frame k, k + 1, ... of a clip, each with its number, from numbered pictures of the source.
+
+    wanted: the source's frame at each of them, ascending; for one that is lost, the one before it is shown, as a
+    player does, and none where there is none before it
+    """
+    before: np.ndarray | None = None
+    places = enumerate(wanted.tolist(), k)
+    place = next(places, None)
+    for number, picture in pictures:
+        while place and place[1] < number:
+            if before is not None:
+                yield place[0], before
+            place = next(places, None)
+        before = picture
+        while place and place[1] == number:
+            yield place[0], picture
+            place = next(places, None)
 
 
 def _read_images(paths: list[Path], into: "_Gathering") -> Clip:
-    first = into.start if into.start is not None else max(0, len(paths) - (into.count or len(paths)))
-    chosen = paths[first : None if into.count is None else first + into.count]
-    if not chosen:
-        raise VideoError(f"{into.name!r} holds {len(paths)} frames, so none from frame {first} on.")
+    plan, notes = _choose(None, len(paths), None), []
+    first, end = plan.span(into)
 
-    def frames() -> Iterator[np.ndarray]:
-        for path in chosen:
-            name = into.name if len(paths) == 1 else str(path)
-            into.expect(len(chosen), *decoder.size(path, name))
-            yield decoder.image(path, name)
+    def frames() -> Iterator[tuple[int, np.ndarray]]:
+        for k, path in enumerate(paths[first:end], first):
+            album = stills.look(path, str(path))
+            into.expect(end - first, album.height, album.width)
+            if len(album.pages) > 1:
+                notes.append(f"of the {len(album.pages)} frames of {path.name} the first read")
+            yield from ((k, picture) for picture in stills.pictures(path, str(path), album.pages[:1], notes))
 
     into.take(frames())
-    return into.clip(None, [])
+    return into.clip(plan, notes)
+
+
+def _read_album(path: Path, into: "_Gathering", fps: float | None) -> Clip:
+    """Read an image, all frames of an animation, or all pages of a TIFF."""
+    album = stills.look(path, into.name)
+    seconds = np.array(album.seconds)
+    time = clock(np.cumsum(seconds) - seconds, float(seconds[-1])) if len(seconds) > 1 else None
+    plan = _choose(time, len(album.pages), fps)
+    notes = list(plan.notes)
+    if album.cut:
+        notes.append(f"damaged: {len(album.pages)} good frames (it is cut)")
+    if time is None and len(album.pages) > 1:
+        notes.append(f"{len(album.pages)} pages read as frames, at the model's rate")
+    first, end = plan.span(into)
+    into.expect(end - first, album.height, album.width)
+    wanted = plan.timeline.chosen[first:end]
+    pages = album.pages[int(wanted[0]) : int(wanted[-1]) + 1]
+    pictures = enumerate(stills.pictures(path, into.name, pages, notes), int(wanted[0]))
+    into.take(_placed(pictures, wanted, first))
+    return into.clip(plan, notes)
 
 
 class _Gathering:
     """The frames asked for, fitted as they come, and never more than CLIP_BYTES."""
 
-    def __init__(self, name: str, start: int | None, count: int | None, crop: str | None, size: tuple[int, int] | None):
-        self.name, self.start, self.count, self.crop, self.size = name, start, count, crop, size
-        self.frames: deque[np.ndarray] = deque()
+    def __init__(
+        self,
+        name: str,
+        start: int | None,
+        count: int | None,
+        crop: str | None,
+        size: tuple[int, int] | None,
+        fit: Fitting,
+    ):
+        self.name, self.start, self.count, self.crop, self.size, self.fit = name, start, count, crop, size, fit
+        self.frames: deque[tuple[int, np.ndarray]] = deque()  # with their places in the clip
         self.change: _Fit | None = None
 
     def expect(self, count: int, height: int, width: int) -> None:
@@ -114,24 +189,25 @@ class _Gathering:
         if self.size is None and self.crop is None:
             self._allow(count, height, width)
 
-    def take(self, frames: Iterable[np.ndarray]) -> None:
+    def take(self, frames: Iterable[tuple[int, np.ndarray]]) -> None:
         """Keep the first or the last `count` of these, and nothing that was kept before."""
         self.frames = deque(maxlen=self.count)
-        for frame in frames if self.start is None else islice(frames, self.count):
+        for place, frame in frames if self.start is None else islice(frames, self.count):
             if self.change is None:
-                self.change = _Fit(frame.shape[0], frame.shape[1], self.crop, self.size)
+                self.change = _Fit(frame.shape[0], frame.shape[1], self.crop, self.size, self.fit)
             elif self.change.source != frame.shape[:2]:
                 (height, width), (now, wide) = self.change.source, frame.shape[:2]
                 raise VideoError(f"{self.name!r} has frames of {width}x{height} and of {wide}x{now}, not of one size.")
-            self.frames.append(self.change(frame))
-            self._allow(len(self.frames), *self.frames[0].shape[:2])
+            self.frames.append((place, self.change(frame)))
+            self._allow(len(self.frames), *self.frames[0][1].shape[:2])
 
-    def clip(self, fps: float | None, notes: list[str]) -> Clip:
+    def clip(self, plan: _Plan, notes: list[str]) -> Clip:
         assert self.change is not None, "no frame was taken"
-        frames = np.empty((len(self.frames), *self.frames[0].shape), np.uint8)  # (f, h, w, 3)
+        timeline = plan.timeline.cut(self.frames[0][0], len(self.frames))
+        frames = np.empty((len(self.frames), *self.frames[0][1].shape), np.uint8)  # (f, h, w, 3)
         for frame in frames:
-            frame[:] = self.frames.popleft()  # freed as it is copied: memory holds one clip, not two
-        return Clip(frames, fps, self.name, notes + self.change.notes)
+            frame[:] = self.frames.popleft()[1]  # freed as it is copied: memory holds one clip, not two
+        return Clip(frames, plan.fps, self.name, notes + self.change.notes, timeline)
 
     def _allow(self, count: int, height: int, width: int) -> None:
         needed = 3 * count * height * width

@@ -173,7 +173,12 @@ class _Encoder:
 
 
 class _Y4m:
-    """Frames as YCbCr 4:4:4 of 8 bits (BT.601, limited range), which is within 2 of 255 of what was given."""
+    """Frames as YCbCr 4:4:4 of 8 bits (BT.601, limited range), which is within 2 of 255 of what was given.
+
+    By hand, and not by ffmpeg: a frame reaches a pipe as soon as it is written, with no process between that holds it
+    back or has to start first (0.2 s), and a file can be cut after any frame by counting bytes. A frame of 64x64 takes
+    1 ms, one of 256x256 9 ms.
+    """
 
     COLOURS = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112], [112, -93.786, -18.214]], np.float32) / 255
 

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 from .. import media
-from ..actions import files, phrases
-from ..actions.sources import beside, endless, live
-from ..errors import ActionError
+from ..actions import files, phrases, sources
+from ..actions.sources import endless, live
 from ..sampling.config import Sampling
 from ..sampling.generation import given
 from ..sampling.model import Model
@@ -42,8 +41,7 @@ def read_inputs(request: Request, model: Model, on_event: OnEvent = ignore) -> I
 
     Raises: VideoError, ActionError
     """
-    prompt = read_prompt(request.prompt, model, request.plan.sampling, on_event)
-    past = read_prompt_actions(request.prompt, len(prompt), model.actions, on_event)
+    prompt, past = read_prompt(request.prompt, model, request.plan.sampling, on_event)
     actions, count = read_actions(request.actions, request.length, request.seed, model, on_event)
     if request.length or count:
         length = request.length or count
@@ -61,32 +59,37 @@ def read_inputs(request: Request, model: Model, on_event: OnEvent = ignore) -> I
     )
 
 
-def read_prompt(source: PromptSource, model: Model, sampling: Sampling, on_event: OnEvent) -> np.ndarray:
-    """Frames uint8 (f, h, w, 3) in the model's size and rate: those asked for, else the last that it can use."""
-    config = model.codec.config
+def read_prompt(
+    source: PromptSource, model: Model, sampling: Sampling, on_event: OnEvent
+) -> tuple[np.ndarray, torch.Tensor]:
+    """Frames uint8 (f, h, w, 3) in the model's size and rate: those asked for, else the last that it can use.
+
+    Also actions (1, f, a) that led into them; zeros, the unknown action, where no file has them
+    """
+    config, names = model.codec.config, model.actions
     if source.path is None:
-        return np.empty((0, config.height, config.width, 3), np.uint8)
-    most = source.count or max(1, sampling.context + sampling.slots * sampling.group)
-    size = (config.height, config.width)
-    clip = media.read(source.path, start=source.start, count=most, fps=model.fps, crop=source.crop, size=size)
+        return np.empty((0, config.height, config.width, 3), np.uint8), torch.zeros(1, 0, len(names))
+    file = sources.of_prompt(source.actions, source.path) if names else None
+    clip = media.read(
+        source.path,
+        start=source.start,
+        count=source.count or max(1, sampling.context + sampling.slots * sampling.group),
+        fps=model.fps,
+        crop=source.crop,
+        size=(config.height, config.width),
+        fit=source.fit,
+        whole=file is not None,  # it has a row for every frame
+    )
     for note in clip.notes:
         on_event((Warning_ if note.startswith("damaged") else Note)(f"prompt: {note}"))
     if source.count and len(clip.frames) < source.count:
         on_event(Note(f"prompt: {len(clip.frames)} frames, fewer than the {source.count} asked for"))
-    return clip.frames
-
-
-def read_prompt_actions(source: PromptSource, frames: int, names: tuple[str, ...], on_event: OnEvent) -> torch.Tensor:
-    """Actions (1, frames, a) that led into a prompt's frames; zeros, the unknown action, where no file has them."""
-    path = source.actions or beside(source.path)
-    if path is None:
-        return torch.zeros(1, frames, len(names))
-    on_event(Note(f"prompt: actions from {path}, {files.recognise(path)}"))
-    track = files.read_clip(path, names, frames=frames)
-    start = source.start if source.start is not None else len(track) - frames
-    if len(track) < start + frames:
-        raise ActionError(f"{path!r} holds {len(track)} actions, none for frame {start + frames - 1}.")
-    return torch.from_numpy(track[start : start + frames]).unsqueeze(0)
+    led, notes, warning = sources.read_prompt(file, names, clip.clock, found=source.actions is None)
+    for note in notes:
+        on_event(Note(f"prompt: {note}"))
+    if warning:
+        on_event(Warning_(f"prompt: {warning}"))
+    return clip.frames, torch.from_numpy(led).unsqueeze(0)
 
 
 def read_actions(
@@ -101,7 +104,7 @@ def read_actions(
         return endless(lambda frames: phrases.random(names, frames, seed, walk)), None
     if source == "-":
         return live(phrases.stream(sys.stdin.buffer, names), len(names), bool(length)), None
-    track = files.read(source, names, frames=length or None)
+    track = files.read(source, names, frames=length or None, fps=model.fps)
     if length and len(track) > length:
         on_event(Note(f"actions: the first {length} of {len(track)} are used"))
     return given(torch.from_numpy(track).unsqueeze(0)), len(track)

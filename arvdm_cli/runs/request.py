@@ -11,6 +11,7 @@ from typing import cast
 
 from ..configs import fill, read_record
 from ..errors import ConfigError, UsageError
+from ..media.fit import Fitting
 from ..media.formats import Encoding
 from ..sampling.config import Sampling
 from ..sampling.plan import Plan
@@ -26,6 +27,7 @@ class PromptSource:
     count: int | None = None  # frames; None: as many as the model can use
     crop: str | None = None  # part of the picture, as WxH+X+Y; None: the middle
     actions: str | None = None  # actions that led into its frames; None: the file beside it, if there is one
+    fit: Fitting = "crop"  # how a picture of another shape becomes one of the model's
 
 
 @dataclass(frozen=True)

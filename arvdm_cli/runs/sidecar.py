@@ -73,8 +73,10 @@ def sidecar(target: str) -> Path | None:
     if target == "-":
         return None
     path = Path(target)
-    if "%" in path.name:
+    if "%" in path.name and path.suffix.lower() == ".png":  # a pattern: beside the folder of its images
         path = path.parent
+    if path.name in ("", ".."):  # a folder without a name of its own: among its images
+        path = path / "frames"
     if len(os.fsencode(path.stem)) > LONGEST:
         path = path.with_name(f"arvdm-{zlib.crc32(os.fsencode(path.name)):08x}")
     return path.with_suffix(".json")

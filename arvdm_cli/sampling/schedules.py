@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
-from math import ceil
+from math import ceil, isfinite
 from pathlib import Path
 
 from ..errors import ConfigError, InputError, OutputError, ScheduleError
@@ -226,7 +226,9 @@ class Option:
     short: str | None = None  # -s
 
     def check(self, name: str, value: float) -> None:
-        """Raise ConfigError where a value is outside the limits."""
+        """Raise ConfigError where a value is outside the limits, or is not finite."""
+        if isinstance(value, float) and not isfinite(value):
+            raise ConfigError(f"{name} is {value}; it is a finite number.")
         if self.least is not None and not value >= self.least:  # nor NaN
             raise ConfigError(f"{name} is {value}; it is at least {self.least}.")
         if self.most is not None and not value <= self.most:

@@ -74,7 +74,7 @@ def test_a_change_of_the_slot_in_hand_presses_its_number(tmp_path):
 def test_a_row_was_done_after_its_frame_was_seen(tmp_path):
     file = recorded(tmp_path, frame("w"), frame("a"), frame("s"))
     assert recognise(file).title == "a recording of VPT"
-    np.testing.assert_array_equal(read_clip(file, MINECRAFT), parse("? forward left", MINECRAFT))
+    np.testing.assert_array_equal(read_clip(file, MINECRAFT)[0], parse("? forward left", MINECRAFT))
     np.testing.assert_array_equal(read(file, MINECRAFT), parse("forward left back", MINECRAFT))  # into new frames
 
 

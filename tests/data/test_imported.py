@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from arvdm_cli.actions.phrases import MINECRAFT
-from arvdm_cli.data import imported
+from arvdm_cli.data import imported, recordings
 from arvdm_cli.data.array_folder import lock
 from arvdm_cli.data.batches import Episodes, read_all
 from arvdm_cli.errors import ConfigError, DataError, OutputBusyError, OutputError, OutputExistsError, UsageError
@@ -59,9 +59,9 @@ KINDS = {
 
 def bring(root, out, limit=None, **options):
     """Import a data set, as small as it is; gives the steps."""
-    found = imported.find(root)
-    actions = () if imported.FORMATS[found.format].actions else DMLAB
-    settings = imported.settle(found, **({"actions": actions, "size": SIZE, "frames": FRAMES} | options))
+    found = recordings.find(root)
+    actions = () if recordings.FORMATS[found.format].actions else DMLAB
+    settings = recordings.settle(found, **({"actions": actions, "size": SIZE, "frames": FRAMES} | options))
     return list(imported.gather(found, settings, out, limit))
 
 
@@ -114,11 +114,11 @@ def test_only_the_split_asked_for_is_read(tmp_path, names):
     for number, name in enumerate(names):
         dmlab_clip(tmp_path / name / "w" / f"{number}.npz")
     for split, name in zip(("train", "test"), names, strict=True):
-        assert imported.find(tmp_path, split=split).folder == tmp_path / name
-        assert imported.find(tmp_path / name, split=split).folder == tmp_path / name
+        assert recordings.find(tmp_path, split=split).folder == tmp_path / name
+        assert recordings.find(tmp_path / name, split=split).folder == tmp_path / name
     os.rename(tmp_path / names[0], tmp_path / "other")
     with pytest.raises(DataError, match=f"no train.*{names[1]}"):
-        imported.find(tmp_path)
+        recordings.find(tmp_path)
 
 
 @pytest.mark.parametrize("frames", [FRAMES, FRAMES + 1])
@@ -146,13 +146,18 @@ def test_a_longer_clip_is_cut_into_episodes_whose_first_actions_are_known(tmp_pa
     assert DMLAB[data.actions[1, 0].argmax()] == led[FRAMES - 1]
 
 
-def test_videos_of_a_folder_may_have_no_actions_and_are_of_one_rate(tmp_path):
+def test_videos_of_a_folder_may_have_no_actions_and_are_brought_to_one_rate(tmp_path):
+    led = walk(2 * FRAMES)
     video(tmp_path / "in" / "a.mp4", film(walk(FRAMES)), fps=20)
-    video(tmp_path / "in" / "b.mp4", film(walk(FRAMES)), fps=30)
+    video(tmp_path / "in" / "b.mp4", film(led), fps=40)
+    video(tmp_path / "in" / "c.mp4", film(walk(FRAMES)), fps=30)
     steps = bring(tmp_path / "in", tmp_path / "out")
-    assert list(problems(steps)) == ["b.mp4"] and "30 frames a second, not 20" in steps[1].problem
+    assert list(problems(steps)) == ["c.mp4"] and "8 frames; an episode has 12" in steps[2].problem
+    assert "40 fps read every 2nd frame for 20 fps" in steps[1].notes
     data = imported.read(tmp_path / "out")
-    assert not data.actions.any() and data.fps == 20
+    assert not data.actions.any() and data.fps == 20 and not any(step.acted for step in steps[:2])
+    nearest = [int(np.abs(film(led) - frame.astype(float)).mean((1, 2, 3)).argmin()) for frame in data.frames[1]]
+    assert np.array_equal(film(led)[nearest], film(led)[::2])  # a walk may come back to a picture
 
 
 def test_a_recording_of_play_gives_all_of_its_25_numbers(tmp_path):
@@ -164,6 +169,67 @@ def test_a_recording_of_play_gives_all_of_its_25_numbers(tmp_path):
     rows = episodes.one_hot(np.array([0]))[0].numpy()
     assert rows.shape == (FRAMES, 25) and not rows[0].any()  # VPT acts after it has seen a frame
     assert rows[1, MINECRAFT.index("forward")] == 1 and rows[1, MINECRAFT.index("cameraY")] == np.float32(0.3)
+
+
+def test_rows_follow_their_frames_to_another_rate(tmp_path):
+    """A walk at twice the rate, each step of which is seen half at a time, is the walk."""
+    led = walk(FRAMES)
+    video(tmp_path / "in" / "a.mp4", film(led).repeat(2, 0)[1:], fps=40)
+    rows = [name for name in led for _ in range(2)]
+    (tmp_path / "in" / "a.jsonl").write_text("".join(json.dumps(name) + "\n" for name in [None, *rows]))
+    bring(tmp_path / "in", tmp_path / "out", fps=20.0)
+    data = imported.read(tmp_path / "out")
+    assert [data.names[number] for number in data.actions[0, 1:].argmax(1)] == explain(data.frames[0]) == led
+
+
+def test_one_bad_row_is_unknown_and_told_and_many_leave_the_clip_out(tmp_path):
+    folder = pairs(tmp_path / "in", count=2)
+    for name, wrong in (("clip 0", 1), ("clip 1", 3)):
+        rows = (folder / f"{name}.jsonl").read_text().splitlines()
+        rows[4 : 4 + wrong] = ['{"left": NaN}'] * wrong
+        (folder / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
+    steps = bring(folder, tmp_path / "out")
+    assert "1 of 12 actions cannot be read" in steps[0].warnings[0] and "line 5" in steps[0].warnings[0]
+    assert "line 5" in problems(steps)["clip 1.mp4"]
+    actions = imported.read(tmp_path / "out").actions
+    assert len(actions) == 1 and not actions[0, 4].any() and actions[0, 1:4].any(1).all()
+
+
+@pytest.mark.parametrize(("fit", "black"), [("crop", False), ("pad", True), ("stretch", False)])
+def test_frames_may_be_of_any_height_and_width(tmp_path, fit, black):
+    plain = np.full((FRAMES, 32, 32, 3), 200, np.uint8)
+    video(tmp_path / "in" / "a.mp4", plain)
+    bring(tmp_path / "in", tmp_path / "out", size=(24, 48), fit=fit, actions=())
+    data = imported.read(tmp_path / "out")
+    assert data.frames.shape == (1, FRAMES, 24, 48, 3) and data.settings.size == (24, 48) and data.settings.fit == fit
+    assert (data.frames[..., :10, :].max() < 20) == black
+    assert abs(int(data.frames[0, 0, 12, 24, 0]) - 200) < 6
+    bring(tmp_path / "in", tmp_path / "out", size=(24, 48), fit=fit, actions=())  # goes on
+    with pytest.raises(DataError, match="imported with fit"):
+        bring(tmp_path / "in", tmp_path / "out", size=(24, 48), fit="crop" if black else "pad", actions=())
+
+
+def test_a_folder_of_an_earlier_version_is_read_and_gone_on_with(tmp_path):
+    """It has one size for both sides, and does not say when its clips were changed."""
+    source = dmlab(tmp_path / "in")
+    bring(source, tmp_path / "out", limit=2)
+    saved = json.loads((tmp_path / "out" / "clips.json").read_text())
+    assert saved["size"] == SIZE and "fit" not in saved
+    lines = [json.loads(line) for line in (tmp_path / "out" / "clips.jsonl").read_text().splitlines()]
+    old = "".join(json.dumps({"file": line["file"], "episodes": line["episodes"]}) + "\n" for line in lines)
+    (tmp_path / "out" / "clips.jsonl").write_text(old)
+    assert len(bring(source, tmp_path / "out")) == 3 and len(imported.read(tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize("frames", [FRAMES, 2 * FRAMES])
+def test_a_clip_that_has_changed_under_its_name_is_read_again(tmp_path, frames):
+    source = dmlab(tmp_path / "in")
+    bring(source, tmp_path / "out")
+    dmlab_clip(source / "train" / "worker-0" / "1.npz", frames=frames, seed=9)
+    steps = bring(source, tmp_path / "out")
+    assert not problems(steps) and [step.episodes for step in steps] == [1, frames // FRAMES, 1]
+    bring(source, tmp_path / "at once")
+    assert files(tmp_path / "out") == files(tmp_path / "at once")
 
 
 # From where a frame was seen
@@ -179,7 +245,7 @@ def test_equal_poses_of_dmlab_look_alike_and_turns_undone_are_recognised(tmp_pat
             again += poses.index(pose) < t
     assert again > 10
     rows = np.eye(3)[[2, 0, 0, 1, 2, 1, 0]]
-    poses = imported.reckon(rows, imported.FORMATS["teco-dmlab"].turns).tolist()
+    poses = recordings.reckon(rows, recordings.FORMATS["teco-dmlab"].turns).tolist()
     assert poses[1] == poses[3] and poses[4] == poses[6] and len({tuple(pose) for pose in poses}) == 5
 
 
@@ -291,20 +357,20 @@ def test_a_folder_without_a_clip_says_so(tmp_path, content):
     for name in content:
         (tmp_path / name).write_text("hello")
     with pytest.raises(DataError, match="no clip"):
-        imported.find(tmp_path)
+        recordings.find(tmp_path)
     with pytest.raises(DataError, match="no folder"):
-        imported.find(tmp_path / "notes.txt")
+        recordings.find(tmp_path / "notes.txt")
     with pytest.raises(DataError, match=r"no clip of TECO's DMLab \(\.npz\)"):
-        imported.find(tmp_path, "teco-dmlab")
+        recordings.find(tmp_path, "teco-dmlab")
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("size", 60), ("size", 0), ("frames", 1), ("fps", 0), ("actions", ("left", "left"))]
 )
 def test_settings_that_cannot_be_are_named(tmp_path, name, value):
-    found = imported.find(pairs(tmp_path, count=1))
+    found = recordings.find(pairs(tmp_path, count=1))
     with pytest.raises(UsageError, match="left" if name == "actions" else f"{name} is {value}"):
-        imported.settle(found, **({"actions": DMLAB} | {name: value}))
+        recordings.settle(found, **({"actions": DMLAB} | {name: value}))
 
 
 # The folder that is written
@@ -318,8 +384,8 @@ def files(folder):
 def test_an_import_that_was_stopped_goes_on_to_the_same_bytes(tmp_path, stopped):
     source = dmlab(tmp_path / "in")
     bring(source, tmp_path / "at once")
-    found = imported.find(source)
-    steps = imported.gather(found, imported.settle(found, size=SIZE, frames=FRAMES), tmp_path / "out")
+    found = recordings.find(source)
+    steps = imported.gather(found, recordings.settle(found, size=SIZE, frames=FRAMES), tmp_path / "out")
     assert len(list(islice(steps, stopped))) == stopped
     steps.close()
     (tmp_path / "out").mkdir(exist_ok=True)
@@ -455,6 +521,58 @@ def test_inspect_counts_what_import_wrote_draws_it_and_finds_what_is_lost(arvdm,
     assert done.exit_code == 3 and "episode 1 is broken" in done.stderr and "black" in done.stderr
 
 
+def test_clips_without_actions_are_data_without_actions(arvdm, tmp_path):
+    video(tmp_path / "in" / "a.mp4", film(walk(FRAMES)))
+    done = arvdm("data", "import", tmp_path / "in", "--out", tmp_path / "out", "--size", "48x32", "--fit", "pad")
+    assert done.exit_code == 0 and "without actions" in done.stderr
+    data = imported.read(tmp_path / "out")
+    assert data.names == () and data.frames.shape == (1, FRAMES, 32, 48, 3)  # as long as the clip is
+    assert "none" in arvdm("data", "inspect", tmp_path / "out").stdout
+
+
+def test_the_names_in_the_files_are_taken_where_that_is_asked_for_and_else_hinted_at(arvdm, tmp_path):
+    for i in range(4):
+        video(tmp_path / "in" / f"{i}.mp4", film(walk(FRAMES), i))
+        rows = [f"{t / 10},{-t},{t % 2}" for t in range(FRAMES)]
+        (tmp_path / "in" / f"{i}.csv").write_text("\n".join(["vx,vy,grab", *rows]) + "\n")
+    flags = ["data", "import", tmp_path / "in", "--out", tmp_path / "out"]
+    done = arvdm(*flags)
+    assert done.exit_code == 3 and "--vocabulary auto" in done.stderr and "vx, vy, grab" in done.stderr
+    done = arvdm(*flags, "--vocabulary", "left,right")
+    assert done.exit_code == 3 and done.stderr.count("left out: ") == 1  # of four, as all are alike
+    assert not (tmp_path / "out").exists()
+    done = arvdm(*flags, "--vocabulary", "auto")
+    assert done.exit_code == 0, done.stderr
+    data = imported.read(tmp_path / "out")
+    assert data.names == ("vx", "vy", "grab") and len(data) == 4
+    np.testing.assert_allclose(data.actions[2, 5], [0.5, -5, 1])
+
+
+def test_an_import_says_how_many_clips_have_no_actions(arvdm, tmp_path):
+    folder = pairs(tmp_path / "in")
+    (folder / "clip 1.jsonl").unlink()
+    flags = [folder, "--out", tmp_path / "out", "--frames", FRAMES, "--vocabulary", "left,right,forward"]
+    done = arvdm("data", "import", *flags)
+    assert done.exit_code == 0 and "1 of 3 clips have no actions: clip 1.mp4" in done.stderr
+    assert json.loads(arvdm("data", "import", *flags, "--json").stdout)["without_actions"] == 1
+
+
+def test_an_import_without_a_length_takes_what_nine_of_ten_clips_have(arvdm, tmp_path):
+    for i, frames in enumerate([5, *[20] * 10, 30]):
+        video(tmp_path / "in" / f"{i}.mp4", film(walk(frames), i))
+    done = arvdm("data", "import", tmp_path / "in", "--out", tmp_path / "out")
+    assert done.exit_code == 0 and "11 episodes of 20 frames" in done.stdout
+    assert "5 frames; an episode has 20" in done.stderr
+    video(tmp_path / "in" / "short.mp4", film(walk(8)))
+    assert "11 episodes of 20 frames" in arvdm("data", "import", tmp_path / "in", "--out", tmp_path / "out").stdout
+
+
+@pytest.mark.parametrize("size", ["", "x", "64x", "64x64x3", "60", "96x60", "8"])
+def test_a_size_that_cannot_be_is_a_usage_error(arvdm, tmp_path, size):
+    video(tmp_path / "in" / "a.mp4", film(walk(FRAMES)))
+    assert arvdm("data", "import", tmp_path / "in", "--out", tmp_path / "out", "--size", size).exit_code == 2
+
+
 # Training on it
 
 
@@ -489,7 +607,7 @@ def test_a_model_trains_on_imported_clips_and_takes_their_actions_by_name(arvdm,
     done = arvdm("train", tmp_path / "run.toml", "--data", tmp_path / "out", "--out", tmp_path / "run")
     assert done.exit_code == 0, done.stderr
     model = checkpoint.load(tmp_path / "run" / "checkpoint")
-    assert model.actions == names and model.fps == imported.FORMATS[kind].fps
+    assert model.actions == names and model.fps == recordings.FORMATS[kind].fps
 
     flags = ["--model", tmp_path / "run" / "checkpoint", "--length", 8, "-o", tmp_path / "new.mp4"]
     made = arvdm("generate", *flags, "--actions", "forward*8")
@@ -514,7 +632,7 @@ def test_a_network_codec_or_card_of_another_shape_than_the_data_is_refused(tmp_p
 
 def test_the_example_for_dmlab_has_its_actions_and_size():
     config = configure(EXAMPLES / "train-teco-dmlab.toml")
-    kind = imported.FORMATS["teco-dmlab"]
+    kind = recordings.FORMATS["teco-dmlab"]
     assert config.network.actions == len(kind.actions) and config.codec.height == config.codec.width == kind.size
     assert config.network.channels == config.codec.channels and config.network.group == config.sampling.group
     assert (config.network.height, config.network.width) == (kind.size // 8, kind.size // 8)

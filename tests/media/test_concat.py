@@ -158,7 +158,7 @@ def test_every_file_that_ffmpeg_opens_is_opened_alone_and_with_a_limit_to_memory
                 assert "hls" not in formats and ("concat" not in formats or "concat" in before)
                 assert command[at + 1].startswith("file:")
                 opened += 1
-    assert opened == 5, commands  # counted, cut, joined; looked at, read
+    assert opened == 6, commands  # counted, cut, joined; its frames counted, looked at, read
 
 
 def test_a_list_under_an_outputs_name_opens_no_other_file(tmp_path):

@@ -69,6 +69,26 @@ def test_a_crop_comes_first(frames, clip):
         assert fitted.notes[0] == "64x48 cropped to 32x32 (columns 32-63, rows 8-39)"
 
 
+def test_a_picture_may_be_padded_or_stretched_in_place_of_being_cut(frames, clip):
+    padded = fit(still(frames), 64, 64, fit="pad")
+    np.testing.assert_array_equal(padded.frames[:, 8:56], frames)
+    assert not padded.frames[:, :8].any() and not padded.frames[:, 56:].any()
+    assert padded.notes == ["64x48 padded with black to 64x64"]
+    stretched = fit(still(frames), 24, 64, fit="stretch")
+    assert np.abs(stretched.frames - frames.reshape(30, 24, 2, 64, 3).mean(2)).max() <= 0.51
+    assert stretched.notes == ["64x48 stretched to 64x24"]
+    for how, expected in (("pad", padded), ("stretch", fit(still(frames), 64, 64, fit="stretch"))):
+        np.testing.assert_array_equal(read(clip, size=(64, 64), fit=how).frames, expected.frames)
+
+
+@pytest.mark.parametrize("how", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("size", [(65, 97), (1, 1), (2, 1000), (1000, 2), (64, 64)])
+def test_every_fit_gives_the_size_asked_for(how, size):
+    fitted = fit(still(np.full((1, *size, 3), 77, np.uint8)), 24, 40, fit=how)
+    assert fitted.frames.shape == (1, 24, 40, 3) and fitted.frames.max() == 77
+    assert fitted.frames.min() == 77 or how == "pad"
+
+
 @pytest.mark.parametrize("spec", ["", "64", "65x48", "64x48+1+0", "0x4", "4x4+0", "-4x4+0+0", "axb", "99999999999x1"])
 def test_a_crop_that_cannot_be_is_a_usage_error(spec, frames):
     with pytest.raises(UsageError):

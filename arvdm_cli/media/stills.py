@@ -1,0 +1,183 @@
+"""Image files -> pictures uint8 (h, w, 3), as a viewer shows them: upright, in 8 bits, transparent parts on black.
+
+An animation (GIF, WebP, PNG, AVIF) has a picture for each of its frames, with times; a TIFF has one for each page,
+without. Nothing is trusted: a kind is known by its first bytes, only Pillow's own decoders open it, and its size is
+checked before it is decoded.
+"""
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import VideoError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+IMAGE_BYTES = 256 << 20  # of one image file
+FRAME_PIXELS = 7680 * 4320  # of one frame: 8K
+PAGES = 100_000  # of one file
+SIGNS = re.compile(
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|BM|II\*\0|MM\0\*|P[56]\s|RIFF....WEBP|GIF8[79]a|....ftypavi[fs]", re.DOTALL
+)
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")  # in a folder
+DECODERS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "WEBP", "GIF", "AVIF")  # of Pillow; none starts another program
+MOVING = ("GIF", "PNG", "WEBP", "AVIF")  # kinds whose frames have times
+UNSET = 100  # milliseconds of a frame that has none, or next to none: as browsers show it
+SMALLER_COPY = 254  # tag of a page of a TIFF: bit 0 marks a thumbnail of another page
+
+
+@dataclass(frozen=True)
+class Album:
+    """What an image file holds."""
+
+    height: int  # of the first picture, upright
+    width: int
+    pages: tuple[int, ...]  # those that are shown
+    seconds: tuple[float, ...] = ()  # how long each is shown; () without times
+    cut: bool = False  # there were to be more
+
+
+def is_image(path: Path) -> bool:
+    """Tell an image from a video by its first bytes, as names may be wrong."""
+    with path.open("rb") as file:
+        return bool(SIGNS.match(file.read(12)))
+
+
+def look(path: Path, name: str) -> Album:
+    """Find how large an image file's pictures are, and how many they are, with no more decoding than that takes."""
+    with _open(path, name) as picture:
+        height, width = _upright_size(picture)
+        total = _count(picture)
+        if picture.format not in (*MOVING, "TIFF") or total == 1:
+            return Album(height, width, (0,))
+        first = int(bool(getattr(picture, "default_image", False)))  # for viewers that show no animation
+        pages: list[int] = []
+        seconds: list[float] = []
+        for page in range(first, total):
+            try:
+                picture.seek(page)
+                seconds.append(_milliseconds(picture) / 1000)
+            except Exception:  # Pillow's decoders share no base of errors
+                if not pages:
+                    raise
+                break
+            if picture.format != "TIFF" or not _is_copy(picture):
+                pages.append(page)
+        cut = first + len(seconds) < total
+        return Album(height, width, tuple(pages), tuple(seconds) if picture.format in MOVING else (), cut)
+
+
+def pictures(path: Path, name: str, pages: Iterable[int], notes: list[str]) -> Iterator[np.ndarray]:
+    """Decode some pages of an image file, in ascending order; what was done to them is added to the notes."""
+    with _open(path, name) as picture:
+        for page in pages:
+            if page:
+                picture.seek(page)
+            _upright_size(picture, name)
+            yield _convert(picture, name, notes)
+
+
+@contextmanager
+def _open(path: Path, name: str) -> Iterator["Image"]:
+    """Open an image file; whatever Pillow says of it becomes a VideoError."""
+    from PIL import Image
+
+    if not is_image(path):  # its name may say so, but Pillow would hand some kinds to other programs
+        raise VideoError(f"{name!r} is not an image that can be read.", hint=f"Kinds: {', '.join(SUFFIXES)}.")
+    if (size := path.stat().st_size) > IMAGE_BYTES:
+        raise VideoError(f"{name!r} has {size >> 20} MiB; an image of at most {IMAGE_BYTES >> 20} MiB is read.")
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),  # of large images: sizes are checked here
+            path.open("rb") as file,
+            Image.open(file, formats=DECODERS) as picture,
+        ):
+            _upright_size(picture, name)
+            yield picture
+    except VideoError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise VideoError(f"{name!r} is not an image that can be read: {error}") from error
+    except Exception as error:  # image libraries share no base of errors
+        raise VideoError(f"{name!r} is not an image that can be read: it is cut or damaged.") from error
+
+
+def _upright_size(picture: "Image", name: str | None = None) -> tuple[int, int]:
+    """Give height and width as shown; with a name, refuse those above FRAME_PIXELS."""
+    width, height = picture.size
+    if name and height * width > FRAME_PIXELS:
+        raise too_large(name, width, height)
+    lying = picture.getexif().get(0x112, 1) in (5, 6, 7, 8)  # orientation
+    return (width, height) if lying else (height, width)
+
+
+def _count(picture: "Image") -> int:
+    """Count the pages of a file, as far as it is whole."""
+    try:
+        return min(int(getattr(picture, "n_frames", 1)), PAGES)
+    except Exception:  # it is cut
+        return PAGES
+
+
+def _milliseconds(picture: "Image") -> float:
+    """Give how long the page is shown that was sought."""
+    if picture.format in MOVING:
+        picture.load()  # some say it only then, and a page that is cut shows
+    duration = float(picture.info.get("duration") or 0)
+    return duration if duration > 10 else UNSET
+
+
+def _is_copy(picture: "Image") -> bool:
+    """Whether a page of a TIFF is a small copy of another."""
+    tags = getattr(picture, "tag_v2", {})
+    return bool(int(tags.get(SMALLER_COPY, 0)) & 1)
+
+
+def _convert(picture: "Image", name: str, notes: list[str]) -> np.ndarray:
+    """Give a decoded picture as it is shown, uint8 (h, w, 3)."""
+    from PIL import ImageOps
+
+    shown = ImageOps.exif_transpose(picture)
+    assert shown is not None
+    if shown.mode == "F" or shown.mode.startswith("I"):
+        grey = _grey(np.asarray(shown), shown.mode, picture.format or "", name, notes)  # (h, w)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if "transparency" in shown.info or shown.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        colours = np.asarray(shown.convert("RGBA"))  # (h, w, 4)
+        if (alpha := colours[..., 3:]).min() < 255:
+            _note(notes, "transparent parts laid on black")
+            return np.rint(colours[..., :3] * (alpha / 255.0)).astype(np.uint8)
+        return np.ascontiguousarray(colours[..., :3])
+    return np.array(shown.convert("RGB"))
+
+
+def _grey(values: np.ndarray, mode: str, kind: str, name: str, notes: list[str]) -> np.ndarray:
+    """Bring one channel of more than 8 bits to 8: whole numbers of 16 bits, or floats from 0 to 1."""
+    low, high = float(values.min()), float(values.max())
+    if mode.startswith("I;16") or (mode == "I" and kind in ("PNG", "PPM") and low >= 0 and high < 1 << 16):
+        return (values >> 8).astype(np.uint8)
+    if mode == "F" and low >= 0 and high <= 1:
+        _note(notes, "numbers from 0 to 1 scaled to 255")
+        return np.rint(values * 255).astype(np.uint8)
+    raise VideoError(
+        f"{name!r} holds numbers from {low:g} to {high:g}, whose black and white are not known.",
+        hint="Pictures of 8 or 16 bits are read, and floats from 0 to 1.",
+    )
+
+
+def _note(notes: list[str], note: str) -> None:
+    if note not in notes:
+        notes.append(note)
+
+
+def too_large(name: str, width: int, height: int) -> VideoError:
+    """Refuse frames of a size that is not decoded."""
+    limit = f"At most {FRAME_PIXELS / 1e6:.0f} million pixels a frame (8K) are read."
+    return VideoError(f"{name!r} has frames of {width}x{height}.", hint=limit)

@@ -1,0 +1,98 @@
+"""Image files show what a viewer shows: every frame or page, upright, and nothing that was hidden."""
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from arvdm_cli.errors import VideoError
+from arvdm_cli.media import read
+from support.videos import scene
+
+FRAMES = scene(7, 24, 32)
+
+
+def save(path, frames, **options):
+    first, *others = map(Image.fromarray, frames)
+    first.save(path, save_all=True, append_images=others, **options)
+    return path
+
+
+LOSSLESS = {"a.png": {}, "a.webp": {"lossless": True}, "a.gif": {}, "a.avif": {"quality": 100, "subsampling": "4:4:4"}}
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+@pytest.mark.parametrize("durations", [[100] * 7, [50, 50, 200, 50, 50, 50, 50]])
+def test_an_animation_is_read_by_the_time_of_its_frames(name, durations, tmp_path):
+    if name.endswith("avif") and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    save(tmp_path / name, FRAMES, duration=durations, loop=0, **LOSSLESS[name])
+    clip = read(tmp_path / name, fps=20)
+    expected = FRAMES.repeat([duration // 50 for duration in durations], 0)
+    assert clip.frames.shape == expected.shape and clip.fps == 20
+    assert np.abs(clip.frames.astype(int) - expected).mean() < (6 if name.endswith(("gif", "avif")) else 0.1)
+    np.testing.assert_array_equal(read(tmp_path / name, fps=20, start=3, count=4).frames, clip.frames[3:7])
+
+
+def test_the_pages_of_a_tiff_are_frames_but_for_small_copies(tmp_path):
+    clip = read(save(tmp_path / "a.tif", FRAMES), fps=15)
+    np.testing.assert_array_equal(clip.frames, FRAMES)
+    assert clip.fps is None and "7 pages" in clip.notes[0]
+    small = Image.fromarray(FRAMES[0]).resize((8, 6))
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    Image.fromarray(FRAMES[0]).save(tmp_path / "b.tif", save_all=True, append_images=[small])
+    np.testing.assert_array_equal(read(tmp_path / "b.tif").frames, FRAMES[:1])
+
+
+@pytest.mark.parametrize(("mode", "name"), [("RGBA", "a.png"), ("LA", "a.png"), ("P", "a.png"), ("RGBA", "a.webp"),
+                                            ("RGBA", "a.tif"), ("P", "a.gif")])  # fmt: skip
+def test_transparent_parts_are_black_and_half_transparent_ones_half(mode, name, tmp_path):
+    colours = np.full((4, 6, 4), (0, 240, 0, 255), np.uint8)
+    colours[:, :2, 3] = 0
+    picture = Image.fromarray(colours)
+    if mode == "P":
+        picture = Image.fromarray(np.array([[0, 0, 1, 1, 1, 1]] * 4, np.uint8), "P")
+        picture.putpalette([0, 255, 0, 0, 240, 0])
+        picture.save(tmp_path / name, transparency=0)
+    else:
+        picture.convert(mode).save(tmp_path / name, **({"lossless": True} if name == "a.webp" else {}))
+    clip = read(tmp_path / name)
+    assert not clip.frames[0, :, :2].any() and clip.frames[0, :, 2:, 1].min() > 100
+    assert clip.notes == ["transparent parts laid on black"]
+    if mode == "RGBA":
+        colours[..., 3] = 128
+        Image.fromarray(colours).save(tmp_path / "half.png")
+        assert abs(int(read(tmp_path / "half.png").frames[0, 0, 0, 1]) - 120) <= 1
+
+
+def test_an_opaque_picture_with_an_alpha_channel_needs_no_word(tmp_path):
+    Image.fromarray(FRAMES[0]).convert("RGBA").save(tmp_path / "a.png")
+    clip = read(tmp_path / "a.png")
+    np.testing.assert_array_equal(clip.frames, FRAMES[:1])
+    assert not clip.notes
+
+
+def test_floats_from_0_to_1_are_scaled_and_others_refused_with_their_range(tmp_path):
+    values = np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    clip = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(clip.frames[0, ..., 0], np.rint(values * 255))
+    assert clip.notes == ["numbers from 0 to 1 scaled to 255"]
+    for spoiled in (values * 40, values - 0.5, np.where(values > 0.9, np.nan, values)):
+        Image.fromarray(spoiled.astype(np.float32)).save(tmp_path / "b.tif")
+        with pytest.raises(VideoError, match="numbers from"):
+            read(tmp_path / "b.tif")
+
+
+def test_an_animation_that_is_cut_gives_its_good_frames_and_says_so(tmp_path):
+    data = save(tmp_path / "a.gif", FRAMES, duration=50).read_bytes()
+    (tmp_path / "b.gif").write_bytes(data[: len(data) * 6 // 10])
+    clip = read(tmp_path / "b.gif")
+    assert 1 < len(clip.frames) < 7 and f"damaged: {len(clip.frames)} good frames" in clip.notes[0]
+
+
+def test_an_animation_among_the_images_of_a_folder_gives_its_first_frame_and_says_so(tmp_path):
+    save(tmp_path / "0.webp", FRAMES, duration=50, lossless=True)
+    Image.fromarray(FRAMES[1]).save(tmp_path / "1.png")
+    clip = read(tmp_path)
+    np.testing.assert_array_equal(clip.frames, FRAMES[:2])
+    assert clip.notes == ["of the 7 frames of 0.webp the first read"]
