@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from math import isfinite
 from types import UnionType
-from typing import TYPE_CHECKING, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
 
@@ -133,7 +133,7 @@ def _fit(value: object, hint: object, key: str) -> object:
             return read_record(kind, value)
         if kind is float and type(value) is int:
             return float(value)
-        if type(value) is kind:
+        if type(value) is kind or (get_origin(kind) is Literal and value in get_args(kind)):
             return value
     raise ValueError(f"{key} is {brief(value)}, not {getattr(hint, '__name__', hint)}")
 
