@@ -68,9 +68,13 @@ def locked(path: Path, output: str, hint: str) -> Iterator[None]:
     lock = FileLock(path, timeout=0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise OutputBusyError(f"Another run writes {output}.", hint=hint) from error
+        try:
+            lock.acquire()
+        except Timeout as error:
+            if not path.exists():  # filelock takes a folder where no file can be made for one that is locked
+                path.touch()
+                path.unlink()
+            raise OutputBusyError(f"Another run writes {output}.", hint=hint) from error
     except OSError as error:
         raise OutputError(f"{output} cannot be written: {error.strerror or error}.") from error
     try:
