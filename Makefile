@@ -24,7 +24,7 @@ kill: .venv/installed-for-tests
 	@ARVDM_TEST_KILLS=50 $(BIN)/pytest tests/test_kills.py -s
 
 clean:
-	rm -rf .venv build dist demo.mp4 demo.json demo.state .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist demo.mp4 demo.json demo.state demo.state.old .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed: pyproject.toml | .venv

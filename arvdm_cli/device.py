@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Protocol
 
 import torch
 
-from .errors import OutputError, UsageError
+from .errors import ArvdmWarning, OutputError, UsageError
 
 
 def fast_half(device: torch.device) -> bool:
@@ -34,6 +35,7 @@ def choose_machine(
         torch.use_deterministic_algorithms(True)
         torch.set_num_threads(1)
     elif threads:
+        check_threads(threads)
         torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -47,6 +49,21 @@ def choose_machine(
     if dtype not in DTYPES:
         raise UsageError(f"No dtype is called {dtype!r}.", hint=f"Choose from: auto, {', '.join(DTYPES)}.")
     return chosen, DTYPES[dtype]
+
+
+MOST = 8  # threads a core; torch starts them all at once, and each takes memory
+
+
+def check_threads(threads: int) -> None:
+    """Warn of more threads than there are cores.
+
+    Raises: UsageError where they are far more
+    """
+    cores = os.cpu_count() or 1
+    if threads > MOST * cores:
+        raise UsageError(f"{threads} threads are too many for {cores} cores.", hint=f"--threads {cores}")
+    if threads > cores:
+        warnings.warn(f"--threads {threads} is more than the {cores} cores here, which is slower.", ArvdmWarning, 2)
 
 
 class Compiled(Protocol):

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from math import ceil
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TypeVar, TypeVarTuple
 
@@ -143,6 +144,22 @@ def _outlive_nobody(parent: Connection) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(PATIENCE)
     _end()
+
+
+class Messages:
+    """Lines from a process that works to the one that waits for it, by way of a file: `say` there, `latest` here."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def say(self, line: str) -> None:
+        with self.path.open("a") as file:
+            file.write(line + "\n")
+
+    def latest(self) -> str | None:
+        """The last whole line so far."""
+        lines = self.path.read_text().split("\n")[:-1] if self.path.exists() else []
+        return lines[-1] if lines else None
 
 
 Progress = Callable[[int, int], None]  # (things done, things in all)

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 from typer import Option
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 class Arvdm(TyperGroup):
     """The app, with every ending in one place: a result, an error in two lines, an exit code."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        config.require_finite(self)
 
     def main(self, args: Sequence[str] | None = None, *_: object, **__: object) -> NoReturn:
         configure(Settings())

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
+from ..errors import ConfigError
 from ..reports.tables import Cells
 from . import flags
+from .console import PLAIN_EVERY, progress, say, settings, warn, write_json
 from .console import out as stdout
-from .console import progress, settings, write_json
-from .eval.tables import table
+from .eval.tables import table as table_of
 
 if TYPE_CHECKING:
     from ..runs.benchmark import Timing
+    from ..runs.request import Machine
+    from ..runs.training_benchmark import TrainingTiming
 
 VARIED = ("schedule", "steps", "context", "slots", "cache", "dtype", "threads", "compile")  # by which rows are told
 
 
+OF_TRAINING = {"train_frames", "train_steps"}  # flags under --train alone
+WITH_TRAINING = {"model", "training", "device", "dtype", "threads", "compile", "memory_slots", *OF_TRAINING}
+
+
 @flags.sampling(repeat=True)
 def bench(
+    invocation: Context,
     model: Annotated[str, Argument(help="Folder, short name, or owner/name[@revision].")] = "maze",
     random_weights: Annotated[
         bool, Option("--random-weights", help="Draw the weights, in --dtype; the model need not be on this machine.")
@@ -50,33 +62,95 @@ def bench(
     to the first frame. Without --json, times are in ms a frame. With --train, forward, backward and optimiser are timed
     together, with up to --memory-slots groups in memory (32 if not given).
     """
+    if not training:
+        flags.refuse(invocation, OF_TRAINING, "they are for --train.")
+    from ..device import check_threads
+    from ..runs.request import Machine
+
+    for each in threads or []:
+        check_threads(each)
     counts: list[int | None] = [*threads] if threads else [None]
     machines = list(product(dtype or ["auto"], counts, [False, True] if compile else [False]))
     if training:
+        flags.refuse(invocation, flags.given(invocation).keys() - WITH_TRAINING, "not for --train.")
         return bench_training(model, machines, chosen.get("slots") or [32], train_frames, train_steps, device)
-    from ..device import choose_machine
-    from ..hub import checkpoint, registry
-    from ..runs import benchmark
-    from ..runs.request import Machine
-
     points = [dict(zip(chosen, values, strict=True)) for values in product(*chosen.values())]
     rows: list[Row] = []
-    count = len(points) * len(machines)
-    with TemporaryDirectory(prefix="arvdm-bench-") as folder, progress("setting", count) as report:
-        if random_weights:
-            drawn = choose_machine(device, dtype[0] if dtype else "auto", None)[1]
-            checkpoint.invent(registry.describe(model), Path(folder), drawn)
-        else:
-            folder = str(registry.resolve(model))
+    with TemporaryDirectory(prefix="arvdm-bench-") as folder:
+        weights = find_weights(model, Path(folder), device, dtype[0] if dtype else "auto", random_weights)
+        warn_of_sizes(model, points, frames)
+        asked = [(Machine(device, *machine), point) for point, machine in product(points, machines)]
         try:
-            for i, (point, (numbers, cores, compiled)) in enumerate(product(points, machines)):
-                machine = Machine(device, numbers, cores, compiled)
-                timing = benchmark.apart(benchmark.measure, folder, machine, point, frames)
-                rows.append(Row(point, timing, benchmark.cold_start(folder, machine, point)))
-                report(i)
+            with interruptible(rows, len(asked)), progress("setting", len(asked)) as report:
+                for machine, point in asked:
+                    rows.append(time_setting(weights, machine, point, frames, Path(folder, str(len(rows)))))
+                    report(len(rows) - 1)
         finally:  # what was measured before an error is not lost
             if rows:
                 show_rows(model, random_weights, rows, list(dict.fromkeys((*VARIED, *chosen))))
+
+
+def find_weights(model: str, scratch: Path, device: str, dtype: str, random: bool) -> str:
+    """The folder of a model; with random weights one in `scratch`, which is written here."""
+    from ..device import choose_machine
+    from ..hub import checkpoint, registry
+
+    if not random:
+        return str(registry.resolve(model))
+    drawn = choose_machine(device, dtype, None)[1]
+    say(f"drawing random weights of {model} in {str(drawn).removeprefix('torch.')}, which a large model takes a while")
+    folder = scratch / "weights"
+    folder.mkdir()
+    checkpoint.invent(registry.describe(model), folder, drawn)
+    return str(folder)
+
+
+def warn_of_sizes(model: str, points: Sequence[dict[str, object]], frames: int) -> None:
+    """Warn of chunks that are longer than what is timed, and of settings beyond those of training."""
+    from ..configs import fill, table
+    from ..hub import registry
+    from ..sampling import generation
+    from ..sampling.config import Sampling
+
+    own = fill(Sampling, table(registry.describe(model), "sampling"), model)
+    for point in points:
+        with suppress(ConfigError):  # of a setting that is not valid; those before it are measured all the same
+            plan = generation.choose(own, **point)
+            for words in generation.beyond_training(own, plan):
+                warn(words)
+            if plan.schedule.chunk > frames:
+                warn(f"an AR step makes {plan.schedule.chunk} frames, more than the {frames} that are to be timed.")
+
+
+def time_setting(weights: str, machine: Machine, point: dict[str, object], frames: int, log: Path) -> Row:
+    """Measure one setting, telling now and then what is being done."""
+    from ..runs import benchmark
+    from ..workers import Messages
+
+    messages, shown, due = Messages(log), "", time.monotonic()
+    words = " ".join(f"{name} {value}" for name, value in point.items()) or "the checkpoint's own sampling"
+    say(f"measuring {words} ({machine.device}, {machine.dtype}) in a process of its own")
+
+    def follow() -> None:
+        nonlocal shown, due
+        latest, now = messages.latest(), time.monotonic()
+        if latest and latest != shown and now > due:
+            shown, due = latest, now + PLAIN_EVERY
+            say(latest)
+
+    timing = benchmark.apart(partial(benchmark.measure, weights, machine, point, frames, say=messages.say), follow)
+    say("starting `arvdm generate` from nothing, to its first frame")
+    return Row(point, timing, benchmark.cold_start(weights, machine, point))
+
+
+@contextmanager
+def interruptible(rows: Sequence[object], count: int) -> Iterator[None]:
+    """Tell how far a measurement has come when a signal ends it."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        say(f"interrupted; {len(rows)} of {count} settings were measured")
+        raise
 
 
 @dataclass(frozen=True)
@@ -109,10 +183,11 @@ def bench_training(
 
     folder = str(registry.resolve(model))
     points = list(product(slots, machines))
-    rows = []
-    with progress("setting", len(points)) as report:
+    rows: list[TrainingTiming] = []
+    with interruptible(rows, len(points)), progress("setting", len(points)) as report:
         for i, (groups, (dtype, cores, compiled)) in enumerate(points):
-            rows.append(apart(measure_training, folder, device, dtype, cores, frames, groups, steps, compiled))
+            say(f"timing {steps} steps of {frames} frames with {groups} groups in memory ({dtype})")
+            rows.append(apart(partial(measure_training, folder, device, dtype, cores, frames, groups, steps, compiled)))
             report(i)
     if settings.json:
         return write_json({"model": model, "settings": [row.to_json() for row in rows]})
@@ -145,7 +220,7 @@ def show_rows(model: str, random_weights: bool, rows: list[Row], names: list[str
 
 def show_table(lines: Cells, caption: str):
     """Print a table with a caption below it."""
-    shown = table(lines)
+    shown = table_of(lines)
     shown.caption = caption
     shown.caption_justify = "left"
     stdout.print(shown)

@@ -50,7 +50,7 @@ def size_of(entry: Entry, folder: Path) -> int:
 
 
 def info(name: Name):
-    """Show what a checkpoint is: what it makes, how it is sampled, where it comes from."""
+    """Show what a checkpoint is: what it makes, its size, where it comes from; with -v all of its config too."""
     from ..hub.registry import find, missing, place, read_config, resolve
 
     facts: Json = {}
@@ -64,8 +64,50 @@ def info(name: Name):
             facts |= {"size": entry.size, "here": False, "fetch": missing(entry).hint}
             return show_facts({key: fact for key, fact in facts.items() if fact != ""})
     folder = resolve(name)
-    facts |= {"folder": str(folder), **read_config(folder)}
-    show_facts({key: fact for key, fact in facts.items() if fact != ""})
+    config = read_config(folder)
+    if settings.json or settings.verbose:
+        facts |= {"folder": str(folder), **config}
+    else:
+        facts = {"name": config.get("name", ""), **facts, **outline(config), "folder": str(folder)}
+    show_facts({key: fact for key, fact in (facts | measures(folder)).items() if fact != ""})
+
+
+OUTLINED = ("licence", "actions", "fps", "presets", "quality", "frames_per_second")  # of a config, in short
+
+
+def outline(config: Json) -> Json:
+    """What a config says that a user of the checkpoint wants to know."""
+    codec, sampling = config.get("codec"), config.get("sampling")
+    facts: Json = {}
+    if isinstance(codec, dict) and {"width", "height"} <= codec.keys():
+        facts["size"] = f"{codec['width']}x{codec['height']}"
+    facts |= {key: config[key] for key in OUTLINED if key in config}
+    if isinstance(sampling, dict):
+        options = sampling.get("options")
+        own = ", ".join(f"{name} {value}" for name, value in options.items()) if isinstance(options, dict) else ""
+        past = f"context {sampling.get('context')}, memory {sampling.get('slots')} groups"
+        facts["sampling"] = ", ".join(filter(None, (str(sampling.get("schedule", "")), own, past)))
+    return facts
+
+
+def measures(folder: Path) -> Json:
+    """How large a checkpoint is: parameters of each part, bytes on disk, and what its weights take in memory."""
+    from ..hub.download import show_size
+    from ..hub.sizes import count_parameters, show_count
+
+    counts = count_parameters(folder)
+    if settings.json:
+        return {"parameters": counts}
+    total = sum(counts.values())
+    card = folder / "README.md"
+    return {
+        "parameters": ", ".join(f"{part} {show_count(number)}" for part, number in counts.items()),
+        "on disk": show_size(sum(path.stat().st_size for path in folder.iterdir() if path.is_file())),
+        "memory": f"{show_size(4 * total)} of weights in float32, {show_size(2 * total)} in bfloat16; torch and frames "
+        "come on top",
+        "speed": "`arvdm bench` measures it here",
+        "card": str(card) if card.is_file() else "",
+    }
 
 
 def show_facts(facts: Json):

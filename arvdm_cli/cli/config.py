@@ -8,9 +8,11 @@ import os
 import re
 import reprlib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -165,6 +167,26 @@ def settable(command: Command, above: Words = ()) -> dict[Words, TyperOption]:
     return options
 
 
+def require_finite(command: Command) -> None:
+    """Let no flag of a command, or of one below it, take inf or nan."""
+    for option in settable(command).values():
+        option.process_value = partial(finite, option, option.process_value)  # type: ignore[method-assign]
+
+
+def finite(
+    option: TyperOption, process: Callable[[Context, object], object], context: Context, value: object
+) -> object:
+    """Process a flag's value.
+
+    Raises: BadParameter where it is inf or nan
+    """
+    processed = process(context, value)
+    for number in processed if isinstance(processed, list) else [processed]:
+        if isinstance(number, float) and not isfinite(number):
+            raise BadParameter(f"{number} is not a finite number.", context, option)
+    return processed
+
+
 def check(option: TyperOption, value: object, context: Context, where: str, words: Words) -> None:
     """Refuse a value that its flag cannot take.
 
@@ -202,7 +224,8 @@ def is_anybodys(words: Words, value: object) -> bool:
     """
     *above, name = words
     harmless = name in ANYBODYS.get(".".join(above), ())
-    return harmless and (not isinstance(value, str) or WORD.fullmatch(value) is not None)
+    parts = value if isinstance(value, list) else [value]
+    return harmless and all(not isinstance(part, str) or WORD.fullmatch(part) for part in parts)
 
 
 def is_scalar(value: object) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rich.table import Table
 from rich.text import Text
-from typer import Argument, Option, Typer
+from typer import Argument, Context, Option, Typer
 
 from ..errors import ActionError, DataError, OutputError, OutputExistsError, UsageError
 from . import flags
@@ -27,6 +27,7 @@ app = Typer(help="Render or import training data, look at it, and convert action
 
 @app.command()
 def make(
+    invocation: Context,
     name: Annotated[str, Argument(metavar="WORLD", help="What to render: maze.")],
     out: Annotated[Path, Option("--out", "-o", help="Folder for the episodes; a run that was stopped goes on.")],
     episodes: Annotated[int, Option(min=1, help="Episodes in all.")] = 1000,
@@ -53,6 +54,8 @@ def make(
     workers: Annotated[int | None, Option(min=1, help="Processes; one a core if not given.")] = None,
 ):
     """Render episodes in mazes, each a path through a maze of its own."""
+    if not posters:
+        flags.refuse(invocation, ("bare",), "no maze has posters.", "--posters N puts some up.")
     if name != "maze":
         raise UsageError(f"No world is called {name!r}.", hint="Choose from: maze.")
 
@@ -207,6 +210,7 @@ def size_of(text: str | None) -> tuple[int, int] | None:
 
 @app.command()
 def inspect(
+    invocation: Context,
     folder: Annotated[Path, Argument(help="A folder that `arvdm data make` or `import` wrote, finished or not.")],
     sheet: Annotated[Path | None, Option(help="Draw some episodes, of every kind, into this picture.")] = None,
     every: Annotated[int, Option(min=1, help="Frames from one picture of the sheet to the next.")] = 20,
@@ -215,6 +219,8 @@ def inspect(
     """Count what a folder of episodes holds, and check every frame of it."""
     from ..data import imported, rendered
 
+    if not sheet:
+        flags.refuse(invocation, ("every",), "there is no sheet.", "--sheet names one.")
     if sheet and sheet.exists() and not yes:
         raise OutputExistsError(f"{sheet} exists.", hint="-y replaces it.")
     data = imported.read(folder) if imported.imported(folder) else rendered.read(folder)

@@ -1,14 +1,15 @@
 """Flags that several commands have, each with one meaning."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
+from ..errors import UsageError
 from ..sampling.config import CHOSEN, SETTINGS, flag_of
 from ..sampling.schedules import OPTIONS
 
@@ -58,9 +59,13 @@ def sampling(*, presets: bool = True, fields: bool = True, repeat: bool = False)
         settings = {name_of(name): name for name in names if name_of(name) not in declared}
 
         @wraps(command)
-        def run(**values: object) -> object:
+        def run(**values: Any) -> object:
             sampled = {name: values.pop(flag) for flag, name in settings.items()}
-            return command(**values, chosen={name: value for name, value in sampled.items() if value not in (None, [])})
+            chosen = {name: value for name, value in sampled.items() if value not in (None, [])}
+            for name, value in chosen.items():  # what is not a valid value shows before a model is loaded
+                for each in value if isinstance(value, list) else [value]:
+                    SETTINGS[name].check(name, each)
+            return command(**values, chosen=chosen)
 
         parameters: list[inspect.Parameter] = []
         for name, each in declared.items():
@@ -72,6 +77,25 @@ def sampling(*, presets: bool = True, fields: bool = True, repeat: bool = False)
         return run
 
     return decorate
+
+
+def given(context: Context) -> dict[str, str]:
+    """Flags that the command line itself holds, and no file or variable sets: parameter -> flag."""
+    flags = {each.name: max(each.opts, key=len) for each in context.command.params if each.name}
+    sources = {name: context.get_parameter_source(name) for name in flags}
+    return {name: flags[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+
+
+def refuse(context: Context, names: Iterable[str], why: str, hint: str | None = None) -> None:
+    """Refuse flags that a command cannot obey.
+
+    names: their parameters
+    why: what the message says of those that are given, after their names
+    Raises: UsageError
+    """
+    flags = given(context)
+    if idle := [flags[name] for name in flags if name in set(names)]:
+        raise UsageError(f"{', '.join(idle)}: {why}", hint)
 
 
 def grouped(command: Command) -> Command:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from rich.table import Table
 from rich.text import Text
-from typer import Option
+from typer import Context, Option
 
 from ..errors import UsageError
 from ..runs import events
@@ -30,8 +31,13 @@ if TYPE_CHECKING:
     from ..sampling.plan import Plan
 
 
+WITH_EXTEND = {"extend", "length", "actions", "device", "dtype", "threads", "deterministic", "compile", "keep_state"}
+OF_PROMPTS = ("prompt_start", "prompt_count", "prompt_crop", "fit", "prompt_actions", "include_prompt")
+
+
 @flags.sampling()
 def generate(
+    invocation: Context,
     model: Annotated[str, Option("--model", "-m", help="Folder, short name, or owner/name[@revision].")] = "maze",
     prompt_frames: Annotated[
         list[str] | None,
@@ -57,6 +63,15 @@ def generate(
             "JSON lines on stdin, or random: phrases of the model's card, drawn from --seed.",
         ),
     ] = "random",
+    schedule: Annotated[
+        list[str] | None,
+        Option(
+            "--schedule",
+            "-s",
+            help="Preset, with options as in rolling:blocks=2,chunk=4, or file; see `arvdm schedule`. Repeat to "
+            "compare: a file for each, and -o with all of them side by side.",
+        ),
+    ] = None,
     *,
     chosen: flags.Choices,
     seed: Annotated[int | None, Option(help="Same seed, same frames; drawn and printed if not given.")] = None,
@@ -73,6 +88,9 @@ def generate(
         str | None, Option(help="auto: resume an interrupted run; never: start from its beginning; or its .state file.")
     ] = None,
     extend: Annotated[str | None, Option(help="Add --length frames after the end of this video.")] = None,
+    keep_state: Annotated[
+        bool, Option(help="Keep the .state file of a finished video, which --extend needs and nothing else.")
+    ] = True,
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing output.")] = False,
     no_overwrite: Annotated[bool, Option("--no-overwrite", help="Never replace an existing output.")] = False,
     device: flags.Device = "auto",
@@ -100,37 +118,128 @@ def generate(
     from ..runs.request import Machine, PromptSource, Request
 
     machine = Machine(device, dtype, threads, compile, deterministic)
+    check_flags(invocation, extend, bool(prompt_frames))
     if extend:
-        return lengthen(extend, length, actions, machine)
-    sources: list[str | None] = [*prompt_frames] if prompt_frames else [None]
-    if (actions == "-") + sources.count("-") > 1:
-        raise UsageError("stdin can carry only one thing: a prompt or the actions.")
+        return lengthen(extend, length, actions, machine, keep_state)
     drawn = secrets.randbelow(2**31) if seed is None else seed
-    targets = name_outputs(output or f"{Path(model).name}-{drawn}.mp4", len(sources))
-    states = find_states(targets, resume, streamed="-" in (actions, sources[0]))
+    name = output or f"{Path(model).name}-{'SEED' if seed is None and dry_run else drawn}.mp4"
+    schedules: list[str | None] = [*schedule] if schedule else [None]
+    takes = list_takes(prompt_frames or [None], schedules, name)
+    check_streams(takes, actions, length)
+    states = find_states([take.target for take in takes], resume, streamed="-" in (actions, takes[0].prompt))
     if not dry_run:
-        for target in (target for target, saved in zip(targets, states, strict=True) if not saved):
-            allow(target, format, yes, no_overwrite)
+        allow_all(takes, states, format, yes, no_overwrite)
     if seed is None and states[0]:
         drawn = states[0][0].settings.seed
-    folder = find(model, sources)
+    folder = find(model, [take.prompt for take in takes])
 
     from ..runs.inputs import read_inputs
     from ..runs.job import Job, load  # these bring in torch: what can be told without has been told
 
     loaded, machine = load(folder, machine, show)
-    plan = choose_plan(model, loaded, chosen)
     encoding = Encoding(loaded.fps if fps is None else fps, crf, codec, scale, format)
+    plans = {
+        each: choose_plan(model, loaded, chosen | ({"schedule": each} if each else {}), length) for each in schedules
+    }
     jobs = []
-    for i, (source, target) in enumerate(zip(sources, targets, strict=True)):
-        prompt = PromptSource(source, prompt_start, prompt_count, prompt_crop, prompt_actions, fit)
-        request = Request(model, target, drawn + i, plan, encoding, prompt, actions, length, include_prompt, machine)
-        jobs.append(Job(request, loaded, read_inputs(request, loaded, show)))
+    for take in takes:
+        plan = plans[take.schedule]
+        prompt = PromptSource(take.prompt, prompt_start, prompt_count, prompt_crop, prompt_actions, fit)
+        request = Request(
+            model, take.target, drawn + take.number, plan, encoding, prompt, actions, length, include_prompt, machine,
+            keep_state,
+        )  # fmt: skip
+        inputs = read_inputs(request, loaded, show if take.schedule in (None, takes[0].schedule) else events.ignore)
+        jobs.append(Job(request, loaded, inputs))
     for job, saved in zip(jobs, states, strict=True):
         if dry_run:
-            show_plan(job)
+            show_plan(job, seed)
         else:
             show_run(partial(job.resume, saved))
+    if not dry_run:
+        compare(takes, jobs)
+
+
+def check_flags(invocation: Context, extend: str | None, prompted: bool):
+    """Refuse flags that cannot be obeyed."""
+    if extend:
+        idle = flags.given(invocation).keys() - WITH_EXTEND
+        flags.refuse(invocation, idle, "a video is extended under its own settings.", "Leave them out.")
+    elif not prompted:
+        flags.refuse(invocation, OF_PROMPTS, "there is no prompt.", "--prompt-frames names one.")
+
+
+@dataclass(frozen=True)
+class Take:
+    """One video of a command: a prompt under a schedule."""
+
+    prompt: str | None
+    number: int  # of the prompt
+    schedule: str | None  # None: the checkpoint's own
+    target: str
+    together: str | None = None  # the video that shows it beside those of the other schedules
+
+
+def list_takes(prompts: Sequence[str | None], schedules: Sequence[str | None], output: str) -> list[Take]:
+    """The videos of a command: out.mp4; out-0.mp4, out-1.mp4 of prompts; out-fifo.mp4, out-rolling.mp4 of schedules.
+
+    Raises: UsageError where two would have one name, or there is no place for so many
+    """
+    outputs = name_outputs(output, len(prompts))
+    if len(schedules) == 1:
+        return [Take(prompt, i, schedules[0], outputs[i]) for i, prompt in enumerate(prompts)]
+    if output == "-":
+        raise UsageError("stdout can carry only one video.", hint="Give -o a file name, or one schedule.")
+    if not Path(output).suffix or Path(output).suffix.lower() == ".png":
+        raise UsageError("Images cannot show schedules side by side.", hint="-o out.mp4")
+    words = [re.sub(r"[^\w.=]+", "-", Path(str(text)).name).strip("-") for text in schedules]
+    if len(set(words)) < len(words):
+        raise UsageError(f"Two of these schedules are one and the same: {', '.join(words)}.")
+    return [
+        Take(prompt, i, schedule, str(path.with_name(f"{path.stem}-{word}{path.suffix}")), outputs[i])
+        for i, prompt in enumerate(prompts)
+        for path in [Path(outputs[i])]
+        for schedule, word in zip(schedules, words, strict=True)
+    ]
+
+
+def check_streams(takes: Sequence[Take], actions: str, length: int | None):
+    """Refuse to read stdin for two things, or twice, and to compare videos without an end."""
+    prompts = [take.prompt for take in takes]
+    if takes[0].together and (length == 0 or "-" in (actions, *prompts)):
+        raise UsageError(
+            "Schedules are compared over one length, and stdin can be read once.", hint="Give --length, and files."
+        )
+    if (actions == "-") + prompts.count("-") > 1:
+        raise UsageError("stdin can carry only one thing: a prompt or the actions.")
+
+
+def allow_all(takes: Sequence[Take], states: Sequence[list[Saved]], format: str | None, yes: bool, never: bool):
+    """Ask before outputs are replaced; those that are resumed, and what shows them together, need no leave."""
+    wanted = {take.target: None for take, saved in zip(takes, states, strict=True) if not saved}
+    wanted |= {take.together: None for take, saved in zip(takes, states, strict=True) if take.together and not saved}
+    for target in wanted:
+        allow(target, format, yes, never)
+
+
+def compare(takes: Sequence[Take], jobs: Sequence[Job]):
+    """Write the videos of several schedules next to each other, for each prompt."""
+    from ..media.montage import side_by_side
+
+    groups: dict[str, list[tuple[Take, Job]]] = {}
+    for take, job in zip(takes, jobs, strict=True):
+        if take.together:
+            groups.setdefault(take.together, []).append((take, job))
+    for target, members in groups.items():
+        job = members[0][1]
+        encoding, config = job.request.encoding, job.model.codec.config
+        size = config.height * encoding.scale, config.width * encoding.scale
+        sources = [Path(take.target) for take, _ in members]
+        side_by_side(sources, [str(take.schedule) for take, _ in members], size, target, replace(encoding, scale=1))
+        if settings.json:
+            write_json({"output": target, "side_by_side": [str(source) for source in sources]})
+        else:
+            stdout.print(printable(target), soft_wrap=True)
 
 
 def find_states(targets: list[str], resume: str | None, streamed: bool) -> list[list[Saved]]:
@@ -164,7 +273,7 @@ def find(model: str, sources: list[str | None]) -> Path:
     return registry.resolve(model)
 
 
-def choose_plan(name: str, model: Model, chosen: flags.Choices) -> Plan:
+def choose_plan(name: str, model: Model, chosen: flags.Choices, length: int | None) -> Plan:
     """How the model is sampled, with a warning where it was not trained for that."""
     from ..sampling import generation
 
@@ -172,16 +281,20 @@ def choose_plan(name: str, model: Model, chosen: flags.Choices) -> Plan:
     trained = model.card.get("presets", [])
     if "schedule" in chosen and trained and plan.sampling.schedule not in trained:
         warn(f"{name} was not trained for {plan.sampling.schedule}; it was for {', '.join(trained)}.")
+    for words in (*generation.beyond_training(model.sampling, plan), *generation.without_effect(model, plan, chosen)):
+        warn(words)
+    if "chunk" in chosen and 0 < (length or 0) < plan.schedule.chunk:
+        warn(f"an AR step makes {plan.schedule.chunk} frames, and {length} are asked for; --chunk {length} takes less.")
     return plan
 
 
-def lengthen(target: str, length: int | None, actions: str, machine: Machine):
+def lengthen(target: str, length: int | None, actions: str, machine: Machine, keep_state: bool):
     """Add frames after the end of a video, under all its own settings."""
     from ..runs.extension import extend
 
     if not length:
         raise UsageError("--extend needs --length, the frames to add.")
-    show_run(partial(extend, target, length, actions, machine))
+    show_run(partial(extend, target, length, actions, machine, keep_state=keep_state))
 
 
 def name_outputs(output: str, count: int) -> list[str]:
@@ -245,10 +358,15 @@ def show_run(run: Callable[[OnEvent], Report]):
         stdout.print(printable(made.output), soft_wrap=True)
 
 
-def show_plan(job: Job):
-    """Print what would be made; how long it takes is measured on one AR step."""
+def show_plan(job: Job, seed: int | None):
+    """Print what would be made; how long it takes is measured on one AR step.
+
+    seed: None where it is not given, so that it is drawn when the video is made
+    """
     asked = job.settings
     facts = asked.to_json() | job.measure().to_json()
+    if seed is None:
+        facts["seed"] = None if settings.json else "drawn when the video is made"
     if settings.json:
         return write_json(facts)
     schedule = asked.plan.schedule

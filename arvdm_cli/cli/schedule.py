@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from typer import Argument, Option
 
-from ..errors import OutputExistsError
+from ..errors import OutputExistsError, UsageError
 from ..sampling.schedules import PRESETS, Schedule, choose, describe, parse_schedule, read
 from . import flags
 from .console import out, printable, settings, write_json
@@ -81,6 +81,9 @@ def plot(
 
     from ..reports import figure
 
+    for option in chosen:
+        if not any(option in options_for(name, chosen) for name in names):
+            raise UsageError(f"None of these schedules has an option {option!r}.", hint="`arvdm schedule list`")
     plans = [choose(name, **options_for(name, chosen)) for name in names]
     figure.plot_schedules(output, list(zip(names, plans, strict=True)), ar_steps)
     if settings.json:

@@ -41,7 +41,7 @@ Substeps = Annotated[int, Option(min=1, help="Denoising steps from one row of th
 Family = Annotated[str, Option("--diffusion", help="flow or ddpm: what a level means.")]
 ScheduleName = Annotated[str, Option("--schedule", "-s", help=SETTINGS["schedule"].help)]
 ArSteps = Annotated[int, Option(min=1, help="AR steps.")]
-Picture = Annotated[Path | None, Option(help="Draw it too: .png, .svg or .pdf; needs pip install 'arvdm[plot]'.")]
+Picture = Annotated[Path | None, Option(help="Draw it too: .png, .svg or .pdf; needs pip install matplotlib.")]
 Yes = Annotated[bool, Option("--yes", "-y", help="Replace an existing picture.")]
 
 

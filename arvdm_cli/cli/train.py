@@ -83,7 +83,7 @@ def check_folders(plans: list[TrainConfig], resume: bool, yes: bool):
     from ..training.loop import STATE
 
     if not plans:
-        raise UsageError("No training file is given.", hint="arvdm train examples/train-maze.toml")
+        raise UsageError("No training file is given.", hint="arvdm train run.toml")
     for plan in plans:
         if (Path(plan.out) / STATE).exists() and not resume and not yes:
             raise OutputExistsError(f"{plan.out} holds a run.", hint="--resume resumes it, -y replaces it.")

@@ -112,7 +112,8 @@ def read(folder: Path | str) -> Dataset:
     folder = Path(folder)
     settings = _read_settings(folder)
     if settings is None:
-        raise DataError(f"{folder} has no world.json.", hint="`arvdm data make maze` renders episodes.")
+        hint = "`arvdm data make maze` renders episodes, `arvdm data import` brings in videos of your own."
+        raise DataError(f"{folder} has no world.json.", hint=hint)
     try:
         world = MazeConfig(**settings["world"])
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _layout(world)}

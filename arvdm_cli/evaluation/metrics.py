@@ -160,7 +160,7 @@ def need_ms_ssim() -> None:
     try:
         import torchmetrics  # noqa: F401
     except ImportError as error:
-        raise UsageError("MS-SSIM needs the package torchmetrics.", hint="pip install 'arvdm[eval]'") from error
+        raise UsageError("MS-SSIM needs the package torchmetrics.", hint="pip install torchmetrics") from error
 
 
 def ms_ssim(output: Tensor, truth: Tensor) -> np.ndarray:

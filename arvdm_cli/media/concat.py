@@ -6,7 +6,10 @@ Files here have no frame that depends on a later one, so a file can be cut after
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from subprocess import PIPE
 
@@ -16,6 +19,40 @@ from .ffmpeg import Process
 # what lies under an output's name may be somebody else's: that one file is opened, and no playlist or address
 GUARDS = ("-protocol_whitelist", "file,pipe", "-max_alloc", str(1 << 30), "-format_whitelist", "mov,matroska,webm")
 JOINED = (*GUARDS[:-1], f"concat,{GUARDS[-1]}")  # for a list of our own
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a video file holds, as far as it is whole."""
+
+    frames: tuple[str, ...]  # a checksum of each as it is encoded, which a copy into another file does not change
+    size: str  # as 64x64
+    seconds: float  # from its first frame to its last
+    others: tuple[str, ...]  # what else it holds: audio, subtitle, a second video
+
+
+def contents(path: Path) -> Contents:
+    """List the frames of a video file, and what else there is in it; no frames in one that cannot be read."""
+    heads: dict[str, dict[str, str]] = {}  # name of a fact -> stream -> value
+    rows: list[list[str]] = []
+    copied = ("-map", "0", "-ignore_unknown", "-c", "copy", "-f", "framecrc", "pipe:1")
+    with Process(*GUARDS[:-1], f"{GUARDS[-1]},yuv4mpegpipe", "-i", f"file:{path}", *copied, stdout=PIPE) as process:
+        for line in process.stdout.read().decode(errors="replace").splitlines():
+            if head := re.fullmatch(r"#(\w+) (\d+): (.*)", line):
+                heads.setdefault(head[1], {})[head[2]] = head[3]
+            elif line and line[0].isdigit():
+                rows.append([part.strip() for part in line.split(",")])
+    kinds = heads.get("media_type", {})
+    video = next((stream for stream, kind in kinds.items() if kind == "video"), "")
+    mine = [row for row in rows if row[0] == video]  # stream, dts, pts, duration, size, checksum
+    times = [int(row[2]) for row in mine]
+    tick = Fraction(heads["tb"][video]) if mine else Fraction(1)
+    return Contents(
+        frames=tuple(f"{row[4]}:{row[5]}" for row in mine),
+        size=heads.get("dimensions", {}).get(video, ""),
+        seconds=float((max(times) - min(times)) * tick) if times else 0.0,
+        others=tuple(kind for stream, kind in kinds.items() if stream != video),
+    )
 
 
 def count(path: Path) -> int:

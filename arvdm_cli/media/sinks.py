@@ -30,6 +30,21 @@ class _Sink(Protocol):
     def abandon(self) -> None: ...
 
 
+def _sibling(target: Path, word: str) -> Path:
+    """A file beside a target: out.mp4 -> out.part.mp4."""
+    name = f"{target.stem}.{word}{target.suffix}"
+    if len(os.fsencode(name)) > 255:
+        name = f"arvdm-{zlib.crc32(os.fsencode(target.name)):08x}.{word}{target.suffix}"
+    return target.with_name(name)
+
+
+def finished(target: str) -> Path | None:
+    """The file that has an output's name, unless an interrupted run has left its own beside it."""
+    path = Path(os.path.realpath(target))
+    left = (_sibling(path, word) for word in ("base", "part"))
+    return None if any(part.exists() and part.stat().st_size for part in left) or not path.is_file() else path
+
+
 class _Growing:
     """A file that grows beside its name and takes it in the end.
 
@@ -48,11 +63,7 @@ class _Growing:
             self.path.open("ab").close()  # whether it may be written shows here, before any frame is made
 
     def sibling(self, word: str) -> Path:
-        """A file beside the target: out.mp4 -> out.part.mp4."""
-        name = f"{self.target.stem}.{word}{self.target.suffix}"
-        if len(os.fsencode(name)) > 255:
-            name = f"arvdm-{zlib.crc32(os.fsencode(self.target.name)):08x}.{word}{self.target.suffix}"
-        return self.target.with_name(name)
+        return _sibling(self.target, word)
 
     def left(self) -> list[Path]:
         """Files that hold what earlier runs wrote, in order."""

@@ -23,7 +23,7 @@ def figure(width: float = 7.0, height: float = 4.0, columns: int = 1) -> tuple[F
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UsageError("Plots need the package matplotlib.", hint="pip install 'arvdm[plot]'") from error
+        raise UsageError("Plots need the package matplotlib.", hint="pip install matplotlib") from error
     chart = Figure((width, height), layout="constrained")
     return chart, list(chart.subplots(1, columns, squeeze=False)[0])
 

@@ -14,7 +14,7 @@ from ..errors import UsageError
 try:
     from scipy import stats
 except ImportError as error:
-    raise UsageError("Rank correlations and intervals need the package scipy.", "pip install 'arvdm[eval]'") from error
+    raise UsageError("Rank correlations and intervals need the package scipy.", "pip install scipy") from error
 
 RESAMPLES = 10_000
 

@@ -11,14 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from subprocess import PIPE
 from tempfile import TemporaryDirectory
-from typing import ParamSpec, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -40,9 +40,15 @@ from .job import load
 from .request import Machine
 from .stopwatch import ATTENTION, SAMPLING, Clock, Products, Watched, matrix_rate, peak_memory
 
-P = ParamSpec("P")
 R = TypeVar("R")
 STAGES = (*SAMPLING, "decode", "convert", "write")  # of an AR step; those of SAMPLING are methods of the network
+Say = Callable[[str], None]  # takes a line about what is being done
+
+
+def silence(line: str) -> None:
+    """Say nothing."""
+
+
 Lap = Mapping[str, float]  # seconds of each stage of an AR step, and in all, as `total`
 
 
@@ -121,7 +127,7 @@ class Pipeline:
             self.model.codec.encode(prompt)
         return self.clock.lap()["encode"] / prompt.shape[1]
 
-    def time_steps(self, count: int, container: str) -> list[Lap]:
+    def time_steps(self, count: int, container: str, say: Say) -> list[Lap]:
         """Make frames and write them to a file, `count` AR steps of them."""
         size = self.model.codec.config
         laps: list[Lap] = []
@@ -130,10 +136,11 @@ class Pipeline:
             with media.Writer(target, size.height, size.width, media.Encoding(self.model.fps)) as writer:
                 write = self.clock.watch("write", writer.write)
                 self.clock.lap()
-                for _ in range(count):
+                for number in range(count):
                     started = time.perf_counter()
                     write(self.convert(self.next_frames()[0]))
                     laps.append(self.clock.lap() | {"total": time.perf_counter() - started})
+                    say(f"AR step {number + 1} of {count}: {laps[-1]['total']:.3g} s")
         return laps
 
     def count_operations(self) -> dict[str, float]:
@@ -151,12 +158,16 @@ class Pipeline:
 
 
 @torch.no_grad()
-def measure(folder: str, machine: Machine, chosen: Mapping[str, object], frames: int, seed: int = 0) -> Timing:
+def measure(
+    folder: str, machine: Machine, chosen: Mapping[str, object], frames: int, seed: int = 0, say: Say = silence
+) -> Timing:
     """Make frames on a full context and a full memory, to a file.
 
     chosen: what is set above the checkpoint's own, as in `generation.choose`
     frames: how many are timed at the least, after AR steps that are not
+    say: called with what is being done
     """
+    say("loading the model")
     started = time.perf_counter()
     model, machine = load(Path(folder), machine)
     load_seconds = time.perf_counter() - started
@@ -168,9 +179,10 @@ def measure(folder: str, machine: Machine, chosen: Mapping[str, object], frames:
     encoding, container = pipeline.time_encoding(), writable()
     # the first AR step also makes the first window and encodes what later ones keep; compilers need two or three
     warm = 4 if machine.compile else 1
-    laps = pipeline.time_steps(warm + -(-frames // chunk), container)
+    laps = pipeline.time_steps(warm + -(-frames // chunk), container, say)
     first, timed = laps[0], laps[warm:]
     peak = peak_memory(device)  # what follows takes memory that making video does not
+    say("counting operations, and timing matrix products alone")
     operations = pipeline.count_operations()
     alone = pipeline.time_products()
     rate = matrix_rate(device, DTYPES[machine.dtype])
@@ -266,14 +278,21 @@ def cold_start(folder: str, machine: Machine, chosen: Mapping[str, object]) -> f
     return seconds
 
 
-def apart(call: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
+FOLLOWED = 0.5  # seconds from one call of `follow` to the next
+
+
+def apart(call: Callable[[], R], follow: Callable[[], None] = lambda: None) -> R:
     """What a measurement gives, in a process of its own, so that its peak memory is its own too.
 
+    follow: called now and then while it lasts
     Raises: MemoryLimitError where the system has killed it
     """
     try:
         with serving(1) as pool:
-            return pool.submit(answer, partial(call, *arguments, **options)).result()
+            answered = pool.submit(answer, call)
+            while wait([answered], timeout=FOLLOWED).not_done:
+                follow()
+            return answered.result()
     except BrokenProcessPool as error:
         raise MemoryLimitError(
             "The process that measured was killed; it may have needed more memory than there is.",

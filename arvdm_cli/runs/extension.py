@@ -20,12 +20,16 @@ from .sidecar import Report
 from .state_file import Saved, saved_states
 
 
-def extend(output: str, length: int, actions: str, machine: Machine, on_event: OnEvent = ignore) -> Report:
+def extend(
+    output: str, length: int, actions: str, machine: Machine, on_event: OnEvent = ignore, keep_state: bool = True
+) -> Report:
     """Add new frames after the end of a video, or after the last frame of an interrupted run.
 
     length: frames to add
     actions: those that lead into them, as in a Request; random ones continue those of the video
-    Raises: InputError where no state is saved beside the video, UsageError where it cannot be extended in this way
+    keep_state: as in a Request
+    Raises: InputError where no state is saved beside the video, or it is not the video of that state; UsageError where
+        it cannot be extended in this way
     """
     if actions == "-":
         raise UsageError("Cannot resume a run that reads stdin.")
@@ -45,6 +49,7 @@ def extend(output: str, length: int, actions: str, machine: Machine, on_event: O
         length=length,
         include_prompt=before.include_prompt,
         machine=replace(machine, deterministic=before.deterministic),
+        keep_state=keep_state,
     )
     return Job(request, model, extended_inputs(request, model, states[0], on_event)).resume(states, on_event)
 

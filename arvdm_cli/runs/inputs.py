@@ -41,6 +41,8 @@ def read_inputs(request: Request, model: Model, on_event: OnEvent = ignore) -> I
 
     Raises: VideoError, ActionError
     """
+    if not model.actions and (request.actions != "random" or request.prompt.actions):
+        on_event(Warning_("the model has no actions, so those that are given have no effect."))
     prompt, past = read_prompt(request.prompt, model, request.plan.sampling, on_event)
     actions, count = read_actions(request.actions, request.length, request.seed, model, on_event)
     if request.length or count:

@@ -19,7 +19,7 @@ from .recording import Recording
 from .request import Machine, Request
 from .settings import Settings
 from .sidecar import Report
-from .state_file import Saved
+from .state_file import Saved, forget_states
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,11 @@ class Job:
             if saved.complete and saved.settings.length == settings.length:
                 frames = settings.length or saved.frames  # a state is saved before a last chunk that was cut
                 on_event(AlreadyComplete(settings.output, frames))
+                forget_states(settings.output, but_last=self.request.keep_state)
                 return Report(settings, frames, frames, True, time.time(), 0.0)
         with sidecar.hold(settings.output):
-            return Recording(self.model, settings, self.inputs, states, on_event).make()
+            keep = self.request.keep_state
+            return Recording(self.model, settings, self.inputs, states, on_event, keep).make()
 
     def measure(self) -> Estimate:
         """Time the second AR step, and tell the most memory used so far."""

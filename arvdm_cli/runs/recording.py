@@ -18,6 +18,7 @@ from . import saver, sidecar
 from .action_log import ActionLog
 from .events import FramesWritten, Interrupted, Note, OnEvent, Resumed, Started
 from .inputs import Inputs
+from .output_check import check_output
 from .settings import Settings
 from .sidecar import Report
 from .state_file import Saved, forget_states, state_file
@@ -27,11 +28,22 @@ class Recording:
     """A video that is being made; `make` is called once.
 
     states: the newest of them whose frames are in the output is resumed
-    Raises: OutputError where the output cannot be written, or holds the frames of none of the states
+    keep_state: whether a state is left beside a finished video, to extend it
+    Raises: OutputError where the output cannot be written, or holds the frames of none of the states; InputError where
+        it is not the video that the states describe
     """
 
-    def __init__(self, model: Model, settings: Settings, inputs: Inputs, states: Sequence[Saved], on_event: OnEvent):
+    def __init__(
+        self,
+        model: Model,
+        settings: Settings,
+        inputs: Inputs,
+        states: Sequence[Saved],
+        on_event: OnEvent,
+        keep_state: bool = True,
+    ):
         self.model, self.settings, self.inputs, self.on_event = model, settings, inputs, on_event
+        self.keep_state = keep_state
         self.writer, self.saved = open_writer(model, settings, states)
         self.before = self.saved.frames if self.saved else 0  # new frames of earlier runs
         self.again = 0  # frames handed to the encoder that this run has not made: of the prompt, or written again
@@ -57,10 +69,11 @@ class Recording:
             with self.writer:
                 self._write_all()
             self.complete = True
-            self.saver.save(complete=True)
+            self.saver.save(complete=True, whole=True)
+            forget_states(self.settings.output, but_last=self.keep_state)
         except BaseException:
             with suppress(OutputError):  # the error that came first is the one to tell
-                self.saver.save(complete=False)
+                self.saver.save(complete=False, whole=True)
             if self.saver.last:
                 self.on_event(Interrupted(self.settings.output))
             raise
@@ -95,6 +108,7 @@ class Recording:
             prompt = media.to_tensor(self.inputs.prompt).unsqueeze(0)
             return generation.begin(self.model, self.settings.plan, prompt, self.inputs.prompt_actions)
         self.on_event(Resumed(self.settings.output, self.before))
+        self.saver.resume(self.saved)
         self.again = len(self.saved.tail)
         self.writer.write(self.saved.tail)
         return self.saved.state
@@ -134,9 +148,11 @@ class Recording:
 def open_writer(model: Model, settings: Settings, states: Sequence[Saved]) -> tuple[media.Writer, Saved | None]:
     """A writer, and the newest state whose frames the output holds.
 
-    Raises: OutputError where there are states, and it holds the frames of none
+    Raises: OutputError where there are states, and it holds the frames of none; InputError where it is another video
     """
     config, plan = model.codec.config, settings.plan
+    for saved in states[:1]:
+        check_output(settings.output, saved, config.height, config.width)
     comment = f"arvdm {settings.model} {model.sha256[:12]} {plan.schedule.name} seed {settings.seed}"
     shown = settings.prompt_frames if settings.include_prompt else 0
 

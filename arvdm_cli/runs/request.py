@@ -64,6 +64,7 @@ class Request:
     length: int | None = None  # new frames; 0: until stopped; None: as many as the actions, else DEFAULT_LENGTH
     include_prompt: bool = False  # whether the prompt's frames are written first
     machine: Machine = Machine()
+    keep_state: bool = True  # whether a state is left beside a finished video, from which it can be extended
 
     def to_json(self) -> dict[str, object]:
         """Plain values, from which `from_json` builds the same request."""

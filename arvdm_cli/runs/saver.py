@@ -11,8 +11,9 @@ import numpy as np
 from ..sampling.state import State
 from .action_log import ActionLog
 from .events import OnEvent, StateSaved
+from .output_check import contents
 from .settings import Settings
-from .state_file import Saved, save_state
+from .state_file import Fingerprint, Saved, save_state
 
 EVERY = 5.0  # seconds from one saved state to the next, at least
 
@@ -52,6 +53,14 @@ class StateSaver:
         self.save(complete=False)
         self.next = time.monotonic() + EVERY  # the first takes longer: it imports what it needs
 
+    def resume(self, saved: Saved) -> None:
+        """Save the state that is resumed as one of this run, right before its last frames are written again."""
+        if self.path is None:
+            return
+        self.last = replace(saved, settings=self.settings)
+        self.save(complete=False)
+        self.next = time.monotonic() + EVERY
+
     def add(self, frames: np.ndarray, state: State) -> None:
         """Take the frames uint8 (f, h, w, 3) of an AR step, and the state after it."""
         if self.path is None:
@@ -65,13 +74,23 @@ class StateSaver:
         if time.monotonic() >= self.next:
             self.save(complete=False)
 
-    def save(self, complete: bool) -> None:
-        """Save the last state, if there is a new one."""
+    def save(self, complete: bool, whole: bool = False) -> None:
+        """Save the last state, if there is a new one.
+
+        whole: whether the file has been closed, so that what it holds is saved too
+        """
         if self.path is None or self.last is None:
             return
         started = time.monotonic()
         phrase = self.actions.phrase(self.last.frames)
-        save_state(self.path, replace(self.last, complete=complete, phrase=phrase))
+        fingerprint = self._fingerprint(self.last) if whole else None
+        save_state(self.path, replace(self.last, complete=complete, phrase=phrase, fingerprint=fingerprint))
         ended = time.monotonic()
         self.next = ended + max(EVERY, 20 * (ended - started))
         self.on_event(StateSaved(self.settings.output, self.last.frames))
+
+    def _fingerprint(self, last: Saved) -> Fingerprint | None:
+        """What the file holds; None where a run was stopped before its file had its name."""
+        held = contents(self.settings.output, self.settings.encoding)
+        shown = self.settings.prompt_frames if self.settings.include_prompt else 0
+        return Fingerprint.of(held.frames, shown + last.frames - len(last.tail)) if held else None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +97,28 @@ INVALID = (  # what reading a file that is not a state may raise
 
 
 @dataclass(frozen=True)
+class Fingerprint:
+    """Frames of a file as they were written: together those that are kept when it is resumed, and each that follows."""
+
+    count: int  # frames that are kept
+    digest: str  # sha256 of their checksums
+    rest: tuple[str, ...]  # checksums of those after them, which are written again
+
+    @classmethod
+    def of(cls, checksums: Sequence[str], kept: int) -> Fingerprint:
+        return cls(kept, digest(checksums[:kept]), tuple(checksums[kept:]))
+
+    def fits(self, checksums: Sequence[str]) -> bool:
+        """Whether frames are the first of those that were written, so many that all to be kept are among them."""
+        after = checksums[self.count :]
+        return digest(checksums[: self.count]) == self.digest and after == self.rest[: len(after)]
+
+
+def digest(checksums: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(checksums).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
 class Saved:
     """Where a run stood after an AR step."""
 
@@ -105,6 +129,7 @@ class Saved:
     ahead: np.ndarray  # float32 (f, a), actions that lead into the frames after them, a chunk or more
     state: State
     phrase: str | None = None  # the actions that led into the frames made so far; earlier versions did not keep them
+    fingerprint: Fingerprint | None = None  # of the file, if it was whole; earlier versions did not keep it
 
 
 def state_file(target: str) -> Path | None:
@@ -124,7 +149,7 @@ def save_state(path: Path, saved: Saved) -> None:
     arrays = {"tail": saved.tail, "ahead": saved.ahead}
     run = {
         "format": FORMAT, "settings": saved.settings.to_json(), "frames": saved.frames, "complete": saved.complete,
-        "phrase": saved.phrase, "tree": tree,
+        "phrase": saved.phrase, "fingerprint": saved.fingerprint and asdict(saved.fingerprint), "tree": tree,
     }  # fmt: skip
     data = save(
         {name: tensor.cpu() for name, tensor in tensors.items()}
@@ -160,7 +185,10 @@ def load_state(path: Path) -> Saved:
         state, phrase = from_tensors(tensors, run["tree"]), run.get("phrase")
         if not isinstance(state, State) or not isinstance(phrase, str | None):
             raise ValueError("it holds something else")
-        return Saved(settings, int(run["frames"]), bool(run["complete"]), tail, ahead, state, phrase)
+        known = run.get("fingerprint")
+        fingerprint = known and Fingerprint(int(known["count"]), str(known["digest"]), tuple(map(str, known["rest"])))
+        frames, complete = int(run["frames"]), bool(run["complete"])
+        return Saved(settings, frames, complete, tail, ahead, state, phrase, fingerprint or None)
     except INVALID as error:
         reason = str(error).rstrip(".")
         raise CheckpointError(
@@ -216,9 +244,9 @@ def check_finished(target: str) -> None:
             )
 
 
-def forget_states(target: str) -> None:
-    """Remove the states of an earlier run."""
+def forget_states(target: str, but_last: bool = False) -> None:
+    """Remove the states of a run, or those before the last."""
     path = state_file(target)
     if path is not None:
-        for file in (path, older(path)):
+        for file in (older(path),) if but_last else (path, older(path)):
             file.unlink(missing_ok=True)

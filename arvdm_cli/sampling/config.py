@@ -47,9 +47,11 @@ class Sampling:
     eta: float = option(0.0, "Share of the noise that ddim renews at every step, 0 to 1.", least=0, most=1)
     # 1 takes the prediction as it is, more moves it away from that without actions, or without memory
     guidance: float = option(
-        1.0, "Guidance scale for actions; above 1 follows them more closely and doubles the batch."
+        1.0, "Guidance scale for actions; above 1 follows them more closely and doubles the batch.", least=0
     )
-    history_guidance: float = option(1.0, "Guidance scale for memory; above 1 uses it more and adds a second call.")
+    history_guidance: float = option(
+        1.0, "Guidance scale for memory; above 1 uses it more and adds a second call.", least=0
+    )
     views: str = option("whole", "Show a long window whole, or by partition or lookahead, as FIFO-Diffusion does.")
     view: int = option(8, "Frames of one view.", least=1)
     context: int = option(8, "Clean frames before the window.", least=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from . import schedules
-from .config import Sampling
+from .config import Sampling, flag_of
 from .model import Model
 from .network import Past, VideoNetwork, has_memory
 from .plan import Plan
@@ -34,6 +34,41 @@ def choose(sampling: Sampling, **chosen: Any) -> Plan:
         options = {**sampling.options, **options}
     sampling = replace(sampling, **changes, options=options)
     return Plan(schedules.choose(sampling.schedule, **sampling.options), sampling)
+
+
+def beyond_training(own: Sampling, plan: Plan) -> list[str]:
+    """What a plan asks of a model beyond the settings that it was trained with, in words that hold both numbers.
+
+    own: the checkpoint's, which says what those are
+    """
+    trained = choose(own)
+    sizes = {
+        "context": (plan.sampling.context, trained.sampling.context),
+        "chunk": (plan.schedule.chunk, trained.schedule.chunk),
+        "memory": (plan.sampling.slots, trained.sampling.slots),
+    }
+    units = {"memory": "groups"}
+    return [
+        f"{name} is {asked} {units.get(name, 'frames')}, beyond the {known} that the model was trained with."
+        for name, (asked, known) in sizes.items()
+        if asked > known
+        and (name != "chunk" or "chunk" in plan.sampling.options)  # other presets have chunks of theirs
+    ]
+
+
+def without_effect(model: Model, plan: Plan, chosen: Mapping[str, object]) -> list[str]:
+    """Which of the choices change nothing under a plan, in words.
+
+    chosen: as in `choose`
+    """
+    sampling = plan.sampling
+    idle = {
+        "guidance": not model.actions and sampling.guidance != 1 and "the model has no actions",
+        "view": sampling.views == "whole" and "the window is shown whole",
+        "eviction": not sampling.slots and "there is no memory",
+        "stabilization": not (sampling.context or sampling.slots) and "there are no clean frames before the window",
+    }
+    return [f"{flag_of(name)} has no effect: {why}." for name, why in idle.items() if why and name in chosen]
 
 
 @torch.no_grad()

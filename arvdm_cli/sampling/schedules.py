@@ -224,12 +224,17 @@ class Option:
     most: float | None = None
     flag: str | None = None  # its name on the command line, where it has another there
     short: str | None = None  # -s
+    above: float | None = None  # a limit that is not itself a valid value
 
-    def check(self, name: str, value: float) -> None:
-        """Raise ConfigError where a value is outside the limits, or is not finite."""
-        if isinstance(value, float) and not isfinite(value):
+    def check(self, name: str, value: float | str) -> None:
+        """Raise ConfigError where a value is not finite, or outside the limits."""
+        if isinstance(value, str):
+            return
+        if not isfinite(value):
             raise ConfigError(f"{name} is {value}; it is a finite number.")
-        if self.least is not None and not value >= self.least:  # nor NaN
+        if self.above is not None and not value > self.above:
+            raise ConfigError(f"The {name} must be a number above {self.above}, not {value}.")
+        if self.least is not None and not value >= self.least:
             raise ConfigError(f"{name} is {value}; it is at least {self.least}.")
         if self.most is not None and not value <= self.most:
             raise ConfigError(f"{name} is {value}; it is at most {self.most}.")
@@ -239,10 +244,10 @@ class Option:
 OPTIONS = {
     "steps": Option("Denoising steps; what they count, `arvdm schedule` says.", least=1),
     "chunk": Option("Frames that become clean in one AR step.", least=1),
-    "blocks": Option("Chunks in the window (rolling)."),
-    "total": Option("Denoising steps of one frame in all (rolling)."),
-    "lag": Option("Denoising steps between a frame or block and the next."),
-    "shift": Option("Time shift: above 1 frames stay noisy for longer.", float),
+    "blocks": Option("Chunks in the window (rolling).", least=1),
+    "total": Option("Denoising steps of one frame in all (rolling).", least=1),
+    "lag": Option("Denoising steps between a frame or block and the next.", least=0),
+    "shift": Option("Time shift: above 1 frames stay noisy for longer.", float, above=0),
 }
 
 PRESETS: dict[str, Callable[..., Schedule]] = {

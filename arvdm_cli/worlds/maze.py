@@ -400,7 +400,7 @@ def import_extra(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        hint = "pip install 'arvdm[data]'"
+        hint = "pip install vizdoom==1.3.2 labmaze==1.0.6 pillow"
         if sys.version_info >= (3, 13):
             hint += " with Python 3.11 or 3.12"  # labmaze has no wheels for later ones
         raise UsageError(f"Rendering mazes needs the package {name}.", hint=hint) from error

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from arvdm_cli import __version__
 from arvdm_cli.cli import app, console, contention
 from arvdm_cli.errors import OutputError
 from arvdm_cli.sampling.schedules import PRESETS, choose, fifo, preset, read
+from support.paths import ROOT
 
 HEAVY = ["torch", "numpy", "imageio", "imageio_ffmpeg", "huggingface_hub", "PIL", "vizdoom", "matplotlib"]
 
@@ -384,3 +386,17 @@ def test_garbage_is_first_looked_for_when_torch_is_there_and_then_as_ever(tmp_pa
     """
     done = subprocess.run([sys.executable, "-c", script, tmp_path / "out.mp4"], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "True 1 True True", done.stderr
+
+
+def test_hints_name_commands_that_exist_and_packages_that_can_be_installed():
+    source = "\n".join(path.read_text() for path in (ROOT / "arvdm_cli").rglob("*.py"))
+    assert "arvdm[" not in source
+    hints = re.findall(r"hint\s*=\s*(?:\(\s*)?f?\"([^\n]*)", source)
+    assert len(hints) > 50 and not any("examples/" in hint for hint in hints)
+    for words in re.findall(r"`arvdm ((?:[a-z]+ ?)+)", source):
+        command = typer.main.get_command(app)
+        for word in words.split():
+            if not hasattr(command, "commands"):
+                break
+            assert word in command.commands, words
+            command = command.commands[word]

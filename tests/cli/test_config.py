@@ -249,11 +249,12 @@ def test_a_file_in_the_current_folder_sets_nothing_that_could_do_harm(home, refu
 def test_what_a_stranger_may_set_is_known_and_takes_no_path():
     known = {(*filter(None, [command]), name) for command, names in config.ANYBODYS.items() for name in names}
     assert known <= set(SETTABLE)
-    assert {SETTABLE[words].type_descriptor.annotation for words in known} <= {int, float, bool, str} | {
+    assert {SETTABLE[words].type_descriptor.annotation for words in known} <= {int, float, bool, str, list[str]} | {
         SETTABLE[(name,)].type_descriptor.annotation for name in ("color", "progress")
     }
     for value in ("../x", "x.toml", "/x", "a b", "x\n", "~", "\\x"):
         assert not config.is_anybodys(("generate", "schedule"), value)
+        assert not config.is_anybodys(("generate", "schedule"), ["fifo", value])
 
 
 def test_a_flag_against_replacing_outdoes_a_setting_for_it(home, arvdm):

@@ -120,3 +120,8 @@ def test_bad_input_ends_with_its_code_and_leaves_no_file(arvdm, tmp_path, code, 
     assert done.stderr.startswith("arvdm: error: ") and len(done.stderr.splitlines()) <= 2
     assert says in done.stderr
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_raw_folder_is_told_how_it_becomes_episodes(arvdm, tmp_path):
+    told = arvdm("data", "inspect", tmp_path)
+    assert told.exit_code == 3 and "arvdm data import" in told.stderr

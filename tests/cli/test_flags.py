@@ -45,7 +45,8 @@ def planned(arvdm, tiny, tmp_path, monkeypatch):
             plans.append(choose(sampling, **chosen))
             raise UsageError("This is far enough.")
 
-        def stop_bench(call, folder, machine, chosen, frames):
+        def stop_bench(call, follow):
+            folder, _, chosen, _ = call.args
             stop(checkpoint.load(Path(folder)).sampling, **chosen)
 
         monkeypatch.setattr(generation, "choose", stop)
@@ -150,7 +151,8 @@ def test_every_choice_reaches_the_sampling_of_a_command(planned):
 
 
 def test_bench_compares_what_is_repeated(arvdm, tiny, monkeypatch):
-    def measured(call, folder, machine, chosen, frames):
+    def measured(call, follow):
+        _, _, chosen, _ = call.args
         facts = {"schedule": "rolling", "steps": 2, "chosen": chosen}
         return SimpleNamespace(schedule="rolling", to_json=lambda: facts)
 
@@ -218,3 +220,18 @@ def test_a_stranger_may_set_every_setting_and_no_path():
         assert config.is_anybodys(("generate", "schedule"), value)
     for value in ("a:b.json", "C:\\x", "rolling:x=y.toml", "rolling:x=1,../y=2", "a:b", "rolling:blocks=2\n", "a:=1"):
         assert not config.is_anybodys(("generate", "schedule"), value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("data", "inspect", "x", "--every", 3), ("data", "make", "maze", "-o", "x", "--bare", 0.5),
+     ("schedule", "plot", "next-frame", "fifo", "--chunk", 4, "-o", "x.png"), ("eval", "drift", "--mazes", 3),
+     ("eval", "drift", "maze", "--starts", 3), ("eval", "drift", "maze", "--context", 3),
+     ("eval", "drift", "maze", "--episodes", "x", "--mazes", 3), ("eval", "memory", "maze", "--quick", "--gap", 3)],
+)  # fmt: skip
+def test_a_flag_that_changes_nothing_is_refused_in_every_command(arvdm, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    told = arvdm(*words)
+    flag = next(word for word in reversed(words) if str(word).startswith("--"))
+    assert told.exit_code == 2 and flag.strip("-") in told.stderr, told.stderr
+    assert not list(tmp_path.iterdir())

@@ -16,6 +16,7 @@ from arvdm_cli.hub import checkpoint
 from arvdm_cli.media.ffmpeg import executable
 from support.checkpoints import ACTIONS
 from support.paths import EXAMPLES, ROOT
+from support.tiny import model
 from support.videos import frames_of
 
 
@@ -260,3 +261,126 @@ def test_a_video_is_extended_as_it_was_made(arvdm, tiny, tmp_path):
     assert arvdm("generate", "-m", tiny, "-n", 2, "-o", tmp_path / "out.mp4").exit_code == 0
     done = arvdm("generate", "--extend", tmp_path / "out.mp4", "-n", 2, "--compile")
     assert done.exit_code == 2 and "without --compile" in done.stderr
+
+
+# Flags that cannot be obeyed
+
+IDLE = {
+    "--include-prompt": ["--include-prompt"],
+    "--prompt-actions": ["--prompt-actions", "left*3"],
+    "--prompt-crop": ["--prompt-crop", "8x8+0+0"],
+    "--prompt-start": ["--prompt-start", "2"],
+    "--prompt-count": ["--prompt-count", "2"],
+}
+
+
+@pytest.mark.parametrize("flag", IDLE)
+def test_a_flag_of_prompts_is_refused_without_a_prompt(arvdm, tiny, tmp_path, flag):
+    done = arvdm("generate", "-m", tiny, "-n", 2, "-o", tmp_path / "out.mp4", *IDLE[flag])
+    assert done.exit_code == 2 and f"{flag}: there is no prompt" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_from_elsewhere_that_a_run_does_not_need_are_left_aside(arvdm, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("ARVDM_GENERATE_INCLUDE_PROMPT", "1")
+    monkeypatch.setenv("ARVDM_GENERATE_SCALE", "2")
+    assert arvdm("generate", "-m", tiny, "-n", 2, "-o", tmp_path / "out.mp4").exit_code == 0
+    done = arvdm("generate", "--extend", tmp_path / "out.mp4", "-n", 2)
+    assert done.exit_code == 0, done.stderr
+
+
+def test_an_extension_refuses_flags_that_it_cannot_obey_and_names_them(arvdm, tiny, tmp_path):
+    target = tmp_path / "out.mp4"
+    assert arvdm("generate", "-m", tiny, "-n", 2, "-o", target).exit_code == 0
+    before = target.read_bytes()
+    words = ("-m", "maze-fast", "--steps", 2, "--seed", 7, "--scale", 3, "--dry-run")
+    done = arvdm("generate", "--extend", target, "-n", 4, *words)
+    assert done.exit_code == 2 and target.read_bytes() == before
+    assert all(flag in done.stderr for flag in ("--model", "--steps", "--seed", "--scale", "--dry-run"))
+
+
+NUMBERS = ["--guidance", "--history-guidance", "--eta", "--stabilization", "--shift"]
+
+
+@pytest.mark.parametrize("flag", NUMBERS)
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1"])
+def test_a_number_that_cannot_be_is_refused_before_a_model_is_looked_for(arvdm, flag, value):
+    done = arvdm("generate", "-m", "no-such-model", flag, value)
+    assert done.exit_code == 2 and flag.strip("-") in done.stderr.replace("_", "-")
+
+
+def test_settings_beyond_those_of_training_are_warned_of_with_both_numbers(arvdm, tiny, tmp_path):
+    flags = ("--context", 400, "--chunk", 3, "--memory-slots", 5)
+    done = arvdm("generate", "-m", tiny, "-n", 2, "-o", tmp_path / "out.mp4", *flags)
+    assert done.exit_code == 0, done.stderr
+    assert "context is 400 frames, beyond the 2 " in done.stderr
+    assert "chunk is 3 frames, beyond the 2 " in done.stderr and "2 are asked for" in done.stderr
+    assert "memory is 5 groups, beyond the 2 " in done.stderr
+    usual = arvdm("generate", "-m", tiny, "-n", 2, "-o", tmp_path / "usual.mp4", "--context", 1)
+    assert "beyond" not in usual.stderr
+
+
+def test_choices_without_effect_are_warned_of(arvdm, tiny, tmp_path):
+    flags = ("--view", 3, "--memory-slots", 0, "--eviction", "oldest")
+    done = arvdm("generate", "-m", tiny, "-n", 2, "-o", tmp_path / "out.mp4", *flags)
+    assert "--view has no effect" in done.stderr and "--eviction has no effect" in done.stderr
+
+
+def test_actions_for_a_model_without_any_are_warned_of(arvdm, tmp_path):
+    mute = model(actions=0, moves=())
+    mute.card["actions"] = []
+    checkpoint.save(mute, tmp_path / "mute")
+    flags = ("-n", 2, "-a", "forward*2", "--guidance", 2)
+    done = arvdm("generate", "-m", tmp_path / "mute", "-o", tmp_path / "out.mp4", *flags)
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.count("the model has no actions") == 2
+
+
+def test_more_threads_than_a_machine_can_use_are_refused(arvdm, tiny, tmp_path):
+    done = arvdm("generate", "-m", tiny, "-n", 2, "-o", tmp_path / "out.mp4", "--threads", 100000)
+    assert done.exit_code == 2 and "100000 threads" in done.stderr
+
+
+def test_a_dry_run_draws_no_seed(arvdm, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = json.loads(arvdm("generate", "-m", tiny, "-n", 4, "--dry-run", "--json").stdout)
+    assert plan["seed"] is None and plan["output"] == f"{tiny.name}-SEED.mp4"
+    given = json.loads(arvdm("generate", "-m", tiny, "-n", 4, "--seed", 9, "--dry-run", "--json").stdout)
+    assert given["seed"] == 9
+
+
+# Schedules side by side
+
+
+def test_schedules_are_written_one_file_each_and_side_by_side(arvdm, tiny, clip, tmp_path):
+    words = ("generate", "-m", tiny, "-p", clip, "-n", 6, "--seed", 3)
+    done = arvdm(*words, "-s", "outpainting:chunk=1", "-s", "fifo", "-o", tmp_path / "both.y4m")
+    assert done.exit_code == 0, done.stderr
+    names = [str(tmp_path / name) for name in ("both-outpainting-chunk=1.y4m", "both-fifo.y4m", "both.y4m")]
+    assert done.stdout.split() == names
+    alone = arvdm(*words, "-s", "fifo", "-o", tmp_path / "alone.y4m")
+    assert alone.exit_code == 0
+    assert np.array_equal(frames_of(tmp_path / "both-fifo.y4m"), frames_of(tmp_path / "alone.y4m"))
+    left, right, both = map(frames_of, names)
+    shown, scale = both[:, -16 * 12 :, :, :], 12  # each at least 192 pixels wide, under a line of text
+    assert len(both) == 6 and both.shape[2] == 2 * 192 + 4
+    for half, frames in ((shown[:, :, :192], left), (shown[:, :, -192:], right)):
+        assert np.abs(half[:, scale // 2 :: scale, scale // 2 :: scale].astype(int) - frames).max() <= 6
+    assert both[0, : -16 * 12].max() > 200
+
+
+def test_schedules_of_several_prompts_are_shown_side_by_side_for_each(arvdm, tiny, clip, tmp_path):
+    words = ("-p", clip, "-p", clip, "-s", "outpainting", "-s", "fifo", "-n", 2, "--seed", 3)
+    assert arvdm("generate", "-m", tiny, *words, "-o", tmp_path / "out.mkv").exit_code == 0
+    names = {"out-0", "out-0-outpainting", "out-0-fifo", "out-1", "out-1-outpainting", "out-1-fifo"}
+    assert {path.stem for path in tmp_path.glob("*.mkv")} == names
+
+
+@pytest.mark.parametrize(
+    "flags", [("-o", "-"), ("-o", "frames/"), ("-n", "0"), ("-a", "-"), ("-s", "fifo"), ("-s", "nonsense")]
+)
+def test_schedules_that_cannot_be_compared_are_refused(arvdm, tiny, tmp_path, monkeypatch, flags):
+    monkeypatch.chdir(tmp_path)
+    done = arvdm("generate", "-m", tiny, "-s", "outpainting", "-s", "fifo", *flags)
+    assert done.exit_code == 2, done.stderr
+    assert not list(tmp_path.iterdir())

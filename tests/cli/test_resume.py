@@ -104,7 +104,7 @@ def test_after_ctrl_c_the_file_plays_the_hint_is_printed_and_the_run_goes_on(tin
     assert b"--resume auto" in again.communicate(timeout=60)[1] and again.returncode == 10
     assert begin(*args, "--resume", "auto", pause=0).wait() == 0
     np.testing.assert_array_equal(shown(target), unbroken)
-    assert sorted(os.listdir(tmp_path)) == ["out.json", "out.mkv", "out.state", "out.state.old"]
+    assert sorted(os.listdir(tmp_path)) == ["out.json", "out.mkv", "out.state"]
 
 
 def generate(arvdm, tiny, clip, target, *args, **chosen):
@@ -182,6 +182,15 @@ def test_what_cannot_be_gone_on_with_is_said(arvdm, tiny, clip, tmp_path):
     (tmp_path / "b.state").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
     broken = arvdm("generate", "-m", tiny, "-p", clip, "-n", 2, "-o", tmp_path / "b.mp4", "--resume", "auto")
     assert broken.exit_code == 3 and "b.state" in broken.stderr
+
+
+def test_a_finished_video_keeps_one_state_or_none(arvdm, tiny, clip, tmp_path):
+    for words, left in (((), ["out.state"]), (("--no-keep-state",), [])):
+        target = tmp_path / "out.mkv"
+        assert generate(arvdm, tiny, clip, target, *words, "-y", **{"-n": 40}).exit_code == 0
+        assert [path.name for path in tmp_path.glob("*.state*")] == left
+    none = arvdm("generate", "--extend", target, "-n", 3)
+    assert none.exit_code == 3 and "no state" in none.stderr
 
 
 DYING = """

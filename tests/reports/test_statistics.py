@@ -48,4 +48,4 @@ def test_without_scipy_one_is_told_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "arvdm_cli.reports.statistics")
     with pytest.raises(UsageError, match="scipy") as caught:
         importlib.import_module("arvdm_cli.reports.statistics")
-    assert caught.value.hint == "pip install 'arvdm[eval]'"
+    assert caught.value.hint == "pip install scipy"

@@ -11,6 +11,7 @@ from arvdm_cli.errors import ConfigError, UsageError
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.media.ffmpeg import executable
 from arvdm_cli.runs import benchmark, stopwatch, training_benchmark
+from arvdm_cli.workers import Messages
 from support.oasis import publish
 from support.tiny import model, network
 
@@ -110,6 +111,50 @@ def test_what_was_measured_before_an_error_is_told(arvdm, tiny):
     told = arvdm(*words)
     assert told.exit_code == 2 and "nonsense" in told.stderr
     assert [row["cache"] for row in json.loads(told.stdout)["settings"]] == ["exact"]
+
+
+def test_bench_tells_what_it_is_doing(arvdm, tiny):
+    told = arvdm("bench", tiny, "--random-weights", "--frames", 2, "--chunk", 4, "--threads", 1)
+    assert told.exit_code == 0, told.stderr
+    steps = ("drawing random weights", "measuring chunk 4", "starting `arvdm generate`")
+    places = [told.stderr.index(step) for step in steps]
+    assert places == sorted(places)
+    assert "an AR step makes 4 frames, more than the 2" in told.stderr
+
+
+@pytest.mark.parametrize("sign", [KeyboardInterrupt, SystemExit])
+def test_a_bench_that_is_interrupted_tells_how_far_it_came(arvdm, tiny, monkeypatch, sign):
+    def stop(*_):
+        raise sign(143)
+
+    monkeypatch.setattr(benchmark, "apart", stop)
+    told = arvdm("bench", tiny, "--steps", 1, "--steps", 2)
+    assert told.exit_code in (130, 143) and "interrupted; 0 of 2 settings were measured" in told.stderr
+
+
+IDLE = [
+    (("--train-steps", 3), "--train-steps"),
+    (("--train", "--frames", 3), "--frames"),
+    (("--train", "--random-weights", "--solver", "heun"), "--random-weights, --solver"),
+    (("--threads", 100000), "100000 threads"),
+]
+
+
+@pytest.mark.parametrize(("words", "named"), IDLE)
+def test_what_bench_cannot_obey_is_refused_before_it_measures(arvdm, tiny, monkeypatch, words, named):
+    monkeypatch.setattr(benchmark, "apart", pytest.fail)
+    told = arvdm("bench", tiny, *words)
+    assert told.exit_code == 2 and named in told.stderr, told.stderr
+
+
+def test_messages_of_another_process_are_read_line_by_line(tmp_path):
+    messages = Messages(tmp_path / "log")
+    assert messages.latest() is None
+    messages.say("one")
+    messages.say("two")
+    with messages.path.open("a") as file:
+        file.write("half")
+    assert messages.latest() == "two"
 
 
 def test_memory_of_a_model_without_one_is_refused(tiny, tmp_path):

@@ -376,4 +376,4 @@ def test_an_episode_without_its_packages_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "labmaze", None)
     with pytest.raises(UsageError, match="labmaze") as raised:
         episode(MazeConfig(frames=40), 0)
-    assert str(raised.value.hint).startswith("pip install 'arvdm[data]'")
+    assert str(raised.value.hint).startswith("pip install vizdoom==1.3.2 labmaze==1.0.6")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
 from ...errors import UsageError
 from .. import flags
@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from ...evaluation.study import Load
 
 
+IN_MAZES = ("mazes", "world", "truth")
+OF_FIGURES = ("codec", "lpips", "fvd")
+
+
 @flags.sampling()
 def drift(
+    invocation: Context,
     models: Annotated[
         list[str] | None, Argument(metavar="MODEL...", help="Folders, short names, or owner/name on the Hub.")
     ] = None,
@@ -67,6 +72,7 @@ def drift(
     """
     if episodes and (clips or videos):
         raise UsageError("--episodes goes with neither --clips nor --videos.", hint="Measure one after the other.")
+    check_flags(invocation, bool(models), clips, episodes)
     load = loader(device, dtype, threads)
     if episodes:
         counts = starts, context or 48, length or 8
@@ -96,6 +102,18 @@ def drift(
         for note in study.notes:
             say(note)
         say(f"{printable(str(out))} holds drift.html, drift.json and by frame {', '.join(study.csv(report.rows))}")
+
+
+def check_flags(invocation: Context, models: bool, clips: Path | None, episodes: Path | None):
+    """Refuse flags of what is not measured."""
+    if episodes:
+        flags.refuse(invocation, (*IN_MAZES, *OF_FIGURES), "not for --episodes.")
+    else:
+        flags.refuse(invocation, ("starts",), "for --episodes alone.")
+    if not episodes and not clips:
+        flags.refuse(invocation, ("context",), "for --clips and --episodes.")
+    if not models:
+        flags.refuse(invocation, (*IN_MAZES, "length"), "there is no model to roll out.", "Name a MODEL.")
 
 
 def networks(lpips: Path | None, fvd: Path | None, device: "torch.device") -> "Networks":

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from typer import Option
+from typer import Context, Option
 
 from .. import flags
 from ..console import out as stdout
@@ -14,6 +14,7 @@ from .tables import NEEDLE_SEED, WorldName, loader, resumes, run, table
 
 @flags.sampling()
 def memory(
+    invocation: Context,
     models: Models,
     out: Out = Path("memory"),
     kind: Annotated[
@@ -49,6 +50,7 @@ def memory(
 
     gaps, controls = gap or [16, 64, 128], list(control or MEASURED)
     if quick:
+        flags.refuse(invocation, ("gap", "control", "frames"), "--quick sets them itself.", "Leave out --quick.")
         gaps, controls, frames = [64], ["memory", "none"], 4
     study = MemoryStudy(
         models,

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every file of this folder, by linear algebra alone: no checkpoint, a few minutes on one core. Pictures need arvdm[plot].
+# Every file of this folder, by linear algebra alone: no checkpoint, a few minutes on one core. Pictures need matplotlib.
 set -e
 cd "$(dirname "$0")"
 for schedule in outpainting next-frame fifo rolling pyramid; do
