@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 from typer import Context
 
-from .. import __version__
 from ..configs import Json
 from ..errors import ArvdmError, OutputError, UsageError
+from ..version import __version__
 from .console import out as stdout
 from .console import printable, settings, write_json
 
