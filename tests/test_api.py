@@ -2,16 +2,19 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 import arvdm_cli
 from arvdm_cli import Chunk, Encoding, Schedule, generate, load, stream
 from arvdm_cli.errors import ActionError, ArvdmError, ConfigError, ScheduleError, UsageError, VideoError
 from arvdm_cli.media import read, to_bytes, to_tensor
+from arvdm_cli.runs import events
 from support.checkpoints import ACTIONS
 from support.paths import ROOT
 from support.videos import shown
@@ -95,6 +98,44 @@ def test_latents_decode_to_the_frames(model, clip):
 def test_latents_alone_are_never_decoded(model, clip, monkeypatch):
     monkeypatch.setattr(type(model.codec), "decode", None)
     assert next(stream(model, clip, seed=3)).latents.shape == (2, 4, 2, 2)
+
+
+def test_latents_written_to_a_file_are_those_of_a_stream(model, clip, tmp_path):
+    actions = "forward*5"
+    report = generate(model, tmp_path / "a.safetensors", clip, actions, seed=3, include_prompt=True)
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        written, facts = file.get_tensor("latents"), file.metadata()
+    streamed = torch.cat([chunk.latents for chunk in islice(stream(model, clip, actions, seed=3), 3)])
+    torch.testing.assert_close(written[-5:], streamed[:5], rtol=0, atol=0)
+    assert len(written) == 5 + report.settings.prompt_frames and facts["actions"] == report.action_phrase == actions
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "safetensors"])
+def test_arrays_are_resumed_and_extended_as_videos_are(arvdm, model, clip, tmp_path, kind):
+    class Stopped(Exception):
+        pass
+
+    def stop(event):
+        if isinstance(event, events.FramesWritten) and event.frames >= 4:
+            raise Stopped
+
+    def values(name):
+        path = tmp_path / f"{name}.{kind}"
+        if kind == "safetensors":
+            with safe_open(path, "np") as file:
+                return file.get_tensor("latents"), file.metadata()["actions"]
+        return np.load(path)["frames"] if kind == "npz" else np.load(path)
+
+    for name, on_event in (("whole", events.ignore), ("broken", stop)):
+        with suppress(Stopped):
+            generate(model, tmp_path / f"{name}.{kind}", clip, seed=3, length=10, on_event=on_event)
+    words = ("-m", model.source, "-p", clip, "-n", 10, "--seed", 3, "--dtype", "float32", "--resume", "auto")
+    done = arvdm("generate", *words, "-o", tmp_path / f"broken.{kind}")
+    assert done.exit_code == 0 and "resuming after 4 frames" in done.stderr, done.stderr
+    np.testing.assert_equal(values("broken"), values("whole"))
+    for name in ("broken", "whole"):
+        assert arvdm("generate", "--extend", tmp_path / f"{name}.{kind}", "-n", 3, "--dtype", "float32").exit_code == 0
+    np.testing.assert_equal(values("broken"), values("whole"))
 
 
 def test_a_prompt_is_the_same_as_a_file_an_array_and_a_tensor(model, clip):
