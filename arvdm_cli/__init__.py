@@ -1,3 +1,30 @@
-"""Long, action-conditioned video with auto-regressive video diffusion models."""
+"""Long, action-conditioned video with auto-regressive video diffusion models.
 
-__version__ = "0.1.0"
+The public names of Python are loaded when first used, so that importing the package brings in nothing:
+
+    from arvdm_cli import load, stream
+    for chunk in stream(load("maze"), "clip.mp4", "forward*20 left*8", seed=1):
+        show(chunk.frames)  # uint8 (f, h, w, 3)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .api import Chunk, Encoding, Model, Report, generate, load, stream
+    from .sampling.schedules import Schedule
+
+__all__ = ["Chunk", "Encoding", "Model", "Report", "Schedule", "__version__", "generate", "load", "stream"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = ".sampling.schedules" if name == "Schedule" else ".api"  # a schedule needs no torch
+    return getattr(import_module(home, __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

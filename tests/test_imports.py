@@ -13,11 +13,12 @@ from support.paths import TESTS
 ROOT = Path(arvdm_cli.__file__).parent
 
 # What each part may import, beside itself. `sampling` knows tensors and numbers only; no library file knows the shell.
-FOUNDATION = {"", "errors", "files", "configs", "device", "workers"}
+FOUNDATION = {"version", "errors", "files", "configs", "device", "workers"}
 LIBRARY = FOUNDATION | {"sampling", "models", "media", "actions", "worlds", "reports"}
 STORES = LIBRARY | {"hub", "data"}
 MAY_IMPORT = {
-    "": FOUNDATION,
+    "": {"version", "api", "sampling"},  # the public names, loaded when first used
+    "version": set(),
     "errors": set(),
     "files": {"errors"},
     "configs": {"errors"},
@@ -36,6 +37,7 @@ MAY_IMPORT = {
     "evaluation": STORES,
     "runs": STORES | {"training"},  # the benchmark times training too
     "cli": STORES | {"theory", "training", "evaluation", "runs", "cli"},
+    "api": STORES | {"runs"},
     "__main__": {"cli"},
 }
 

@@ -437,7 +437,7 @@ def _plain(value: np.float32) -> int | float:
 
 def _read_npy(path: Path, name: str, names: Sequence[str], excuse: Excuse | None) -> Rows:
     with path.open("rb") as file:
-        return _rows(_array(file, name), names, name, excuse)
+        return from_array(_array(file, name), names, name, excuse)
 
 
 def _write_npy(file: IO[bytes], track: np.ndarray, names: Sequence[str]) -> None:
@@ -445,7 +445,7 @@ def _write_npy(file: IO[bytes], track: np.ndarray, names: Sequence[str]) -> None
 
 
 def _read_npz(path: Path, name: str, names: Sequence[str], excuse: Excuse | None) -> Rows:
-    return _rows(read_key(path, name, "actions", alone=True), names, name, excuse)
+    return from_array(read_key(path, name, "actions", alone=True), names, name, excuse)
 
 
 def read_key(path: Path, name: str, key: str, alone: bool = False) -> np.ndarray:
@@ -470,7 +470,7 @@ def _write_npz(file: IO[bytes], track: np.ndarray, names: Sequence[str]) -> None
 
 
 def _read_pt(path: Path, name: str, names: Sequence[str], excuse: Excuse | None) -> Rows:
-    return _rows(tensor_file.read(path, name), names, name, excuse)
+    return from_array(tensor_file.read(path, name), names, name, excuse)
 
 
 def _write_pt(file: IO[bytes], track: np.ndarray, names: Sequence[str]) -> None:
@@ -503,8 +503,11 @@ def _first(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
 
 
-def _rows(array: np.ndarray, names: Sequence[str], name: str, excuse: Excuse | None) -> Rows:
-    """Bring an array of indices (f,) or of numbers (f, a) to rows."""
+def from_array(array: np.ndarray, names: Sequence[str], name: str, excuse: Excuse | None = None) -> Rows:
+    """Bring an array of indices (f,) or of numbers (f, a) to rows.
+
+    name: of the array, for messages
+    """
     if array.ndim == 3 and len(array) == 1:  # a batch of one
         array = array[0]
     if array.ndim and len(array) > FRAMES:

@@ -19,8 +19,8 @@ import typer
 from typer import Option
 from typer.core import TyperGroup
 
-from .. import __version__
 from ..errors import ArvdmError, ArvdmWarning, MemoryLimitError, OutputError, UsageError
+from ..version import __version__
 from . import bench, checkpoints, config, data, doctor, generate, schedule, theory, train
 from .console import Color, ProgressKind, Settings, configure, settings, show_error, warn
 from .eval import card

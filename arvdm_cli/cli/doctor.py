@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 from typer import Context
 
-from .. import __version__
 from ..configs import Json
 from ..errors import ArvdmError, OutputError, UsageError
+from ..version import __version__
 from .console import out as stdout
 from .console import printable, settings, write_json
 
@@ -98,12 +98,11 @@ def encoder(facts: Json):
 
     from .. import media
     from ..media import ffmpeg
-    from ..media.formats import CODECS
 
     facts["ffmpeg"] = ffmpeg.executable()
     facts["ffmpeg_version"] = ffmpeg.version()
     frames = np.zeros((FRAMES, SIDE, SIDE, 3), np.uint8)
-    codecs = {codec: kind for kind, codecs in reversed(CODECS.items()) for codec in codecs}
+    codecs = {codec: kind for kind, form in reversed(media.FORMATS.items()) for codec in form.codecs}
     broken: list[ArvdmError] = []
     with tempfile.TemporaryDirectory(prefix="arvdm-") as folder:
         for codec, kind in codecs.items():

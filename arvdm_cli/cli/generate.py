@@ -76,7 +76,13 @@ def generate(
     chosen: flags.Choices,
     seed: Annotated[int | None, Option(help="Same seed, same frames; drawn and printed if not given.")] = None,
     output: Annotated[
-        str | None, Option("--output", "-o", help=".mp4, .mkv, .webm, .gif, .y4m, frames/%06d.png, or - for stdout.")
+        str | None,
+        Option(
+            "--output",
+            "-o",
+            help="A video (.mp4, .mkv, .webm, .gif, .y4m), images (frames/%06d.png), arrays (.npy, .npz), latents "
+            "(.safetensors), or - for stdout.",
+        ),
     ] = None,
     format: Annotated[str | None, Option(help="Format where the name does not tell: mp4, y4m, ...")] = None,
     fps: Annotated[float | None, Option(help="Frames per second written; the model's own if not given.")] = None,
@@ -114,7 +120,7 @@ def generate(
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan and make nothing.")] = False,
 ):
     """Generate a video, writing each frame as soon as it is clean."""
-    from ..media.formats import Encoding
+    from ..media import Encoding
     from ..runs.request import Machine, PromptSource, Request
 
     machine = Machine(device, dtype, threads, compile, deterministic)

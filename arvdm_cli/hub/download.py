@@ -19,8 +19,8 @@ from pathlib import Path, PureWindowsPath
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from .. import __version__
 from ..errors import ArvdmError, CheckpointError, IntegrityError, NetworkError, OutputError, UnknownModelError
+from ..version import __version__
 from .connection import check_environment, proxy_of
 from .registry import CONFIG, MANIFEST, Entry, foreign, hub_client, missing, storage
 

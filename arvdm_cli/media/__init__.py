@@ -4,8 +4,9 @@
 """
 
 from .fit import crop, fit
-from .formats import FORMATS, Encoding
+from .formats import FORMATS, holds_latents, resumes
 from .frames import Clip, contact_sheet, to_bytes, to_tensor
+from .output import Encoding
 from .reader import read
 from .writer import Writer, occupied
 
@@ -17,8 +18,10 @@ __all__ = [
     "contact_sheet",
     "crop",
     "fit",
+    "holds_latents",
     "occupied",
     "read",
+    "resumes",
     "to_bytes",
     "to_tensor",
 ]

@@ -1,23 +1,21 @@
-"""What a file name says of its format, and how each format is encoded."""
+"""Every kind of output in one table, what a file name says of it, and how each video is encoded.
+
+A new container is a row of VIDEOS; a new kind of array is a class and a row of ARRAYS, in `arrays`. Messages, what
+`arvdm doctor` tries and which runs can be resumed follow from the rows.
+"""
+
+from __future__ import annotations
 
 import os
-import re
 import sys
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..errors import OutputError, UsageError
+from .arrays import ARRAYS
 from .ffmpeg import knows
-
-FORMATS = ("mp4", "mkv", "webm", "gif", "y4m", "png")
-
-
-CODECS = {  # format -> codecs it may hold, its own first
-    "mp4": ("h264", "h265"),
-    "mkv": ("h264", "h265", "vp9", "ffv1"),
-    "webm": ("vp9",),
-}
-
+from .output import Format, Output, Sink, _pattern
+from .sinks import _Encoder, _Images, _Y4m
 
 QUALITY = {"h264": 51, "h265": 51, "vp9": 63}  # codec -> its largest crf; 0 is best
 
@@ -26,9 +24,6 @@ CRF = 18
 
 
 SIDE = 16384  # pixels, the largest an encoder takes
-
-
-NUMBERED = re.compile(r"%(?:0(\d{1,2}))?d")
 
 
 GIF = ["-filter_complex", "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"]  # a palette a frame
@@ -40,36 +35,14 @@ COLOURS = "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+
 TAGS = "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=tv"
 
 
-@dataclass(frozen=True)
-class Encoding:
-    """How frames become a file.
-
-    Raises: UsageError where the rate is not above 0 and at most 1000
-    """
-
-    fps: float = 15.0
-    crf: int | None = None  # quality of a lossy codec, 0 best; None: CRF
-    codec: str | None = None  # one of CODECS; None: the format's first
-    scale: int = 1  # each pixel becomes a square of scale x scale
-    format: str | None = None  # one of FORMATS; None: what the name says, on stdout y4m
-
-    def __post_init__(self) -> None:
-        if not 0 < self.fps <= 1000:
-            raise UsageError(
-                f"{self.fps:g} frames a second cannot be written.", hint="Choose a rate from above 0 to 1000."
-            )
-
-
-def _options(kind: str, encoding: Encoding, size: tuple[int, int], notes: list[str]) -> list[str]:
+def _options(output: Output, codecs: tuple[str, ...]) -> list[str]:
     """Choose ffmpeg's options: a keyframe every second, and no frame held back for later ones for long."""
-    crf, codec = encoding.crf, encoding.codec
-    if kind not in CODECS:
-        if crf is not None or codec is not None:
-            raise UsageError(f"{kind} has no crf and no codec to choose.", hint=f"Those with: {', '.join(CODECS)}.")
+    kind, (height, width), crf = output.kind, output.size, output.encoding.crf
+    if not codecs:
         return GIF
-    codec = codec or CODECS[kind][0]
-    if codec not in CODECS[kind]:
-        raise UsageError(f"{kind} cannot hold the codec {codec!r}.", hint=f"Choose from: {', '.join(CODECS[kind])}.")
+    codec = output.encoding.codec or codecs[0]
+    if codec not in codecs:
+        raise UsageError(f"{kind} cannot hold the codec {codec!r}.", hint=f"Choose from: {', '.join(codecs)}.")
     if codec == "ffv1":
         if crf is not None:
             raise UsageError("ffv1 keeps every pixel, so it has no crf.")
@@ -78,10 +51,10 @@ def _options(kind: str, encoding: Encoding, size: tuple[int, int], notes: list[s
     if not 0 <= crf <= QUALITY[codec]:
         raise UsageError(f"{crf} is not a valid crf of {codec}.", hint=f"Choose from 0 (best) to {QUALITY[codec]}.")
     pixels = "yuv420p"
-    if codec != "vp9" and (size[0] % 2 or size[1] % 2):
+    if codec != "vp9" and (height % 2 or width % 2):
         pixels = "yuv444p"
-        notes.append(f"{size[1]}x{size[0]} is odd, so it is written as yuv444p, which some players cannot show")
-    every = str(max(1, int(encoding.fps)))
+        output.notes.append(f"{width}x{height} is odd, so it is written as yuv444p, which some players cannot show")
+    every = str(max(1, int(output.encoding.fps)))
     common = ["-vf", f"{COLOURS},format={pixels},{TAGS}", "-crf", str(crf), "-g", every]
     if codec == "h264":
         return ["-c:v", "libx264", *common, "-x264-params", "bframes=0:rc-lookahead=4:sync-lookahead=0:threads=1"]
@@ -103,13 +76,48 @@ def _muxer(kind: str, seekable: bool) -> list[str]:
     return ["-movflags", flags, "-frag_duration", "500000", "-f", "mp4"]  # microseconds
 
 
+def _video(output: Output, codecs: tuple[str, ...]) -> Sink:
+    """Let ffmpeg write a video."""
+    options = _options(output, codecs)
+    container = ["-metadata", f"comment={output.comment}", *_muxer(output.kind, seekable=output.name != "-")]
+    return _Encoder(output, options, container)
+
+
+def _container(*codecs: str, resumes: bool = True, streams: bool = False) -> Format:
+    """A video that ffmpeg writes; codecs: those it may hold, its own first."""
+    return Format(partial(_video, codecs=codecs), codecs, resumes, streams)
+
+
+VIDEOS = {
+    "mp4": _container("h264", "h265", streams=True),
+    "mkv": _container("h264", "h265", "vp9", "ffv1"),
+    "webm": _container("vp9"),
+    "gif": _container(resumes=False),
+}
+
+
+FORMATS: dict[str, Format] = {**VIDEOS, "y4m": Format(_Y4m, streams=True), "png": Format(_Images), **ARRAYS}
+
+
+def resumes(name: str) -> bool:
+    """Whether a run that writes to a name can be resumed, as far as the name says."""
+    form = FORMATS.get(Path(name).suffix.lower().removeprefix("."))
+    return name != "-" and (form is None or form.resumes)
+
+
+def holds_latents(name: str, format: str | None = None) -> bool:
+    """Whether an output holds latents float32 (f, c, h, w), not frames; raises UsageError as `_format`."""
+    return FORMATS[_format(name, format)].latents
+
+
 def _format(name: str, format: str | None) -> str:
     """Find what to write from a target's name, or from `format` where that is given."""
     if format is not None and format not in FORMATS:
         raise UsageError(f"No format is called {format!r}.", hint=f"Choose from: {', '.join(FORMATS)}.")
     if name == "-":
-        if format not in (None, "y4m", "mp4"):
-            raise UsageError(f"stdout cannot carry a {format}.", hint="Choose y4m or mp4.")
+        if format is not None and not FORMATS[format].streams:
+            streams = (kind for kind in FORMATS if FORMATS[kind].streams)
+            raise UsageError(f"stdout cannot carry a {format}.", hint=f"Choose {' or '.join(streams)}.")
         if sys.stdout is None or sys.stdout.closed:
             raise OutputError("The video was to go to stdout, but stdout is closed.")
         if sys.stdout.isatty():
@@ -121,27 +129,9 @@ def _format(name: str, format: str | None) -> str:
     if kind not in FORMATS:
         raise UsageError(
             f"{name!r} does not say which kind of video it is.",
-            hint=f"End it in {', '.join(f'.{known}' for known in FORMATS[:-1])}, %06d.png, or / for a folder of PNG.",
+            hint=f"End it in {', '.join(f'.{each}' for each in FORMATS if each != 'png')}, %06d.png, or / for a folder "
+            "of PNG.",
         )
     if kind == "png":
         _pattern(name)
     return kind
-
-
-def _pattern(name: str) -> tuple[Path, str]:
-    """Split a target for images into its folder and the pattern of their names."""
-    if not name.lower().endswith(".png"):
-        return Path(name), "%06d.png"
-    path = Path(name)
-    if len(NUMBERED.findall(path.name)) != 1 or path.name.count("%") != 1:
-        raise UsageError(f"{name!r} names one image for many frames.", hint="Put a number in: frames/%06d.png.")
-    return path.parent, path.name
-
-
-def _numbers(folder: Path, pattern: str) -> list[int]:
-    """List the numbers of the images that a pattern has in a folder."""
-    before, _, _ = pattern.partition("%")
-    after = NUMBERED.split(pattern)[-1]
-    names = os.listdir(folder) if folder.is_dir() else []
-    found = (re.fullmatch(f"{re.escape(before)}([0-9]+){re.escape(after)}", name) for name in names)
-    return [int(match[1]) for match in found if match]

@@ -12,7 +12,7 @@ import numpy as np
 
 from .concat import GUARDS
 from .ffmpeg import Process
-from .formats import Encoding
+from .output import Encoding
 from .writer import Writer
 
 LEAST = 192  # pixels, the width that each video has at the least, so that its label fits

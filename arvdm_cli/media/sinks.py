@@ -7,10 +7,10 @@ import re
 import shutil
 import sys
 import zlib
-from fractions import Fraction
+from abc import ABC, abstractmethod
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 import numpy as np
 
@@ -18,16 +18,8 @@ from ..errors import OutputError
 from ..files import _written
 from . import concat
 from .ffmpeg import Process
-from .formats import _numbers, _pattern
 from .frames import _save
-
-
-class _Sink(Protocol):
-    @property
-    def path(self) -> Path | None: ...
-    def write(self, frame: np.ndarray) -> None: ...
-    def close(self) -> None: ...
-    def abandon(self) -> None: ...
+from .output import Output, _numbers, _pattern
 
 
 def _sibling(target: Path, word: str) -> Path:
@@ -99,23 +91,15 @@ class _Growing:
 class _Encoder:
     """A video file made by ffmpeg, or an mp4 on stdout."""
 
-    def __init__(
-        self,
-        name: str,
-        size: tuple[int, int],
-        rate: Fraction,
-        options: list[str],
-        container: list[str],
-        keep: int | None,
-    ):
-        height, width = size
+    def __init__(self, output: Output, options: list[str], container: list[str]):
+        height, width = output.size
         self.frames = 0
         self.container = container
-        self.file = None if name == "-" else _Growing(name)
+        self.file = None if output.name == "-" else _Growing(output.name)
         if self.file:
-            self._keep(self.file, keep or 0)
+            self._keep(self.file, output.keep or 0)
         self.process = Process(
-            "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", str(rate),
+            "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", str(output.rate),
             "-probesize", "32", "-analyzeduration", "0", "-i", "pipe:0",  # nothing to find out: begin at once
             *options, *container, "-flush_packets", "1",
             "-y", f"file:{self.file.path}" if self.file else "pipe:1",
@@ -183,7 +167,99 @@ class _Encoder:
         raise OutputError(f"The video encoder stopped after about {self.frames} frames: {end}.", hint)
 
 
-class _Y4m:
+class Rows(ABC):
+    """Frames one after the other behind a header, each as long as the others.
+
+    head: bytes of the header, row: bytes of a frame
+    """
+
+    counted = False  # whether the header says how many frames there are, so that it is written again after each
+
+    def __init__(self, output: Output, head: int, row: int):
+        self.output, self.frames = output, output.keep or 0
+        self.name = "stdout" if output.name == "-" else output.name
+        self.file = None if output.name == "-" else _Growing(output.name)
+        self.whole = head + self.frames * row if self.frames else 0  # bytes up to the last whole frame
+        self.stream = None
+        if self.file:
+            with _written(self.name):
+                self.stream = self._open(self.file)
+
+    @abstractmethod
+    def header(self) -> bytes:
+        """The header of a file that holds `self.frames` frames."""
+
+    @abstractmethod
+    def encode(self, frame: np.ndarray) -> bytes:
+        """A frame as it stands in the file."""
+
+    def restore(self, finished: Path, part: Path) -> None:
+        """Turn a finished file into one that grows."""
+        shutil.copyfile(finished, part)
+
+    def pack(self, file: _Growing) -> None:
+        """Turn the file that has grown into a finished one, before it takes its name."""
+        return  # most are finished as they are
+
+    @property
+    def path(self) -> Path | None:
+        return self.file.path if self.file else None
+
+    def _open(self, file: _Growing) -> io.FileIO:
+        """The file that grows, with the frames that are kept."""
+        if self.frames:
+            sources = file.left()
+            if sources and sources[0] == file.target:
+                self.restore(file.target, file.path)
+            if file.path.stat().st_size < self.whole:
+                if sources[:1] != [file.path]:
+                    os.truncate(file.path, 0)
+                file.lacks(self.frames)
+        stream = io.FileIO(file.path, "r+" if self.frames else "w")
+        stream.truncate(self.whole)
+        stream.seek(self.whole)
+        return stream
+
+    def write(self, frame: np.ndarray) -> None:
+        data = (b"" if self.frames else self.header()) + self.encode(frame)
+        try:
+            with _written(self.name):
+                if self.stream:
+                    _put(self.stream.fileno(), data)
+                else:
+                    _emit(data)
+                self.frames += 1
+                self.whole += len(data)
+                self._count()
+        except OutputError as error:
+            self.abandon()
+            error.hint = self.file.rest(self.frames) if self.file else None
+            raise
+
+    def _count(self) -> None:
+        """Say in the header how many frames there are now."""
+        if self.stream and self.counted:
+            self.stream.seek(0)
+            _put(self.stream.fileno(), self.header())
+            self.stream.seek(self.whole)
+
+    def close(self) -> None:
+        if self.file:
+            with _written(self.name):
+                if self.frames:
+                    self._count()
+                self.abandon()
+                if self.frames:
+                    self.pack(self.file)
+            self.file.settle(self.frames)
+
+    def abandon(self) -> None:
+        if self.stream and not self.stream.closed:
+            self.stream.truncate(self.whole)
+            self.stream.close()
+
+
+class _Y4m(Rows):
     """Frames as YCbCr 4:4:4 of 8 bits (BT.601, limited range), which is within 2 of 255 of what was given.
 
     By hand, and not by ffmpeg: a frame reaches a pipe as soon as it is written, with no process between that holds it
@@ -193,73 +269,28 @@ class _Y4m:
 
     COLOURS = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112], [112, -93.786, -18.214]], np.float32) / 255
 
-    def __init__(self, name: str, size: tuple[int, int], rate: Fraction, keep: int | None):
-        height, width = size
-        self.frames = keep or 0
+    def __init__(self, output: Output):
+        (height, width), rate = output.size, output.rate
         self.begin = f"YUV4MPEG2 W{width} H{height} F{rate.numerator}:{rate.denominator} Ip A1:1 C444\n".encode()
-        self.name = "stdout" if name == "-" else name
-        self.file = None if name == "-" else _Growing(name)
-        # bytes up to the last whole frame
-        self.whole = len(self.begin) + self.frames * (len(b"FRAME\n") + 3 * height * width) if self.frames else 0
-        self.stream = None
-        if self.file:
-            with _written(self.name):
-                self.stream = self._open(self.file)
+        super().__init__(output, len(self.begin), len(b"FRAME\n") + 3 * height * width)
 
-    @property
-    def path(self) -> Path | None:
-        return self.file.path if self.file else None
+    def header(self) -> bytes:
+        return self.begin
 
-    def _open(self, file: _Growing) -> io.FileIO:
-        """The file that grows, with the frames that are kept."""
-        if self.frames:
-            source = file.left()[0] if file.left() else None
-            if source is None or source.stat().st_size < self.whole:
-                file.lacks(self.frames)
-            assert source is not None
-            if source != file.path:
-                shutil.copyfile(source, file.path)
-        stream = io.FileIO(file.path, "r+" if self.frames else "w")
-        stream.truncate(self.whole)
-        stream.seek(self.whole)
-        return stream
-
-    def write(self, frame: np.ndarray) -> None:
+    def encode(self, frame: np.ndarray) -> bytes:
         colours = frame.astype(np.float32) @ self.COLOURS.T + np.array([16, 128, 128], np.float32)  # (h, w, 3)
         planes = np.rint(colours).clip(0, 255).astype(np.uint8).transpose(2, 0, 1)  # (3, h, w)
-        data = (b"" if self.frames else self.begin) + b"FRAME\n" + planes.tobytes()
-        try:
-            with _written(self.name):
-                if self.stream:
-                    _put(self.stream.fileno(), data)
-                else:
-                    _emit(data)
-        except OutputError as error:
-            self.abandon()
-            error.hint = self.file.rest(self.frames) if self.file else None
-            raise
-        self.frames += 1
-        self.whole += len(data)
-
-    def close(self) -> None:
-        self.abandon()
-        if self.file:
-            self.file.settle(self.frames)
-
-    def abandon(self) -> None:
-        if self.stream and not self.stream.closed:
-            self.stream.truncate(self.whole)
-            self.stream.close()
+        return b"FRAME\n" + planes.tobytes()
 
 
 class _Images:
     """A folder of PNG files, each there only once it is whole."""
 
-    def __init__(self, name: str, notes: list[str], keep: int | None):
-        self.frames = keep or 0
-        self.name = name
+    def __init__(self, output: Output):
+        self.frames = output.keep or 0
+        self.name = name = output.name
         self.path, self.pattern = _pattern(name)
-        self.notes = notes
+        self.notes = output.notes
         missing = set(range(self.frames)) - set(_numbers(self.path, self.pattern))
         if missing:
             raise OutputError(

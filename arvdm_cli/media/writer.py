@@ -9,14 +9,14 @@ import os
 import queue
 import threading
 import time
-from fractions import Fraction
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import OutputError, UsageError
-from .formats import SIDE, Encoding, _format, _muxer, _numbers, _options, _pattern
-from .sinks import _Encoder, _Images, _Sink, _Y4m
+from .formats import FORMATS, SIDE, _format
+from .output import Encoding, Output, _numbers, _pattern
 
 WAITING = 4  # frames that may wait for the encoder
 PATIENCE = 2.0  # seconds that a reader of stdout gets to take the rest once a run is interrupted
@@ -25,8 +25,10 @@ PATIENCE = 2.0  # seconds that a reader of stdout gets to take the rest once a r
 class Writer:
     """Write frames as they come: `with Writer("out.mp4", 64, 64, Encoding(fps=15)) as writer: writer.write(frames)`.
 
-    target: .mp4, .mkv, .webm, .gif or .y4m; a folder ("frames/") or a pattern ("frames/%06d.png"); "-" for stdout
+    target: a name that ends in one of FORMATS; a folder ("frames/") or a pattern ("frames/%06d.png"); "-" for stdout
     comment: the file's comment tag, where its format has one
+    facts: of the run, kept in the file where its format has room for them
+    latents: the shape (c, h, w) of what is written to a format that holds latents; None: the caller has none
     keep: N resumes after N frames that an earlier run, with the same encoding, has left under this name or beside it
 
     A thread writes while the caller makes the next frames, and memory holds no more than WAITING of them.
@@ -42,7 +44,9 @@ class Writer:
         encoding: Encoding,
         *,
         comment: str | None = None,
+        facts: Mapping[str, str] | None = None,
         keep: int | None = None,
+        latents: tuple[int, int, int] | None = None,
     ):
         scale = encoding.scale
         if scale < 1 or max(height, width) * scale > SIDE:
@@ -50,23 +54,24 @@ class Writer:
             raise UsageError(f"Frames of {width}x{height} cannot be written at scale {scale}.", hint=limit)
         name = os.fspath(target)
         kind = _format(name, encoding.format)
+        form = FORMATS[kind]
+        if not form.codecs and (encoding.crf is not None or encoding.codec is not None):
+            those = ", ".join(other for other in FORMATS if FORMATS[other].codecs)
+            raise UsageError(f"{kind} has no crf and no codec to choose.", hint=f"Those with: {those}.")
+        if form.latents and (latents is None or scale > 1):
+            wrong = "frames" if latents is None else f"frames at scale {scale}"
+            raise UsageError(f"{kind} holds latents, not {wrong}.", hint="Write frames as npy or npz.")
+        if keep is not None and (not form.resumes or name == "-"):
+            raise UsageError(f"Cannot resume a {'stream' if name == '-' else kind}.", hint="Write an mp4.")
         self.notes: list[str] = []  # for the user to see: what is not as one might expect
+        self.facts = dict(facts or {})  # may be changed until the file is closed
         self.frames = 0  # handed to the encoder so far
-        self._shape = (height, width, 3)
+        self._shape = latents if form.latents and latents else (height, width, 3)
+        self._dtype = np.dtype(np.float32 if form.latents else np.uint8)
         self._scale = scale
-        size = (height * scale, width * scale)
-        rate = Fraction(encoding.fps).limit_denominator(1001)
-        options = _options(kind, encoding, size, self.notes)
-        self._sink: _Sink
-        if keep is not None and (kind == "gif" or name == "-"):
-            raise UsageError(f"Cannot resume a {'stream' if name == '-' else 'gif'}.", hint="Write an mp4.")
-        if kind == "png":
-            self._sink = _Images(name, self.notes, keep)
-        elif kind == "y4m":
-            self._sink = _Y4m(name, size, rate, keep)
-        else:
-            container = ["-metadata", f"comment={comment or ''}", *_muxer(kind, seekable=name != "-")]
-            self._sink = _Encoder(name, size, rate, options, container, keep)
+        shape = self._shape if form.latents else (height * scale, width * scale, 3)
+        output = Output(name, kind, shape, encoding, comment or "", keep, self.notes, self.facts)
+        self._sink = form.open(output)
         self._error: BaseException | None = None
         self._closed = False
         self._ended = threading.Event()  # nothing more is written
@@ -90,8 +95,8 @@ class Writer:
         return self._sink.path
 
     def write(self, frames: np.ndarray) -> None:
-        """Add frames uint8 (f, h, w, 3); wait while more than WAITING are ahead of them."""
-        assert frames.dtype == np.uint8 and frames.shape[1:] == self._shape, f"{frames.dtype} {frames.shape}"
+        """Add frames uint8 (f, h, w, 3), or latents float32 (f, c, h, w); wait while more than WAITING are ahead."""
+        assert frames.dtype == self._dtype and frames.shape[1:] == self._shape, f"{frames.dtype} {frames.shape}"
         assert not self._closed, "the file is closed"
         for frame in frames:
             if self._error:
@@ -133,7 +138,9 @@ class Writer:
                 frame = self._queue.get()
 
     def _enlarge(self, frame: np.ndarray) -> np.ndarray:
-        return frame.repeat(self._scale, 0).repeat(self._scale, 1)  # (h * scale, w * scale, 3)
+        return (
+            frame if self._scale == 1 else frame.repeat(self._scale, 0).repeat(self._scale, 1)
+        )  # (h * scale, w * scale, 3)
 
 
 def occupied(target: str | os.PathLike[str], format: str | None = None) -> bool:

@@ -45,20 +45,36 @@ def read_inputs(request: Request, model: Model, on_event: OnEvent = ignore) -> I
         on_event(Warning_("the model has no actions, so those that are given have no effect."))
     prompt, past = read_prompt(request.prompt, model, request.plan.sampling, on_event)
     actions, count = read_actions(request.actions, request.length, request.seed, model, on_event)
-    if request.length or count:
-        length = request.length or count
-    else:
-        length = None if request.length == 0 else DEFAULT_LENGTH
+    key = request.actions if count is None else digest(actions(0, count).numpy().tobytes())
+    return gather(prompt, past, actions, key, new_frames(request.length, count), request.actions == "-")
+
+
+def gather(
+    prompt: np.ndarray, past: torch.Tensor, actions: Actions, key: str, length: int | None, live: bool = False
+) -> Inputs:
+    """Inputs of a run that begins with a prompt uint8 (f, h, w, 3), into which actions `past` (1, f, a) led."""
     return Inputs(
         prompt=prompt,
         prompt_actions=past,
         prompt_frames=len(prompt),
         prompt_sha256=digest(prompt.tobytes() + past.numpy().tobytes()),
         actions=actions,
-        key=request.actions if count is None else digest(actions(0, count).numpy().tobytes()),
+        key=key,
         length=length,
-        live=request.actions == "-",
+        live=live,
     )
+
+
+def new_frames(length: int | None, actions: int | None) -> int | None:
+    """How many new frames a request asks for, where `actions` of them have an action; None: until stopped."""
+    if length or actions:
+        return length or actions
+    return None if length == 0 else DEFAULT_LENGTH
+
+
+def usable(sampling: Sampling) -> int:
+    """How many of a prompt's last frames a model can use, at least 1."""
+    return max(1, sampling.context + sampling.slots * sampling.group)
 
 
 def read_prompt(
@@ -75,7 +91,7 @@ def read_prompt(
     clip = media.read(
         source.path,
         start=source.start,
-        count=source.count or max(1, sampling.context + sampling.slots * sampling.group),
+        count=source.count or usable(sampling),
         fps=model.fps,
         crop=source.crop,
         size=(config.height, config.width),

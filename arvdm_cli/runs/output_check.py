@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..media import concat, montage
-from ..media.formats import Encoding, _format, _numbers, _pattern
+from ..media import Encoding, concat, montage
+from ..media.formats import VIDEOS, _format
+from ..media.output import _numbers, _pattern
 from ..media.sinks import finished
 from .state_file import Saved
 
@@ -20,10 +21,14 @@ LATE = 0.005  # seconds by which containers round the time of a frame
 
 
 def contents(output: str, encoding: Encoding) -> concat.Contents | None:
-    """What lies under a video's name; None where nothing does, or an interrupted run has left its frames beside it."""
-    if _format(output, encoding.format) != "png":
+    """What lies under a video's name; None where nothing does, or an interrupted run has left its frames beside it.
+
+    None for arrays too: what restores them checks their shape.
+    """
+    kind = _format(output, encoding.format)
+    if kind != "png":
         path = finished(output)
-        return concat.contents(path) if path else None
+        return concat.contents(path) if path and (kind in VIDEOS or kind == "y4m") else None
     folder, pattern = _pattern(output)
     numbers = sorted(_numbers(folder, pattern))
     whole = next((i for i, number in enumerate(numbers) if i != number), len(numbers))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
+from torch import Tensor
 
 from .. import media
 from ..actions.sources import EndOfActions
@@ -45,6 +46,7 @@ class Recording:
         self.model, self.settings, self.inputs, self.on_event = model, settings, inputs, on_event
         self.keep_state = keep_state
         self.writer, self.saved = open_writer(model, settings, states)
+        self.latents = media.holds_latents(settings.output, settings.encoding.format)
         self.before = self.saved.frames if self.saved else 0  # new frames of earlier runs
         self.again = 0  # frames handed to the encoder that this run has not made: of the prompt, or written again
         self.frames = 0  # new frames of this run
@@ -67,7 +69,10 @@ class Recording:
         """Make the frames and write them, and the sidecar whatever happens."""
         try:
             with self.writer:
-                self._write_all()
+                try:
+                    self._write_all()
+                finally:
+                    self._add_actions()
             self.complete = True
             self.saver.save(complete=True, whole=True)
             forget_states(self.settings.output, but_last=self.keep_state)
@@ -100,7 +105,10 @@ class Recording:
             for chunk in chunks:
                 if not self.saved and not self.frames:
                     self._write_prompt(state)
-                self._write(media.to_bytes(chunk.frames[0]), chunk.state)
+                if self.latents:
+                    self._write(to_array(chunk.latents), chunk.state)
+                else:
+                    self._write(media.to_bytes(chunk.frames[0]), chunk.state)
 
     def _begin(self) -> State:
         """The state of the sampler before the first new frame of this run."""
@@ -116,13 +124,21 @@ class Recording:
     def _write_prompt(self, beginning: State) -> None:
         """Write the prompt's frames, if they are wanted; until here an earlier video can still be resumed."""
         shown = self.inputs.prompt if self.settings.include_prompt else self.inputs.prompt[:0]
+        if self.latents:
+            shown = to_array(generation.encode(self.model, media.to_tensor(shown).unsqueeze(0)))
         forget_states(self.settings.output)
         self.saver.begin(shown, beginning)
         self.again = len(shown)
         self.writer.write(shown)
 
+    def _add_actions(self) -> None:
+        """Give the writer the actions that led into the frames, for formats that have room for them."""
+        phrase = self.log.phrase(self.before + self.frames)
+        if phrase is not None:
+            self.writer.facts["actions"] = phrase
+
     def _write(self, frames: np.ndarray, reached: State) -> None:
-        """Write the frames uint8 (f, h, w, 3) of an AR step, and count them."""
+        """Write the frames of an AR step, uint8 (f, h, w, 3) or latents float32 (f, c, h, w), and count them."""
         self.log.add(self.before + self.frames, len(frames))
         self.writer.write(frames)
         if self.first_frame is None:
@@ -150,14 +166,23 @@ def open_writer(model: Model, settings: Settings, states: Sequence[Saved]) -> tu
 
     Raises: OutputError where there are states, and it holds the frames of none; InputError where it is another video
     """
-    config, plan = model.codec.config, settings.plan
+    config, latent, plan = model.codec.config, model.network.config, settings.plan
     for saved in states[:1]:
         check_output(settings.output, saved, config.height, config.width)
     comment = f"arvdm {settings.model} {model.sha256[:12]} {plan.schedule.name} seed {settings.seed}"
     shown = settings.prompt_frames if settings.include_prompt else 0
 
     def open_after(keep: int | None) -> media.Writer:
-        return media.Writer(settings.output, config.height, config.width, settings.encoding, comment=comment, keep=keep)
+        return media.Writer(
+            settings.output,
+            config.height,
+            config.width,
+            settings.encoding,
+            comment=comment,
+            facts=facts_of(model, settings),
+            keep=keep,
+            latents=(latent.channels, latent.height, latent.width),
+        )
 
     missing: OutputError | None = None
     for saved in states:
@@ -168,3 +193,20 @@ def open_writer(model: Model, settings: Settings, states: Sequence[Saved]) -> tu
     if missing:
         raise missing
     return open_after(None), None
+
+
+def facts_of(model: Model, settings: Settings) -> dict[str, str]:
+    """What a file of latents says of the run that made them; its actions are added as it closes."""
+    return {
+        "model": settings.model,
+        "sha256": model.sha256,
+        "seed": str(settings.seed),
+        "fps": f"{settings.encoding.fps:g}",
+        "schedule": settings.plan.sampling.schedule,
+    }
+
+
+def to_array(latents: Tensor) -> np.ndarray:
+    """Latents (1, f, c, h, w) as float32 (f, c, h, w)."""
+    array: np.ndarray = latents[0].float().cpu().numpy()
+    return array

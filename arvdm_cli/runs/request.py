@@ -11,8 +11,8 @@ from typing import cast
 
 from ..configs import fill, read_record
 from ..errors import ConfigError, UsageError
+from ..media import Encoding
 from ..media.fit import Fitting
-from ..media.formats import Encoding
 from ..sampling.config import Sampling
 from ..sampling.plan import Plan
 from ..sampling.schedules import Schedule

@@ -44,7 +44,7 @@ class StateSaver:
     def begin(self, shown: np.ndarray, state: State) -> None:
         """Save the state before the first AR step, right before its frames are written: to resume from until the next.
 
-        shown: frames uint8 (f, h, w, 3) of the prompt that are to be written first
+        shown: frames of the prompt that are to be written first, as they are written
         """
         if self.path is None:
             return
@@ -62,7 +62,7 @@ class StateSaver:
         self.next = time.monotonic() + EVERY
 
     def add(self, frames: np.ndarray, state: State) -> None:
-        """Take the frames uint8 (f, h, w, 3) of an AR step, and the state after it."""
+        """Take the frames of an AR step as they are written, and the state after it."""
         if self.path is None:
             return
         self.recent = [*self.recent, *frames][-self.tail :]

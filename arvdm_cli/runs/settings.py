@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from ..configs import read_record
 from ..errors import ConfigError
-from ..media.formats import Encoding
+from ..media import Encoding
 from ..sampling.plan import Plan
 from .request import plan_to_json, with_plan
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import __version__
 from ..files import locked, replacing
+from ..version import __version__
 from .settings import Settings
 
 LONGEST = 240  # bytes of a name that leave room for .state.old and the like

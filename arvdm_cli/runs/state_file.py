@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import CheckpointError, OutputError, OutputExistsError, UsageError
+from ..media import resumes
 from ..models import MODELS
 from ..sampling.memory import Memory
 from ..sampling.state import State
@@ -125,7 +126,7 @@ class Saved:
     settings: Settings
     frames: int  # new frames made so far
     complete: bool  # whether that was all that was asked for
-    tail: np.ndarray  # uint8 (f, h, w, 3), the last of them: the encoder may have lost them
+    tail: np.ndarray  # uint8 (f, h, w, 3), or latents, the last of them: the encoder may have lost them
     ahead: np.ndarray  # float32 (f, a), actions that lead into the frames after them, a chunk or more
     state: State
     phrase: str | None = None  # the actions that led into the frames made so far; earlier versions did not keep them
@@ -133,9 +134,9 @@ class Saved:
 
 
 def state_file(target: str) -> Path | None:
-    """Where the state of a video's run goes: out.mp4 -> out.state; stdout and gif have none."""
+    """Where the state of a video's run goes: out.mp4 -> out.state; what cannot be resumed has none."""
     beside = sidecar(target)
-    return None if beside is None or Path(target).suffix.lower() == ".gif" else beside.with_suffix(".state")
+    return None if beside is None or not resumes(target) else beside.with_suffix(".state")
 
 
 def older(path: Path) -> Path:

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ScheduleError
 from . import schedules
 from .config import Sampling, flag_of
 from .model import Model
 from .network import Past, VideoNetwork, has_memory
 from .plan import Plan
-from .sampler import stream
+from .sampler import Step, stream
+from .schedules import Schedule
 from .state import Actions, Noise, State, start
 
 
 def choose(sampling: Sampling, **chosen: Any) -> Plan:
     """Apply a user's choices to a checkpoint's sampling; what is None stays.
 
-    chosen: names of `config.SETTINGS`, fields of Sampling and options of the preset; a schedule may hold its options
+    chosen: names of `config.SETTINGS`, fields of Sampling and options of the preset; a schedule may hold its options,
+        or be a Schedule itself
     """
     options = {name: value for name, value in chosen.items() if value is not None}
+    if isinstance(schedule := options.get("schedule"), Schedule):
+        return choose_around(schedule, sampling, options)
     changes = {name: options.pop(name) for name in list(options) if name in Sampling.__dataclass_fields__}
     if "schedule" in changes:
         changes["schedule"], options = schedules.merge(changes["schedule"], **options)
@@ -71,6 +76,20 @@ def without_effect(model: Model, plan: Plan, chosen: Mapping[str, object]) -> li
     return [f"{flag_of(name)} has no effect: {why}." for name, why in idle.items() if why and name in chosen]
 
 
+def choose_around(schedule: Schedule, sampling: Sampling, chosen: Mapping[str, Any]) -> Plan:
+    """Apply a user's choices beside a schedule that states all its levels.
+
+    Raises: ScheduleError for options of presets, of which only `shift` fits it
+    """
+    changes = {name: value for name, value in chosen.items() if name in Sampling.__dataclass_fields__}
+    options = {name: value for name, value in chosen.items() if name not in changes}
+    if "shift" in options:
+        schedule = schedules.shift(schedule, options.pop("shift"))
+    for name in options:
+        raise ScheduleError(f"The schedule states all its levels, so there is nothing that `{name}` could set.")
+    return Plan(schedule, replace(sampling, **changes | {"schedule": schedule.name or "custom", "options": {}}))
+
+
 @torch.no_grad()
 def encode(model: Model, frames: Tensor) -> Tensor:
     """Latents (b, f, c, h, w) of frames (b, f, 3, h, w) in [-1, 1], on the model's device."""
@@ -108,8 +127,26 @@ def check(network: VideoNetwork[Past], sampling: Sampling) -> None:
 class Chunk:
     """New frames, and where the video stands after the AR step that gave them."""
 
-    frames: Tensor  # (b, f, 3, h, w) in [-1, 1]; the last chunk of a length may be cut
-    state: State  # after the whole AR step, from which a run can be resumed
+    step: Step
+    count: int  # frames of the step that count: the last chunk of a length may be cut
+    codec: Any = field(repr=False)  # of the model
+
+    @property
+    def state(self) -> State:
+        """After the whole AR step, from which a run can be resumed."""
+        return self.step.state
+
+    @property
+    def latents(self) -> Tensor:
+        """Clean latents (b, f, c, h, w)."""
+        return self.step.clean[:, : self.count]
+
+    @cached_property
+    def frames(self) -> Tensor:
+        """Frames (b, f, 3, h, w) in [-1, 1], decoded when first used."""
+        with torch.no_grad():
+            frames: Tensor = self.codec.decode(self.step.clean)
+        return frames[:, : self.count]
 
 
 def generate(model: Model, plan: Plan, state: State, actions: Actions, seed: int, length: int = 0) -> Iterator[Tensor]:
@@ -130,9 +167,9 @@ def generate_states(
     length: int = 0,
     live: bool = False,
 ) -> Iterator[Chunk]:
-    """Yield what `generate` yields, each with the state after its AR step.
+    """Yield the chunks of `generate`, each with its latents and the state after its AR step.
 
-    On an accelerator the next AR step is sampled while frames are decoded and used.
+    On an accelerator the next AR step is sampled while a chunk is decoded and used.
 
     live: whether actions come as frames are seen, so that none may be asked for early
     """
@@ -144,9 +181,9 @@ def generate_states(
         steps = ahead(steps)
     remaining = length
     for step in steps:
-        frames = model.codec.decode(step.clean)
-        yield Chunk(frames[:, :remaining] if 0 < remaining < frames.shape[1] else frames, step.state)
-        remaining -= frames.shape[1]
+        chunk = step.clean.shape[1]
+        yield Chunk(step, min(remaining, chunk) if length else chunk, model.codec)
+        remaining -= chunk
 
 
 Item = TypeVar("Item")

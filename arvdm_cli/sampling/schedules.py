@@ -29,7 +29,11 @@ FORM = 'Write {"levels": [[0.5, 1.0], [0.0, 0.5]], "chunk": 1}: a row before the
 
 @dataclass(frozen=True)
 class Schedule:
-    """The levels of the window's frames during one AR step: a row before the first denoising step, one after each."""
+    """The levels of the window's frames during one AR step: a row before the first denoising step, one after each.
+
+    Build one from its levels, by `Schedule.preset("rolling", blocks=2)`, or from a file by `Schedule.read(path)`.
+    Raises: ScheduleError where the levels break a requirement
+    """
 
     levels: tuple[tuple[float, ...], ...]  # (steps + 1, window); 0 clean, 1 pure noise
     chunk: int  # frames that leave clean, and enter as noise, per AR step
@@ -44,6 +48,23 @@ class Schedule:
         self._check_monotonicity()
         self._check_circularity()
         self._check_boundary()
+
+    @staticmethod
+    def preset(name: str, /, **options: float | None) -> "Schedule":
+        """Build a preset by name, one of PRESETS; an option left out keeps that preset's default, `shift` fits all.
+
+        Raises: ScheduleError where no preset has the name or the option
+        """
+        return choose(name, **options)
+
+    @staticmethod
+    def read(path: str | Path) -> "Schedule":
+        """Read a JSON or TOML file of `levels` and `chunk`; raises InputError, ScheduleError."""
+        return read(path)
+
+    def write(self, path: str | Path) -> None:
+        """Write a JSON file, which `read` gives back; raises OutputError."""
+        write(self, path)
 
     @property
     def window(self) -> int:
