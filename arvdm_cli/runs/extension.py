@@ -55,7 +55,7 @@ def extend(
 
 
 def machine_for(before: Settings, machine: Machine) -> Machine:
-    """The machine that a video is extended on: compiled, and deterministic, where it was made so.
+    """The machine that a video is extended on: compiled, and deterministic, where it was made so, in its dtype.
 
     Raises: UsageError where it is to be what the video is not
     """
@@ -65,7 +65,12 @@ def machine_for(before: Settings, machine: Machine) -> Machine:
         )
     if machine.deterministic and before.compiled:
         raise UsageError(f"{before.output!r} was made with --compile, so it cannot be extended with --deterministic.")
-    return replace(machine, compile=before.compiled, deterministic=machine.deterministic or before.deterministic)
+    return replace(
+        machine,
+        dtype=before.dtype if machine.dtype == "auto" else machine.dtype,
+        compile=before.compiled,
+        deterministic=machine.deterministic or before.deterministic,
+    )
 
 
 def extended_inputs(request: Request, model: Model, saved: Saved, on_event: OnEvent) -> Inputs:
