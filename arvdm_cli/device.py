@@ -70,7 +70,7 @@ def check_threads(threads: int) -> None:
 
 
 def peak_memory_mb(device: torch.device) -> int | None:
-    """The most memory this process has held, in MiB; on a GPU, of the GPU's; None where the system does not report it."""
+    """The most memory this process has held, in MiB, on CUDA of the GPU; None where the system does not report it."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20)
     with suppress(OSError):
