@@ -1,5 +1,5 @@
 PYTHON ?= python3
-BIN := .venv/bin
+BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 
 .PHONY: demo test docs release fuzz kill clean
 
@@ -17,7 +17,7 @@ test: .venv/installed-for-tests
 
 # The documentation as a site in build/docs; strict: a link or name that leads nowhere is an error. Uses no network.
 docs: .venv/installed-for-docs
-	$(BIN)/mkdocs build --strict --site-dir build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/docs
 
 # A wheel and an archive of the sources in dist, checked as an index would.
 release: .venv/installed-for-release
