@@ -8,7 +8,13 @@ from pathlib import Path
 from support.paths import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-WRITTEN = [ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *PAGES, *sorted((ROOT / "examples").glob("**/README.md"))]
+WRITTEN = [
+    ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
+    *PAGES,
+    *sorted((ROOT / "examples").glob("**/README.md")),
+    *sorted((ROOT / "checkpoints").glob("*/README.md")),
+]
 # what a comment before a block may say of it: <!-- not run: network -->
 REASONS = ("set-up", "network", "GPU", "minutes", "hours", "another program")
 BLOCK = re.compile(r"(?:<!-- not run: ([^\n]*) -->\n\n?)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
