@@ -1,7 +1,7 @@
 PYTHON ?= python3
-BIN := .venv/bin
+BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 
-.PHONY: demo test fuzz kill clean
+.PHONY: demo test docs release fuzz kill clean
 
 # Make a 600-frame video in the maze, and say where it is, how fast it went and what to look for.
 demo: .venv/installed
@@ -14,6 +14,16 @@ test: .venv/installed-for-tests
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	@$(BIN)/pytest --numprocesses auto --dist loadfile
+
+# The documentation as a site in build/docs; strict: a link or name that leads nowhere is an error. Uses no network.
+docs: .venv/installed-for-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/docs
+
+# A wheel and an archive of the sources in dist, checked as an index would.
+release: .venv/installed-for-release
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
 
 # More than 10,000 files and words that nobody would write, others each time; about ten minutes.
 fuzz: .venv/installed-for-tests
@@ -32,7 +42,11 @@ clean:
 	@touch $@
 
 .venv/installed-for-tests: pyproject.toml | .venv
-	$(BIN)/pip install --quiet -e '.[data,dev]'
+	$(BIN)/pip install --quiet -e '.[data,dev,docs,release]'
+	@touch $@ .venv/installed .venv/installed-for-docs .venv/installed-for-release
+
+.venv/installed-for-docs .venv/installed-for-release: .venv/installed-for-%: pyproject.toml | .venv
+	$(BIN)/pip install --quiet -e '.[$*]'
 	@touch $@ .venv/installed
 
 .venv:

@@ -1,10 +1,13 @@
-"""The device and the number format that a model runs on."""
+"""The device and the number format that a model runs on, and the memory that it took."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -64,6 +67,22 @@ def check_threads(threads: int) -> None:
         raise UsageError(f"{threads} threads are too many for {cores} cores.", hint=f"--threads {cores}")
     if threads > cores:
         warnings.warn(f"--threads {threads} is more than the {cores} cores here, which is slower.", ArvdmWarning, 2)
+
+
+def peak_memory_mb(device: torch.device) -> int | None:
+    """The most memory this process has held, in MiB, on CUDA of the GPU; None where the system does not report it."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20)
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text()  # of Linux; its getrusage counts the parent process too
+        if found := re.search(r"VmHWM:\s+(\d+) kB", status):
+            return round(int(found[1]) / 2**10)
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
 
 
 class Compiled(Protocol):

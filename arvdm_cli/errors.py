@@ -47,7 +47,7 @@ class InputError(ArvdmError):
 
 
 class VideoError(InputError):
-    """A prompt that is no video, is cut, or is too large."""
+    """A prompt that is not a video, is cut, or is too large."""
 
 
 class ActionError(InputError):

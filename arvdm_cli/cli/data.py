@@ -31,7 +31,7 @@ def make(
     name: Annotated[str, Argument(metavar="WORLD", help="What to render: maze.")],
     out: Annotated[Path, Option("--out", "-o", help="Folder for the episodes; a run that was stopped goes on.")],
     episodes: Annotated[int, Option(min=1, help="Episodes in all.")] = 1000,
-    seed: Annotated[int, Option(help="Same seed, same episodes; more of them extend fewer.")] = 0,
+    seed: Annotated[int, Option(help="Seed of the episodes; a larger --episodes keeps those of a smaller one.")] = 0,
     size: Annotated[int, Option(help="Pixels a frame is wide and high: 64 or 128.")] = 64,
     walls: Annotated[int | None, Option(help="Wall textures in use, of 32. [default: 8]")] = None,
     floors: Annotated[int | None, Option(help="Floor textures in use, of 29. [default: 8]")] = None,
@@ -107,7 +107,9 @@ def import_(
             "files), or none. [default: maze, none without files]"
         ),
     ] = None,
-    limit: Annotated[int | None, Option(min=1, help="Clips in all; more of them extend fewer.")] = None,
+    limit: Annotated[
+        int | None, Option(min=1, help="Clips in all; a larger limit keeps those of a smaller one.")
+    ] = None,
     strict: Annotated[
         bool, Option("--strict", help="Stop at a clip that cannot be used, and do not leave it out.")
     ] = False,

@@ -156,7 +156,7 @@ Schedules = Annotated[
 ]
 
 
-Seed = Annotated[int, Option(help="Same seed, same mazes; more of them extend fewer.")]
+Seed = Annotated[int, Option(help="Seed of the mazes; a larger number of them keeps those of a smaller one.")]
 
 
 Yes = Annotated[bool, Option("--yes", "-y", help="Replace an existing measurement.")]

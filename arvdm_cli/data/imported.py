@@ -130,7 +130,7 @@ def _refresh(out: Path, journal: Journal, files: dict[str, Path], settings: Sett
     """Read clips again that have changed since they were imported: give what became of those that are still there.
 
     One with as many episodes as before takes their place. Else it and those after it leave the journal, and are
-    imported anew. One that cannot be read any more is kept as it was.
+    imported again. One that cannot be read any more is kept as it was.
     """
     steps: dict[str, Step] = {}
     at = 0
@@ -203,7 +203,7 @@ def saved_settings(folder: Path) -> Settings:
 
 
 def saved_length(folder: Path) -> int | None:
-    """Give how many frames an episode has in a folder that an import goes on with; None where there is none."""
+    """Give how many frames an episode has in a folder that an import continues; None where there is none."""
     try:
         return saved_settings(folder).frames if _read_journal(folder) else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, DataError):  # named when it is opened
@@ -218,7 +218,7 @@ def _open(file: Path, layout: tuple[str, tuple[int, ...]]) -> np.ndarray:
 def check(data: Clips, index: int) -> str | None:
     """Give what is wrong with an episode, or None."""
     if not np.isfinite(data.actions[index]).all():
-        return "it has an action that is no number"
+        return "it has an action that is not a number"
     if not data.frames[index].any():
         return "all of its frames are black"
     return None
@@ -257,7 +257,9 @@ def _prepare(out: Path, settings: Settings) -> Journal:
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror or error}.") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{out} cannot be gone on with: {error}.", hint="Choose another folder.") from error
+        raise DataError(
+            f"The import into {out} cannot be continued: {error}.", hint="Choose another folder."
+        ) from error
 
 
 def _read_journal(folder: Path) -> Journal:

@@ -76,7 +76,7 @@ def episode(world: MazeConfig, seed: int, kind: str | None = None) -> Episode:
 
 
 def episode_seed(seed: int, index: int) -> int:
-    """Give the seed of one episode (63 bits): it hangs on its number alone, so more episodes extend fewer."""
+    """Give the seed of one episode (63 bits): it depends on its number alone, so more episodes extend fewer."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{index}".encode()).digest()[:8], "little") >> 1
 
 

@@ -131,7 +131,7 @@ def beyond_context(poses: np.ndarray, plan: Plan) -> np.ndarray:
 
 
 def score_memory(on: dict[str, np.ndarray], off: dict[str, np.ndarray], clips: Truth, plan: Plan) -> MemoryGain:
-    """What memory gains in PSNR on revisits, on frames whose like is no longer in the context."""
+    """What memory gains in PSNR on revisits, on frames that revisit a place no longer in the context."""
     kinds, gains, frames = {}, [], []
     for kind in REVISITS:
         x = unit(clips.target(kind))

@@ -114,7 +114,7 @@ def _box(spec: str, height: int, width: int) -> tuple[int, int, int, int]:
     """Read "WxH+X+Y" as top, left, height and width inside a frame."""
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})(?:\+(\d{1,5})\+(\d{1,5}))?", spec)
     if not match:
-        raise UsageError(f"{spec!r} is no crop.", hint="Write WxH+X+Y, such as 64x64+0+0, or WxH for the centre.")
+        raise UsageError(f"Invalid crop {spec!r}.", hint="Write WxH+X+Y, such as 64x64+0+0, or WxH for the centre.")
     w, h = int(match[1]), int(match[2])
     left, top = (int(match[3]), int(match[4])) if match[3] else ((width - w) // 2, (height - h) // 2)
     if not w or not h or min(left, top) < 0 or left + w > width or top + h > height:

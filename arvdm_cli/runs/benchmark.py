@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from .. import media
-from ..device import DTYPES
+from ..device import DTYPES, peak_memory_mb
 from ..errors import MemoryLimitError, UsageError
 from ..media.ffmpeg import executable
 from ..sampling.config import flag_of
@@ -38,7 +38,7 @@ from ..sampling.state import Noise, start
 from ..workers import answer, serving
 from .job import load
 from .request import Machine
-from .stopwatch import ATTENTION, SAMPLING, Clock, Products, Watched, matrix_rate, peak_memory
+from .stopwatch import ATTENTION, SAMPLING, Clock, Products, Watched, matrix_rate
 
 R = TypeVar("R")
 STAGES = (*SAMPLING, "decode", "convert", "write")  # of an AR step; those of SAMPLING are methods of the network
@@ -90,7 +90,7 @@ class Timing:
     machine_tflop_per_second: float
     share_of_machine: float
     products_alone_over_sampling: float  # time of the matrix products alone
-    peak_memory_mb: int
+    peak_memory_mb: int | None  # None where the system does not report it
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
@@ -181,7 +181,7 @@ def measure(
     warm = 4 if machine.compile else 1
     laps = pipeline.time_steps(warm + -(-frames // chunk), container, say)
     first, timed = laps[0], laps[warm:]
-    peak = peak_memory(device)  # what follows takes memory that making video does not
+    peak = peak_memory_mb(device)  # what follows takes memory that making video does not
     say("counting operations, and timing matrix products alone")
     operations = pipeline.count_operations()
     alone = pipeline.time_products()
@@ -217,7 +217,7 @@ def measure(
         machine_tflop_per_second=rate / 1e12,
         share_of_machine=tflop * 1e12 / sampled / rate,
         products_alone_over_sampling=alone / chunk / sampled,
-        peak_memory_mb=round(peak / 2**20),
+        peak_memory_mb=peak,
     )
 
 

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from .. import media
-from ..device import choose_machine, compile_network
+from ..device import choose_machine, compile_network, peak_memory_mb
 from ..hub import checkpoint, registry
 from ..sampling import generation
 from ..sampling.model import Model
@@ -28,7 +30,7 @@ class Estimate:
 
     frames_per_second: float
     seconds: float | None  # for all new frames; None: until stopped
-    peak_memory_mb: int
+    peak_memory_mb: int | None  # None where the system does not report it
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -107,8 +109,6 @@ class Job:
 
     def measure(self) -> Estimate:
         """Time the second AR step, and tell the most memory used so far."""
-        import resource  # not on every system
-
         inputs, plan = self.inputs, self.request.plan
         prompt = media.to_tensor(inputs.prompt).unsqueeze(0)
         state = generation.begin(self.model, plan, prompt, inputs.prompt_actions)
@@ -117,7 +117,7 @@ class Job:
         started = time.perf_counter()
         frames = next(chunks).shape[1]
         rate = frames / (time.perf_counter() - started)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        peak = peak_memory_mb(torch.device("cpu"))
         return Estimate(rate, inputs.length / rate if inputs.length else None, peak)
 
 

@@ -19,7 +19,7 @@ EVERY = 5.0  # seconds from one saved state to the next, at least
 
 
 class StateSaver:
-    """Saves where a run stands, now and then: every few seconds, and in no more than a twentieth of the time.
+    """Saves where a run stands, now and then: every few seconds, and in at most 5 % of the time.
 
     path: None to save nothing
     saved: the state that the run resumes from

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import resource
 import statistics
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -135,13 +131,3 @@ def wait(device: torch.device) -> None:
     """Let a device finish what it was given."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
-
-
-def peak_memory(device: torch.device) -> int:
-    """The most memory this process has held, in bytes; on a GPU, of the GPU's."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage tells of the process that started this one too
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024  # type: ignore[index]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

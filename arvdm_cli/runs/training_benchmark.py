@@ -13,7 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..data.batches import Episodes
-from ..device import choose_machine
+from ..device import choose_machine, peak_memory_mb
 from ..errors import UsageError
 from ..hub import checkpoint
 from ..models.dit import VideoDiT
@@ -23,7 +23,7 @@ from ..training.config import TrainConfig
 from ..training.example import draw_batch
 from ..training.network import group_of
 from ..training.trainer import Trainer
-from .stopwatch import ATTENTION, matrix_rate, peak_memory, wait
+from .stopwatch import ATTENTION, matrix_rate, wait
 
 
 class Drawn(NamedTuple):
@@ -52,7 +52,7 @@ class TrainingTiming:
     tflop_per_step: float  # forward, backward and optimiser
     machine_tflop_per_second: float
     share_of_machine: float
-    peak_memory_mb: int
+    peak_memory_mb: int | None  # None where the system does not report it
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
@@ -98,7 +98,7 @@ def measure_training(
         take_step(step)
         wait(chosen)
         times.append(time.perf_counter() - started)
-    peak = peak_memory(chosen)
+    peak = peak_memory_mb(chosen)
     with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
         for step in numbers:
             take_step(step)
@@ -118,7 +118,7 @@ def measure_training(
         tflop_per_step=operations / steps / 1e12,
         machine_tflop_per_second=rate / 1e12,
         share_of_machine=operations / seconds / rate,
-        peak_memory_mb=round(peak / 2**20),
+        peak_memory_mb=peak,
     )
 
 

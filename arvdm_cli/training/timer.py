@@ -35,7 +35,7 @@ class Timer:
         return self.limit - (1.2 * self.save or 0.1 * self.limit)
 
     def begin_training(self, seconds: float) -> None:
-        """The network's training begins, or is resumed after so many seconds of it."""
+        """The network's training begins, or is resumed after `seconds` of it."""
         self.training = time.monotonic() - seconds
 
     def place(self, step: int) -> float:

@@ -282,8 +282,10 @@ def test_variables_of_other_programs_are_left_alone(arvdm, monkeypatch):
     assert "known from" in arvdm("schedule", "list").stdout
 
 
-def test_the_example_of_the_readme_is_taken(home, arvdm, no_checks):
-    (text,) = re.findall(r"```\n# ~/.config/arvdm/config.toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_example_of_the_documentation_is_taken(home, arvdm, no_checks):
+    (text,) = re.findall(
+        r"```toml\n# ~/.config/arvdm/config.toml\n(.*?)```", (ROOT / "docs" / "settings.md").read_text(), re.DOTALL
+    )
     home("own", text)
     found = settings(arvdm)
     assert found["generate.memory_slots"][0] == 8 and found["eval.drift.device"][0] == "cuda:1"
