@@ -246,6 +246,8 @@ class Option:
     flag: str | None = None  # its name on the command line, where it has another there
     short: str | None = None  # -s
     above: float | None = None  # a limit that is not itself a valid value
+    choices: tuple[str, ...] = ()  # of a word; none: any
+    metavar: str | None = None  # what stands for the value in help, where its kind does not say
 
     def check(self, name: str, value: float | str) -> None:
         """Raise ConfigError where a value is not finite, or outside the limits."""
@@ -263,12 +265,12 @@ class Option:
 
 # All arguments of the presets; and shift, which fits every schedule
 OPTIONS = {
-    "steps": Option("Denoising steps; what they count, `arvdm schedule` says.", least=1),
+    "steps": Option("Denoising steps; `arvdm schedule list` says of what.", least=1),
     "chunk": Option("Frames that become clean in one AR step.", least=1),
     "blocks": Option("Chunks in the window (rolling).", least=1),
-    "total": Option("Denoising steps of one frame in all (rolling).", least=1),
-    "lag": Option("Denoising steps between a frame or block and the next.", least=0),
-    "shift": Option("Time shift: above 1 frames stay noisy for longer.", float, above=0),
+    "total": Option("Total denoising steps of one frame (rolling).", least=1),
+    "lag": Option("Denoising steps between a frame or block and the next (pyramid, rolling).", least=0),
+    "shift": Option("Time shift of the levels; above 1, frames stay noisy for longer.", float, above=0),
 }
 
 PRESETS: dict[str, Callable[..., Schedule]] = {

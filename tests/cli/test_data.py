@@ -60,7 +60,7 @@ def test_a_recording_becomes_actions(arvdm):
 
 def test_what_a_format_cannot_say_is_a_warning(arvdm):
     done = arvdm("data", "convert", "forward left", "out.npy", "--clip")
-    assert "warning" in done.stderr and "what led into frame 0" in done.stderr
+    assert "warning" in done.stderr and "the action that led into frame 0" in done.stderr
     np.testing.assert_array_equal(read("out.npy", MAZE), parse("left ?", MAZE))
 
 
