@@ -47,7 +47,11 @@ def test_a_download_brings_the_checkpoint_and_nothing_else_and_says_what_it_is(h
     found = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
     assert found == {name: FILES[name] for name in ("model.safetensors", "config.json", "README.md")}
     assert "3 files, 3 verified by hash, 256 kB fetched" in result.stderr
-    assert "some/body is Test model" in result.stderr and "not ours" in result.stderr and "CC0" in result.stderr
+    assert (
+        "some/body is Test model" in result.stderr
+        and "not made by the arvdm authors" in result.stderr
+        and "CC0" in result.stderr
+    )
     assert json.loads(run("info", "some/body", "--json").stdout)["folder"] == folder
 
     hub.seen.clear()
