@@ -105,7 +105,7 @@ def test_a_world_that_is_asked_for_is_the_same_whatever_the_card_names_but_size_
 def test_a_model_that_walks_freely_is_refused_in_every_world(model):
     free = Model(model.network, model.codec, FlowMatching(), SAMPLING, {"world": {"walk": "free"}})
     for name in (None, *VARIANTS):
-        with pytest.raises(CheckpointError, match="walks freely"):
+        with pytest.raises(CheckpointError, match="is for free walks"):
             truth.world_of(free, name)
 
 
