@@ -208,7 +208,7 @@ class Said:
                 if named
                 else None
             )
-            raise DataError(f"None of the {len(self.left_out)} clips can be used; the last: {last}", hint)
+            raise DataError(f"None of {len(self.left_out)} clips can be used; the last: {last}", hint)
         for words, times in self.times.items():
             if times > 1:
                 say(f"{times} clips: {words}")
