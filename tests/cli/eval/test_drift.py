@@ -84,7 +84,7 @@ def test_what_cannot_be_measured_is_said_at_once(arvdm, tmp_path, monkeypatch):
     assert arvdm("eval", "drift").exit_code == 2
     (tmp_path / "empty").mkdir()
     done = arvdm("eval", "drift", "--videos", "empty")
-    assert done.exit_code == 3 and "holds no videos" in done.stderr
+    assert done.exit_code == 3 and "contains no videos" in done.stderr
     assert arvdm("eval", "drift", "--videos", "empty", "--lpips", "missing.pt").exit_code == 3
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     done = arvdm("eval", "drift", "maze")
