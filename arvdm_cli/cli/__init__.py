@@ -160,7 +160,7 @@ def begin(
 ):
     """Make long, action-conditioned video with auto-regressive video diffusion models.
 
-    The options below may stand before or after a command. An environment variable such as ARVDM_GENERATE_STEPS or a
+    The options below may be given before or after a command. An environment variable such as ARVDM_GENERATE_STEPS or a
     settings file sets the default of any flag; `arvdm doctor` shows the values and where they come from.
     """
     configure(

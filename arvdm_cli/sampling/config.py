@@ -94,12 +94,12 @@ class Sampling:
             raise ConfigError(f"group is {self.group}; a group has at least 1 frame.")
         if self.eta and self.solver != "ddim":
             raise ConfigError(
-                f"The solver {self.solver} renews no noise, so eta cannot be {self.eta}.", hint="--solver ddim"
+                f"The solver {self.solver} adds no new noise, so eta cannot be {self.eta}.", hint="--solver ddim"
             )
         if self.history_guidance != 1 and not self.slots:
             raise ConfigError(
-                f"history_guidance is {self.history_guidance}, and there is no memory to guide by.",
-                hint="Give memory some slots, or leave it at 1.",
+                f"history_guidance is {self.history_guidance}, but there is no memory.",
+                hint="Set --memory-slots above 0, or leave history_guidance at 1.",
             )
 
 

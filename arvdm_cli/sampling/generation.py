@@ -118,7 +118,9 @@ def check(network: VideoNetwork[Past], sampling: Sampling) -> None:
     if not sampling.slots:
         return
     if not has_memory(network):
-        raise ConfigError(f"This network has no memory to hold {sampling.slots} groups in.", hint="--memory-slots 0")
+        raise ConfigError(
+            f"This network has no memory, so {sampling.slots} groups cannot be kept.", hint="--memory-slots 0"
+        )
     if sampling.group != network.group:
         raise ConfigError(f"group is {sampling.group}; this network compresses {network.group} together.")
 

@@ -159,7 +159,7 @@ def test_messages_of_another_process_are_read_line_by_line(tmp_path):
 
 def test_memory_of_a_model_without_one_is_refused(tiny, tmp_path):
     checkpoint.save(replace(checkpoint.load(tiny), network=network(fusion="none")), tmp_path / "none")
-    with pytest.raises(ConfigError, match="no memory to hold 2 groups"):
+    with pytest.raises(ConfigError, match="no memory, so 2 groups"):
         benchmark.measure(str(tmp_path / "none"), benchmark.Machine("cpu", "float32", 1), {"slots": 2}, 4)
 
 

@@ -292,5 +292,5 @@ def test_a_schedule_can_be_spelled_in_one_word():
     name, options = parse_schedule("outpainting:chunk=2,steps=8,shift=1.5")
     assert choose(name, **options) == shift(outpainting(2, 8), 1.5)
     for wrong in ("outpainting:chunk", "outpainting:chunk=two", "outpainting:", "outpainting:chunk=2,"):
-        with pytest.raises(ScheduleError, match="sets no option to a number"):
+        with pytest.raises(ScheduleError, match="does not set an option to a number"):
             parse_schedule(wrong)
