@@ -9,12 +9,12 @@ import typer
 from arvdm_cli.cli import app
 from support.paths import ROOT
 
+NOT_ONE = r"(TOML|JSON|file|folder|number|crop|size|picture|video|schedule|checkpoint)s?"
+
 # Phrases that stop a reader, each with the usual one
 PHRASES = {
     r"\bhang(s|ing)? on\b": "depend on",
-    r"(?<!there )\b(is|are|was|were|be|or) no (TOML|JSON|file|folder|number|crop|size|picture|video|schedule|checkpoint)s?\b(?! of)": (
-        "is not a valid X"
-    ),
+    rf"(?<!there )\b(is|are|was|were|be|or) no {NOT_ONE}\b(?! of)": "is not a valid X",
     r"\b(go|goes|going|gone|went) on\b(?! to\b)": "resume, continue",
     r"\banew\b": "again",
     r"\bso many\b": "N",
