@@ -58,7 +58,7 @@ def read_prompt(
     except ActionError as error:
         error.hint = " ".join(filter(None, (error.hint, NONE)))
         raise
-    return led, [f"actions from {file}, {files.recognise(file)}", *notes], None
+    return led, list(notes), None
 
 
 def endless(draw: Callable[[int], np.ndarray]) -> Actions:

@@ -83,7 +83,7 @@ def bench(
     with up to --memory-slots groups in memory (default 32).
     """
     if not training:
-        flags.refuse(invocation, OF_TRAINING, "they are for --train.")
+        flags.refuse(invocation, OF_TRAINING, "only for --train.")
     from ..device import check_threads
     from ..runs.request import Machine
 
@@ -118,7 +118,7 @@ def find_weights(model: str, scratch: Path, device: str, dtype: str, random: boo
     if not random:
         return str(registry.resolve(model))
     drawn = choose_machine(device, dtype, None)[1]
-    say(f"drawing random weights of {model} in {str(drawn).removeprefix('torch.')}, which a large model takes a while")
+    say(f"drawing random weights of {model} in {str(drawn).removeprefix('torch.')}; a large model takes a while")
     folder = scratch / "weights"
     folder.mkdir()
     checkpoint.invent(registry.describe(model), folder, drawn)
@@ -139,7 +139,7 @@ def warn_of_sizes(model: str, points: Sequence[dict[str, object]], frames: int) 
             for words in generation.beyond_training(own, plan):
                 warn(words)
             if plan.schedule.chunk > frames:
-                warn(f"an AR step makes {plan.schedule.chunk} frames, more than the {frames} that are to be timed.")
+                warn(f"an AR step generates {plan.schedule.chunk} frames, more than the {frames} to be timed.")
 
 
 def time_setting(weights: str, machine: Machine, point: dict[str, object], frames: int, log: Path) -> Row:
@@ -149,7 +149,7 @@ def time_setting(weights: str, machine: Machine, point: dict[str, object], frame
 
     messages, shown, due = Messages(log), "", time.monotonic()
     words = " ".join(f"{name} {value}" for name, value in point.items()) or "the checkpoint's own sampling"
-    say(f"measuring {words} ({machine.device}, {machine.dtype}) in a process of its own")
+    say(f"measuring {words} ({machine.device}, {machine.dtype}) in a separate process")
 
     def follow() -> None:
         nonlocal shown, due
@@ -159,7 +159,7 @@ def time_setting(weights: str, machine: Machine, point: dict[str, object], frame
             say(latest)
 
     timing = benchmark.apart(partial(benchmark.measure, weights, machine, point, frames, say=messages.say), follow)
-    say("starting `arvdm generate` from nothing, to its first frame")
+    say("timing a cold start of `arvdm generate` to its first frame")
     return Row(point, timing, benchmark.cold_start(weights, machine, point))
 
 

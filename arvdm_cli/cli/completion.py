@@ -5,7 +5,7 @@ from collections.abc import Callable
 DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 CODECS = ("h264", "h265", "vp9", "ffv1")
-FORMATS = ("mp4", "mkv", "webm", "gif", "y4m", "png")
+FORMATS = ("mp4", "mkv", "webm", "gif", "y4m", "png", "npy", "npz", "safetensors")
 
 
 def models() -> list[tuple[str, str]]:

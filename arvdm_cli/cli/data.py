@@ -255,7 +255,7 @@ def inspect(
     from ..data import imported, rendered
 
     if not sheet:
-        flags.refuse(invocation, ("every",), "there is no sheet.", "--sheet names one.")
+        flags.refuse(invocation, ("every",), "no sheet is written.", "Add --sheet FILE.")
     if sheet and sheet.exists() and not yes:
         raise OutputExistsError(f"{sheet} exists.", hint="Use -y to replace it.")
     data = imported.read(folder) if imported.imported(folder) else rendered.read(folder)

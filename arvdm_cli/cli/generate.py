@@ -18,7 +18,7 @@ from typer import Context, Option
 from ..errors import UsageError
 from ..runs import events
 from . import completion, flags
-from .console import confirm_replacing, printable, progress, say, settings, warn, write_json
+from .console import confirm_replacing, detail, printable, progress, say, settings, warn, write_json
 from .console import out as stdout
 
 if TYPE_CHECKING:
@@ -106,8 +106,11 @@ def generate(
         Option(
             "--schedule",
             "-s",
-            help="Preset, with options as in rolling:blocks=2,chunk=4, or file; see `arvdm schedule`. Repeat to "
-            "compare: a file for each, and -o with all of them side by side.",
+            help="Preset, with options as in rolling:blocks=2,chunk=4, or a file; `arvdm schedule` lists the presets. "
+            "Repeat to compare: one file for each, and -o with all of them side by side.",
+            show_default="the checkpoint's own",
+            autocompletion=completion.presets,
+            rich_help_panel=flags.SAMPLING_PANEL,
         ),
     ] = None,
     *,
@@ -125,8 +128,11 @@ def generate(
         Option(
             "--output",
             "-o",
-            help="A video (.mp4, .mkv, .webm, .gif, .y4m), images (frames/%06d.png), arrays (.npy, .npz), latents "
-            "(.safetensors), or - for stdout.",
+            metavar="PATH",
+            show_default="MODEL-SEED.mp4",
+            help="Output: a video (.mp4, .mkv, .webm, .gif, .y4m), images (frames/%06d.png), arrays (.npy, .npz), "
+            "latents (.safetensors), or - for stdout.",
+            rich_help_panel=flags.OUTPUT,
         ),
     ] = None,
     format: Annotated[
@@ -134,6 +140,7 @@ def generate(
         Option(
             autocompletion=completion.words(*completion.FORMATS),
             show_default="that of the name; y4m on stdout",
+            metavar="FORMAT",
             help=f"Output format: {', '.join(completion.FORMATS)}.",
             rich_help_panel=flags.OUTPUT,
         ),
@@ -177,9 +184,7 @@ def generate(
         str | None,
         Option(metavar="VIDEO", help="Add --length frames to the end of this video.", rich_help_panel=flags.RUN),
     ] = None,
-    keep_state: Annotated[
-        bool, Option(help="Keep the .state file of a finished video, which --extend needs and nothing else.")
-    ] = True,
+    keep_state: Annotated[bool, Option(help="Keep the .state file of a finished video; --extend needs it.")] = True,
     yes: Annotated[
         bool, Option("--yes", "-y", help="Replace an existing output.", rich_help_panel=flags.OUTPUT)
     ] = False,
@@ -263,7 +268,7 @@ def check_flags(invocation: Context, extend: str | None, prompted: bool):
         idle = flags.given(invocation).keys() - WITH_EXTEND
         flags.refuse(invocation, idle, "a video is extended under its own settings.", "Leave them out.")
     elif not prompted:
-        flags.refuse(invocation, OF_PROMPTS, "there is no prompt.", "--prompt-frames names one.")
+        flags.refuse(invocation, OF_PROMPTS, "there is no prompt.", "Give one with --prompt-frames.")
 
 
 @dataclass(frozen=True)
@@ -288,10 +293,10 @@ def list_takes(prompts: Sequence[str | None], schedules: Sequence[str | None], o
     if output == "-":
         raise UsageError("stdout can take only one video.", hint="Give -o a file name, or one schedule.")
     if not Path(output).suffix or Path(output).suffix.lower() == ".png":
-        raise UsageError("Images cannot show schedules side by side.", hint="-o out.mp4")
+        raise UsageError("Images cannot show schedules side by side.", hint="Write a video, such as -o out.mp4.")
     words = [re.sub(r"[^\w.=]+", "-", Path(str(text)).name).strip("-") for text in schedules]
     if len(set(words)) < len(words):
-        raise UsageError(f"Two of these schedules are one and the same: {', '.join(words)}.")
+        raise UsageError(f"Two of these schedules are the same: {', '.join(words)}.")
     return [
         Take(prompt, i, schedule, str(path.with_name(f"{path.stem}-{word}{path.suffix}")), outputs[i])
         for i, prompt in enumerate(prompts)
@@ -305,7 +310,8 @@ def check_streams(takes: Sequence[Take], actions: str, length: int | None):
     prompts = [take.prompt for take in takes]
     if takes[0].together and (length == 0 or "-" in (actions, *prompts)):
         raise UsageError(
-            "Schedules are compared over one length, and stdin can be read once.", hint="Give --length, and files."
+            "Comparing schedules needs a fixed length, and stdin can be read only once.",
+            hint="Give --length, and files instead of -.",
         )
     if (actions == "-") + prompts.count("-") > 1:
         raise UsageError("stdin can be read only once: as a prompt or as the actions.")
@@ -381,7 +387,9 @@ def choose_plan(name: str, model: Model, chosen: flags.Choices, length: int | No
     for words in (*generation.beyond_training(model.sampling, plan), *generation.without_effect(model, plan, chosen)):
         warn(words)
     if "chunk" in chosen and 0 < (length or 0) < plan.schedule.chunk:
-        warn(f"an AR step makes {plan.schedule.chunk} frames, and {length} are asked for; --chunk {length} takes less.")
+        warn(
+            f"an AR step generates {plan.schedule.chunk} frames, but --length is {length}; --chunk {length} is faster."
+        )
     return plan
 
 
@@ -414,6 +422,8 @@ def show(event: Event):
             warn(message)
         case events.Note(message):
             say(message)
+        case events.Detail(message):
+            detail(message)
         case events.Resumed(output, frames):
             say(f"{output}: resuming after {frames} frames")
         case events.Interrupted(output):

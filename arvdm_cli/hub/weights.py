@@ -84,4 +84,4 @@ def read_tensors(path: Path, prefix: str = "", names: Collection[str] | None = N
             wanted = [name for name in sorted(held if names is None else names) if name.startswith(prefix)]
             return {name.removeprefix(prefix): file.get_tensor(name) for name in wanted}
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is not a safetensors file that can be read: {error}.") from error
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}.") from error

@@ -181,8 +181,8 @@ def test_what_is_completed_are_the_values_that_are_taken():
     tables = {"solver": SOLVERS, "eviction": EVICTIONS, "cache": CACHES, "views": VIEWS}
     for name, table in tables.items():
         assert set(CHOSEN[name].choices) == set(table)
-    assert set(completion.CODECS) == {codec for codecs in formats.CODECS.values() for codec in codecs}
-    assert completion.FORMATS == formats.FORMATS
+    assert set(completion.CODECS) == {codec for each in formats.FORMATS.values() for codec in each.codecs}
+    assert tuple(formats.FORMATS) == completion.FORMATS
 
 
 def test_every_argument_that_names_a_model_is_completed():

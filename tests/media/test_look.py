@@ -129,7 +129,7 @@ def test_what_is_transparent_is_black_whatever_it_hides(name, codec, tmp_path):
     frames[:, :, :8] = (0, 255, 0, 0)
     pixels = {"qtrle": "argb", "prores_ks": "yuva444p10le", "ffv1": "gbrap"}[codec]
     clip = read(film(tmp_path / name, "-pix_fmt", pixels, "-c:v", codec, frames=frames))
-    assert clip.frames[0, 32, 3].max() <= 3 and "transparent parts laid on black" in clip.notes
+    assert clip.frames[0, 32, 3].max() <= 3 and "transparent parts set to black" in clip.notes
     assert np.abs(clip.frames[0, 32, 12:60:8].astype(int) - BARS[1:7]).max() <= 12
 
 

@@ -116,10 +116,10 @@ def test_what_was_measured_before_an_error_is_told(arvdm, tiny):
 def test_bench_tells_what_it_is_doing(arvdm, tiny):
     told = arvdm("bench", tiny, "--random-weights", "--frames", 2, "--chunk", 4, "--threads", 1)
     assert told.exit_code == 0, told.stderr
-    steps = ("drawing random weights", "measuring chunk 4", "starting `arvdm generate`")
+    steps = ("drawing random weights", "measuring chunk 4", "cold start of `arvdm generate`")
     places = [told.stderr.index(step) for step in steps]
     assert places == sorted(places)
-    assert "an AR step makes 4 frames, more than the 2" in told.stderr
+    assert "an AR step generates 4 frames, more than the 2" in told.stderr
 
 
 @pytest.mark.parametrize("sign", [KeyboardInterrupt, SystemExit])

@@ -138,11 +138,11 @@ def check_flags(invocation: Context, models: bool, clips: Path | None, episodes:
     if episodes:
         flags.refuse(invocation, (*IN_MAZES, *OF_FIGURES), "not for --episodes.")
     else:
-        flags.refuse(invocation, ("starts",), "for --episodes alone.")
+        flags.refuse(invocation, ("starts",), "only for --episodes.")
     if not episodes and not clips:
         flags.refuse(invocation, ("context",), "for --clips and --episodes.")
     if not models:
-        flags.refuse(invocation, (*IN_MAZES, "length"), "there is no model to roll out.", "Name a MODEL.")
+        flags.refuse(invocation, (*IN_MAZES, "length"), "there is no model to roll out.", "Give a MODEL.")
 
 
 def networks(lpips: Path | None, fvd: Path | None, device: "torch.device") -> "Networks":

@@ -64,7 +64,7 @@ def memory(
 
     gaps, controls = gap or [16, 64, 128], list(control or MEASURED)
     if quick:
-        flags.refuse(invocation, ("gap", "control", "frames"), "--quick sets them itself.", "Leave out --quick.")
+        flags.refuse(invocation, ("gap", "control", "frames"), "--quick sets them.", "Leave out --quick.")
         gaps, controls, frames = [64], ["memory", "none"], 4
     study = MemoryStudy(
         models,
