@@ -21,7 +21,7 @@ PHRASES = {
     r"\bbroken off\b": "interrupted",
     r"(?<!there )\b(is|are|was|were|be|been) told\b": "reported",
     r"\btells? (how|what|whether|of|where|the default)\b": "show, report",
-    r"\bstands? (beside|before|for|apart)\b": "is next to, precede, mean",
+    r"\bstands? (beside|apart)\b|\bstands before\b": "is next to, precede",
     r"\bof what is off\b": "of the score error",
     r"\ball the same\b": "anyway",
     r"\bas a rule\b": "by default",

@@ -175,8 +175,8 @@ def generate(
         str | None,
         Option(
             metavar="auto|never|FILE",
-            show_default="never",
-            help="Resume an interrupted run from its state file: the one of the output (auto), or FILE.",
+            help="Resume an interrupted run from the state file of the output (auto) or from FILE; never: start from "
+            "the beginning.",
             rich_help_panel=flags.RUN,
         ),
     ] = None,
@@ -184,7 +184,9 @@ def generate(
         str | None,
         Option(metavar="VIDEO", help="Add --length frames to the end of this video.", rich_help_panel=flags.RUN),
     ] = None,
-    keep_state: Annotated[bool, Option(help="Keep the .state file of a finished video; --extend needs it.")] = True,
+    keep_state: Annotated[
+        bool, Option(help="Keep the .state file of a finished video; --extend needs it.", rich_help_panel=flags.RUN)
+    ] = True,
     yes: Annotated[
         bool, Option("--yes", "-y", help="Replace an existing output.", rich_help_panel=flags.OUTPUT)
     ] = False,
