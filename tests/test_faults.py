@@ -330,7 +330,7 @@ def test_14_stdin_is_taken_whole_up_to_a_limit(refused, works, tiny, tmp_path):
     data = (tmp_path / "a.mp4").read_bytes()
     assert data.index(b"moov") > 1 << 20
     with open("/dev/zero", "rb") as endless:
-        refused(3, *words, says="More than 2 MiB", stdin=endless, script=SMALL)
+        refused(3, *words, says="more than 2 MiB", stdin=endless, script=SMALL)
     works(*words, input=data)
 
 
@@ -825,4 +825,4 @@ def test_38_a_folder_without_its_manifest_is_used_with_a_warning(shell, folder, 
     (folder / "sha256.json").unlink()
     done = shell("generate", "-m", folder, "-n", 2, "-o", tmp_path / "out.mp4")
     assert done.returncode == 0 and (tmp_path / "out.mp4").is_file(), done.stderr
-    assert done.stderr.count("arvdm: warning: ") == 1 and "no sha256.json vouches for config.json" in done.stderr
+    assert done.stderr.count("arvdm: warning: ") == 1 and "no sha256.json confirms the hash of config.json" in done.stderr

@@ -1,5 +1,6 @@
 """Values that the shell completes. They must come at once, so nothing here needs torch or numpy."""
 
+import re
 from collections.abc import Callable
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
@@ -12,14 +13,19 @@ def models() -> list[tuple[str, str]]:
     """Checkpoints that have a short name, and those of training runs."""
     from ..hub.registry import entries, trained
 
-    return [(entry.name, entry.summary) for entry in (*entries(), *trained())]
+    return [(entry.name, clause(entry.summary)) for entry in (*entries(), *trained())]
 
 
 def presets() -> list[tuple[str, str]]:
     """Names of schedules."""
     from ..sampling.schedules import PRESETS, describe
 
-    return [(name, describe(name).summary) for name in PRESETS]
+    return [(name, clause(describe(name).summary)) for name in PRESETS]
+
+
+def clause(text: str) -> str:
+    """The first clause of a text, which a shell shows on one line."""
+    return re.split("[,:;]", text)[0]
 
 
 def words(*values: str) -> Callable[[], list[str]]:

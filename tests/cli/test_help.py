@@ -175,6 +175,7 @@ def test_the_shell_completes_names_of_checkpoints_and_runs(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     for words in (["generate", "-m", ""], ["info", ""], ["eval", "memory", ""], ["bench", ""]):
         assert {"maze", "minecraft"} <= set(completed(*words))
+    assert all(0 < len(about) < 70 for _, about in [*completion.models(), *completion.presets()])
 
 
 def test_what_is_completed_are_the_values_that_are_taken():

@@ -136,9 +136,9 @@ def test_plots_are_written_and_never_over_something_unasked(arvdm, command, tmp_
         (["memory", "--memory", "all"], "No memory is called 'all'"),
         (["bound", "--score-error", "inf"], "The score error must be a number, not inf"),
         (["bound", "--seed", 2**64], "--seed"),
-        (["bound", "--order", 10_000], "10000 lags of 3 numbers are 30000; up to 600"),
+        (["bound", "--order", 10_000], "10000 lags of 3 dimensions are 30000; the limit is 600"),
         (["bound", "--plot", "bound.doc"], "bound.doc is not an image file name"),
-        (["predict", "--kernel", "analytic"], "Steps of analytic renew noise"),
+        (["predict", "--kernel", "analytic"], "Steps of analytic add new noise"),
         (["predict", "--length", 3], "The last 4 of 3 frames"),
     ],
 )

@@ -140,7 +140,7 @@ def test_of_several_clips_in_a_file_the_largest_is_read_wherever_it_stands(tmp_p
         inputs = [word for stem in order for word in ("-i", tmp_path / f"{stem}.mkv")]
         run_ffmpeg(*inputs, "-map", 0, "-map", 1, "-c", "copy", tmp_path / name)
         clip = read(tmp_path / name)
-        assert clip.frames.shape == (6, 64, 64, 3) and "of 2 streams" in clip.notes[0]
+        assert clip.frames.shape == (6, 64, 64, 3) and "2 video streams" in clip.notes[0]
 
 
 @pytest.mark.parametrize("name", ["a.avi", "a.h264", "a.ts", "a.flv", "a.mpg"])

@@ -240,7 +240,7 @@ def test_stdin_takes_an_mp4_with_its_index_at_the_end_up_to_a_limit(tmp_path, mo
 
     monkeypatch.setattr(decoder, "SPOOL_BYTES", len(data) - 1)
     monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(data)))
-    with pytest.raises(VideoError, match="More than 1 MiB"):
+    with pytest.raises(VideoError, match="more than 1 MiB"):
         read("-")
 
 

@@ -233,7 +233,7 @@ def test_an_unknown_name_lists_the_presets_with_the_nearest_first(typed, meant):
         ("pyramid", {"steps": 4, "lag": 5}, "`lag` must be a whole number from 0 to the steps, 4; not 5"),
         ("rolling", {"total": 4, "lag": 5}, "`lag` must be a whole number from 1 to the total, 4; not 5"),
         ("rolling", {"blocks": 4, "lag": 2}, "`blocks`.* not both"),
-        ("rolling", {"total": 8, "steps": 4}, "`total` (8) and `steps` (4)"),
+        ("rolling", {"total": 8, "steps": 4}, "`total` .8. and `steps` .4."),
         ("fifo", {"steps": 10**9}, "too large"),
     ],
 )
