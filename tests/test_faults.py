@@ -825,4 +825,6 @@ def test_38_a_folder_without_its_manifest_is_used_with_a_warning(shell, folder, 
     (folder / "sha256.json").unlink()
     done = shell("generate", "-m", folder, "-n", 2, "-o", tmp_path / "out.mp4")
     assert done.returncode == 0 and (tmp_path / "out.mp4").is_file(), done.stderr
-    assert done.stderr.count("arvdm: warning: ") == 1 and "no sha256.json confirms the hash of config.json" in done.stderr
+    assert (
+        done.stderr.count("arvdm: warning: ") == 1 and "no sha256.json confirms the hash of config.json" in done.stderr
+    )

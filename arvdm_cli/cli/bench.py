@@ -217,7 +217,7 @@ def bench_training(
         "TFLOP per step": [f"{row.tflop_per_step:.3g}" for row in rows],
         "machine, TFLOP/s": [f"{row.machine_tflop_per_second:.3g}" for row in rows],
         "share of machine": [f"{row.share_of_machine:.0%}" for row in rows],
-        "peak MB": [str(row.peak_memory_mb) for row in rows],
+        "peak MB": [str(row.peak_memory_mb or "-") for row in rows],
     }
     header = [f"{row.dtype}, {row.groups} groups" + ", compiled" * row.compile for row in rows]
     caption = f"{frames} frames per step, threads {rows[0].threads}; {rows[0].device}"
@@ -261,7 +261,7 @@ def cells(rows: list[Row], header: list[str]) -> Cells:
         "machine, TFLOP/s": [f"{timing.machine_tflop_per_second:.3g}" for timing in timings],
         "share of machine": [f"{timing.share_of_machine:.0%}" for timing in timings],
         "matmuls alone": [f"{timing.products_alone_over_sampling:.0%}" for timing in timings],
-        "peak MB": [str(timing.peak_memory_mb) for timing in timings],
+        "peak MB": [str(timing.peak_memory_mb or "-") for timing in timings],
     }
     return [["", *header], *([title, *values] for title, values in lines.items())]
 

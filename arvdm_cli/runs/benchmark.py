@@ -181,7 +181,7 @@ def measure(
     warm = 4 if machine.compile else 1
     laps = pipeline.time_steps(warm + -(-frames // chunk), container, say)
     first, timed = laps[0], laps[warm:]
-    peak = peak_memory(device)  # what follows takes memory that making video does not
+    peak = peak_memory_mb(device)  # what follows takes memory that making video does not
     say("counting operations and timing matrix products")
     operations = pipeline.count_operations()
     alone = pipeline.time_products()

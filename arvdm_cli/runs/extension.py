@@ -71,7 +71,12 @@ def machine_for(before: Settings, machine: Machine) -> Machine:
         raise UsageError(
             f"{before.output!r} was generated with --compile, so it cannot be extended with --deterministic."
         )
-    return replace(machine, compile=before.compiled, deterministic=machine.deterministic or before.deterministic)
+    return replace(
+        machine,
+        dtype=before.dtype if machine.dtype == "auto" else machine.dtype,
+        compile=before.compiled,
+        deterministic=machine.deterministic or before.deterministic,
+    )
 
 
 def extended_inputs(request: Request, model: Model, saved: Saved, on_event: OnEvent) -> Inputs:
