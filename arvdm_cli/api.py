@@ -202,7 +202,7 @@ def generate(
     if output is None:
         if frames is None:
             raise UsageError(
-                f"A length of {length} means frames without an end, which cannot be returned.",
+                f"A length of {length} means an endless video, which cannot be returned.",
                 hint="Give a length, or call stream.",
             )
         begun = generation.begin(model, plan, to_tensor(clip).unsqueeze(0), led)
@@ -341,12 +341,12 @@ def path_of(source: Prompt | Actions | None) -> str | None:
 def check_state(plan: Plan, state: State, prompt: Prompt | None) -> None:
     """Refuse a state that a prompt or another schedule is given with."""
     if prompt is not None:
-        raise UsageError("A video goes on from a state or from a prompt, not from both.")
+        raise UsageError("A video continues a state or a prompt, not both.")
     window = None if state.window is None else state.window.shape[1]
     if window not in (None, plan.schedule.window):
         raise ConfigError(
-            f"The state holds a window of {window} frames, the schedule one of {plan.schedule.window}.",
-            hint="Give the schedule and the options it was made with.",
+            f"The state has a window of {window} frames, but the schedule one of {plan.schedule.window}.",
+            hint="Use the schedule and options of the state.",
         )
 
 

@@ -172,9 +172,9 @@ def check_limits(config: object) -> None:
             if not isfinite(number):
                 raise ConfigError(f"{f.name} is {number}.", hint=about.help)
             if about.least is not None and number < about.least:
-                raise ConfigError(f"{f.name} is {number}; it is at least {about.least}.", hint=about.help)
+                raise ConfigError(f"{f.name} is {number}; it must be at least {about.least}.", hint=about.help)
             if about.most is not None and number > about.most:
-                raise ConfigError(f"{f.name} is {number}; it is at most {about.most}.", hint=about.help)
+                raise ConfigError(f"{f.name} is {number}; it must be at most {about.most}.", hint=about.help)
 
 
 def describe(kind: type) -> Iterator[Description]:

@@ -46,7 +46,7 @@ def choose_machine(
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"The device {device!r} cannot be used here.", hint="--device cpu always can.") from error
+        raise UsageError(f"The device {device!r} cannot be used here.", hint="Use --device cpu.") from error
     if dtype == "auto":
         return chosen, torch.bfloat16 if fast_half(chosen) else torch.float32
     if dtype not in DTYPES:
@@ -98,15 +98,13 @@ def compile_network(network: Compiled, device: torch.device) -> Path:
     """
     compiler = os.environ.get("CXX", "g++")
     if device.type == "cpu" and not shutil.which(compiler):
-        raise UsageError(
-            f"There is no compiler {compiler!r} here to compile with.", hint="Install g++, or leave out --compile."
-        )
+        raise UsageError(f"The compiler {compiler!r} was not found.", hint="Install g++, or leave out --compile.")
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     cache = Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(base, "arvdm", "compiled")))
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        hint = "TORCHINDUCTOR_CACHE_DIR names another folder."
+        hint = "Set TORCHINDUCTOR_CACHE_DIR to another folder."
         raise OutputError(f"{cache} cannot be created: {error.strerror}.", hint=hint) from error
     network.compile()
     return cache

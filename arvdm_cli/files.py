@@ -52,7 +52,7 @@ def load_pickled(path: Path) -> object:
         raise
     except Exception as error:  # torch.load raises many kinds
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} holds no tensors that can be read without running code: {reason}") from error
+        raise CheckpointError(f"{path} contains no tensors that can be read without running code: {reason}") from error
 
 
 @contextlib.contextmanager
@@ -74,7 +74,7 @@ def locked(path: Path, output: str, hint: str) -> Iterator[None]:
             if not path.exists():  # filelock takes a folder where no file can be made for one that is locked
                 path.touch()
                 path.unlink()
-            raise OutputBusyError(f"Another run writes {output}.", hint=hint) from error
+            raise OutputBusyError(f"Another run is writing {output}.", hint=hint) from error
     except OSError as error:
         raise OutputError(f"{output} cannot be written: {error.strerror or error}.") from error
     try:

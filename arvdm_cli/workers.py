@@ -52,7 +52,7 @@ def render_all(
                 results[numbers[future]] = future.result()
                 progress(len(results), len(jobs))
     except BrokenProcessPool as error:
-        raise ArvdmError("A rendering process ended early.", hint="Give the same command again.") from error
+        raise ArvdmError("A rendering process ended early.", hint="Repeat the command.") from error
     return [results[number] for number in range(len(jobs))]
 
 

@@ -211,7 +211,7 @@ def wrong(model, clip, **given):
         ({"prompt": torch.full((2, 3, 16, 16), torch.nan)}, VideoError, "nan"),
         ({"prompt": "missing.mp4"}, VideoError, "missing.mp4"),
         ({"actions": np.zeros((3, 7))}, ActionError, "float64 (3, 7)"),
-        ({"actions": np.array([5])}, ActionError, "there is no action 5"),
+        ({"actions": np.array([5])}, ActionError, "5 is not the index of an action"),
         ({"actions": ["forward", "jump"]}, ActionError, "Action 1: no action is called 'jump'"),
         ({"actions": lambda frame: "jump"}, ActionError, "frame 0: no action is called 'jump'"),
         ({"prompt_actions": "left*3"}, ActionError, "frames and 3 actions"),
@@ -231,9 +231,9 @@ def test_what_does_not_fit_is_one_error_with_the_value_seen(model, clip, given, 
 
 def test_a_state_goes_with_its_schedule_and_without_a_prompt(model, clip):
     state = next(stream(model, clip, seed=1, schedule="fifo:steps=3")).state
-    with pytest.raises(ConfigError, match="window of 3 frames, the schedule one of 2"):
+    with pytest.raises(ConfigError, match="window of 3 frames, but the schedule one of 2"):
         stream(model, seed=1, state=state)
-    with pytest.raises(UsageError, match="not from both"):
+    with pytest.raises(UsageError, match="not both"):
         stream(model, clip, seed=1, state=state, schedule="fifo:steps=3")
     with pytest.raises(UsageError, match="length of 0"):
         generate(model, prompt=clip, seed=1, length=0)

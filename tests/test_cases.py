@@ -191,7 +191,7 @@ def test_a_thumbnail_before_a_clip_is_not_the_clip():
 def test_what_a_transparent_picture_hides_is_not_shown():
     clip = read(CASES / "transparent.png")
     assert (bars(clip.frames[0])[0] == 0).all() and off(clip.frames[0], first=1) == 0
-    assert clip.notes == ["transparent parts laid on black"]
+    assert clip.notes == ["transparent parts set to black"]
 
 
 @pytest.mark.parametrize(("name", "most"), [("untagged-720.mp4", 12), ("hdr-hlg.mkv", 30)])

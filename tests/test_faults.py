@@ -146,7 +146,7 @@ PROMPTS = {
     "3 empty": ("empty.mp4", fixed("empty.mp4", b""), "empty"),
     "3 text": ("text.mp4", fixed("text.mp4", BAD["text.mp4"]), "text.mp4"),
     "4 cut in half": ("half.mp4", cut_in_half, "index"),
-    "6 sound alone": ("sound.mp4", sound_alone, "no moving picture"),
+    "6 sound alone": ("sound.mp4", sound_alone, "no video stream"),
     "12 a header that promises 60000x60000": ("huge.y4m", fixed("huge.y4m", BAD["huge.y4m"]), "60000x60000"),
     "12 a picture that promises 60000x60000": ("huge.png", fixed("huge.png", BAD["huge.png"]), "huge.png"),
     "12 a gigabyte of nothing": ("raw.mp4", one_gigabyte, "raw.mp4"),
@@ -291,7 +291,7 @@ def several(start):
 
 ODD = {
     "7 one frame": (still, "64x48 cropped"),
-    "8 a phone's clip": (rotated, "turned upright by 90 degrees"),
+    "8 a phone's clip": (rotated, "rotated upright by 90 degrees"),
     "9 an uneven rate": (uneven, "frames became"),
     "10 97x65": (sized(65, 97), "97x65 cropped"),
     "10 1x1": (sized(1, 1), "1x1"),
@@ -330,7 +330,7 @@ def test_14_stdin_is_taken_whole_up_to_a_limit(refused, works, tiny, tmp_path):
     data = (tmp_path / "a.mp4").read_bytes()
     assert data.index(b"moov") > 1 << 20
     with open("/dev/zero", "rb") as endless:
-        refused(3, *words, says="More than 2 MiB", stdin=endless, script=SMALL)
+        refused(3, *words, says="more than 2 MiB", stdin=endless, script=SMALL)
     works(*words, input=data)
 
 
@@ -712,7 +712,7 @@ def test_an_encoder_that_is_killed_is_told_with_its_last_words(start, tiny, tmp_
     (encoder,) = children(process.pid)
     os.kill(encoder, signal.SIGKILL)
     told = process.communicate(timeout=LONG)[1].decode()
-    assert process.returncode == 7 and "SIGKILL; it last said" in told and told.count("arvdm: error: ") == 1
+    assert process.returncode == 7 and "SIGKILL; last message" in told and told.count("arvdm: error: ") == 1
     assert (tmp_path / "out.mp4").read_text() == "old"
 
 
@@ -825,4 +825,6 @@ def test_38_a_folder_without_its_manifest_is_used_with_a_warning(shell, folder, 
     (folder / "sha256.json").unlink()
     done = shell("generate", "-m", folder, "-n", 2, "-o", tmp_path / "out.mp4")
     assert done.returncode == 0 and (tmp_path / "out.mp4").is_file(), done.stderr
-    assert done.stderr.count("arvdm: warning: ") == 1 and "no sha256.json vouches for config.json" in done.stderr
+    assert (
+        done.stderr.count("arvdm: warning: ") == 1 and "no sha256.json confirms the hash of config.json" in done.stderr
+    )

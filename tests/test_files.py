@@ -73,7 +73,7 @@ def hold(path):
 def test_a_second_run_is_refused_while_the_first_writes_and_no_lock_file_stays(tmp_path):
     path = tmp_path / "new" / ".out.lock"
     with hold(path):
-        with pytest.raises(OutputBusyError, match=r"Another run writes 'out\.mp4'") as caught, hold(path):
+        with pytest.raises(OutputBusyError, match=r"Another run is writing 'out\.mp4'") as caught, hold(path):
             pass
         assert caught.value.hint == "Wait." and path.exists()
     assert not list(path.parent.iterdir())

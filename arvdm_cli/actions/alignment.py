@@ -62,16 +62,16 @@ def align(rows: np.ndarray, lead: int, count: int, name: str) -> tuple[np.ndarra
     """
     if abs(len(rows) - count) > 1:
         raise ActionError(
-            f"{name}: {count} frames and {len(rows)} actions, and there is one for each frame.",
-            hint="One too many or too few at the end is taken; otherwise they do not belong to this clip.",
+            f"{name}: {count} frames and {len(rows)} actions; each frame needs one.",
+            hint="Only one too many or too few at the end is accepted; check that the file belongs to this clip.",
         )
     led = np.zeros((count, rows.shape[1]), np.float32)
     kept = rows[: max(0, count - lead)]
     led[lead : lead + len(kept)] = kept
     if len(rows) > count:
-        return led, f"{len(rows)} actions for {count} frames: the last leads out of the clip and is left out"
+        return led, f"{len(rows)} actions for {count} frames: the last one, after the last frame, is left out"
     if len(rows) + lead < count:
-        return led, f"{len(rows)} actions for {count} frames: what led into the last one is unknown"
+        return led, f"{len(rows)} actions for {count} frames: the action that led into the last frame is unknown"
     return led, None
 
 
@@ -107,7 +107,7 @@ def hold(rows: Rows, times: np.ndarray, names: Sequence[str], name: str) -> np.n
         raise ActionError(
             f"{rows.end}: its time is {rows.times[-1]:g} seconds, and the clip of {name} ends at "
             f"{times[-1] + step:.3g}.",
-            hint="Times are seconds from the clip's first frame on.",
+            hint="Times are in seconds from the first frame of the clip.",
         )
     usual = float(np.median(np.diff(rows.times))) if len(rows) > 1 else step
     early = 0.5 * min(usual, step)

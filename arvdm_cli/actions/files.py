@@ -101,10 +101,10 @@ def read(
     name = os.fspath(source)
     rows = load(source, names)
     if rows.times is not None and fps is None:
-        raise ActionError(f"{name!r} has times, and the rate of the frames is not known.")
+        raise ActionError(f"{name!r} contains times, but the frame rate is not known.")
     track = rows.values if rows.times is None or fps is None else hold_from(rows, fps, names, repr(name))
     if frames is not None and len(track) < frames:
-        raise ActionError(f"{name!r} holds {len(track)} actions; {frames} frames need one each.")
+        raise ActionError(f"{name!r} has {len(track)} actions, but {frames} frames need one each.")
     return track
 
 
@@ -122,7 +122,7 @@ def read_clip(
     if clip is not None:
         return set_to(clip, rows, source, names)
     if rows.times is not None:
-        raise ActionError(f"{name!r} has times, and those of the frames are not known.")
+        raise ActionError(f"{name!r} contains times, but the times of the frames are not known.")
     return shift(rows.values, recognise(source).lead), []
 
 
@@ -133,7 +133,7 @@ def set_to(
     name, form, taken = os.fspath(source), recognise(source), slice(clip.first, clip.last)
     if rows.times is not None:
         if clip.times is None:
-            raise ActionError(f"{name!r} has times, and the frames of its clip have none.")
+            raise ActionError(f"{name!r} contains times, but the frames of its clip have none.")
         return hold(rows, clip.times, names, repr(name))[taken], []
     if form is PHRASE and len(rows) == len(clip.chosen[taken]):  # typed for the frames that are shown
         return rows.values, []
@@ -149,7 +149,7 @@ def load(source: str | os.PathLike[str], names: Sequence[str], excuse: Excuse | 
     except OSError as error:
         raise ActionError(f"{name!r} cannot be read: {error.strerror or error}.") from error
     if not len(rows):
-        raise ActionError(f"{name!r} holds no action.")
+        raise ActionError(f"{name!r} contains no action.")
     return rows
 
 
@@ -192,7 +192,9 @@ def recognise(source: str | os.PathLike[str]) -> Format:
     path, suffix = Path(name), Path(name).suffix.lower()
     if os.path.exists(name) and not os.path.isdir(name):
         if suffix not in FORMATS:
-            raise ActionError(f"{name!r} is not a file of actions that is known.", hint=f"Known: {', '.join(FORMATS)}.")
+            raise ActionError(
+                f"{name!r} is not an action file of a known format.", hint=f"Known: {', '.join(FORMATS)}."
+            )
         return VPT if suffix == ".jsonl" and _is_recording(path, name) else FORMATS[suffix]
     if suffix in FORMATS or "/" in name or os.sep in name:
         raise ActionError(f"There is no file {name!r}.")
@@ -204,8 +206,8 @@ def writable(target: str | os.PathLike[str]) -> Format:
     suffix = Path(target).suffix.lower()
     if suffix not in FORMATS:
         raise UsageError(
-            f"{os.fspath(target)!r} is not a valid name for a file of actions.",
-            hint=f"It ends in {', '.join(FORMATS)}.",
+            f"{os.fspath(target)!r} is not a valid name for an action file.",
+            hint=f"The name must end in {', '.join(FORMATS)}.",
         )
     return FORMATS[suffix]
 
@@ -216,7 +218,7 @@ def write(target: str | os.PathLike[str], track: np.ndarray, names: Sequence[str
     assert form.write and track.ndim == 2 and track.shape[1] == len(names)
     try:
         if path.exists() and not path.is_file():
-            raise OutputError(f"{os.fspath(target)!r} is not a file that can be replaced.")
+            raise OutputError(f"{os.fspath(target)!r} is not a regular file, so it cannot be replaced.")
         with replacing(path) as part, part.open("wb") as file:
             form.write(file, np.ascontiguousarray(track, np.float32), names)
     except OSError as error:
@@ -263,8 +265,9 @@ def _order(rows: Iterable[_Row], names: Sequence[str], name: str) -> Rows:
             if numbers[at] != place:
                 before = f"frame {numbers[order[place - 1]]:g}" if place else "no other"
                 raise ActionError(
-                    f"{kept[at].where}: frame {numbers[at]:g} comes after {before}; frames are 0, 1, 2, ... once each.",
-                    hint="Fill the rows between them, or give their times in a column `time`, which rows hold between.",
+                    f"{kept[at].where}: frame {numbers[at]:g} comes after {before}; "
+                    "frames must be 0, 1, 2, ... once each.",
+                    hint="Fill in the missing rows, or give times in a column `time`; an action lasts until the next.",
                 )
         return Rows(values[order])
     if kept and kept[0].time is not None:
@@ -373,7 +376,9 @@ def _read_csv(path: Path, name: str, names: Sequence[str], excuse: Excuse | None
         for title in () if named else columns:
             index_of(title, names, f"{name!r}, line 1")
         if not columns or len(set(columns)) < len(columns):
-            raise ActionError(f"{name!r} has no header of names, or one of them twice.", hint=list_names(names))
+            raise ActionError(
+                f"{name!r} has no header of action names, or a name occurs twice.", hint=list_names(names)
+            )
 
         def row(where: str, line: str) -> _Row:
             fields = _fields(line, table.delimiter, where)
@@ -462,7 +467,7 @@ def read_key(path: Path, name: str, key: str, alone: bool = False) -> np.ndarray
     except (ActionError, OSError):
         raise
     except Exception as error:  # the readers of archives share no base of errors
-        raise ActionError(f"{name!r} is not an archive that can be read: {_first(error)}.") from error
+        raise ActionError(f"{name!r} is not a readable archive: {_first(error)}.") from error
 
 
 def _write_npz(file: IO[bytes], track: np.ndarray, names: Sequence[str]) -> None:
@@ -486,15 +491,15 @@ def _array(file: IO[bytes], name: str) -> np.ndarray:
         header = form.read_array_header_1_0 if form.read_magic(file) == (1, 0) else form.read_array_header_2_0
         shape, fortran, dtype = header(file)
     except Exception as error:  # its parser raises many kinds
-        raise ActionError(f"{name!r} is not an array that can be read: {_first(error)}.") from error
+        raise ActionError(f"{name!r} is not a readable array: {_first(error)}.") from error
     size = math.prod(shape) * dtype.itemsize
     if dtype.hasobject:
-        raise ActionError(f"{name!r} holds Python objects, which could run code as they are read.")
+        raise ActionError(f"{name!r} contains Python objects, which could run code when read.")
     if not 0 <= size <= BYTES or min(shape, default=0) < 0:
-        raise ActionError(f"{name!r} promises an array of {size} bytes; at most {BYTES} are read.")
+        raise ActionError(f"{name!r} declares an array of {size} bytes; the limit is {BYTES}.")
     data = file.read(size)
     if len(data) < size:
-        raise ActionError(f"{name!r} is cut: it promises an array of {size} bytes and holds {len(data)}.")
+        raise ActionError(f"{name!r} is truncated: it declares an array of {size} bytes but has {len(data)}.")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
@@ -523,14 +528,17 @@ def from_array(array: np.ndarray, names: Sequence[str], name: str, excuse: Excus
     if array.ndim == 1 and array.dtype.kind in "iu":
         wrong = np.flatnonzero((array < -1) | (array >= len(names)))
         hint = list_indices(names)
-        refuse(wrong, lambda row: ActionError(f"{name!r}, row {row}: there is no action {array[row]}.", hint=hint))
+        refuse(
+            wrong,
+            lambda row: ActionError(f"{name!r}, row {row}: {array[row]} is not the index of an action.", hint=hint),
+        )
         indices = array.astype(int)
         indices[wrong] = -1  # which takes the last row: zeros
         return Rows(np.eye(len(names) + 1, len(names), dtype=np.float32)[indices])
     if array.ndim != 2 or array.shape[1] != len(names) or array.dtype.kind not in "biuf":
         kind = f"{array.dtype} {array.shape}"
         raise ActionError(
-            f"{name!r} holds {kind}, not numbers (f, {len(names)}) or indices (f,).", hint=list_names(names)
+            f"{name!r} contains {kind}, not numbers (f, {len(names)}) or indices (f,).", hint=list_names(names)
         )
     with np.errstate(over="ignore"):  # too large for float32: found as infinite
         track = array.astype(np.float32)

@@ -105,7 +105,7 @@ def parse_line(line: str, where: str) -> object:
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise ActionError(f"{where}: this is not JSON: {shorten(line.strip())}.") from error
+        raise ActionError(f"{where}: not valid JSON: {shorten(line.strip())}.") from error
 
 
 def names_of_rows(track: np.ndarray, names: Sequence[str]) -> list[str]:
@@ -131,7 +131,7 @@ def read_row(value: object, names: Sequence[str], where: str) -> np.ndarray:
         return _word(value, names, where)
     if isinstance(value, int) and not isinstance(value, bool):
         if not -1 <= value < len(names):
-            raise ActionError(f"{where}: there is no action {value}.", hint=list_indices(names))
+            raise ActionError(f"{where}: {value} is not the index of an action.", hint=list_indices(names))
         if value >= 0:
             row[value] = 1
         return row
@@ -173,7 +173,7 @@ def number_of(value: object, name: str, where: str) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise ActionError(f"{where}: {name} is {shorten(value)}, which is not a number that can be used.")
+        raise ActionError(f"{where}: {name} is {shorten(value)}, which is not a valid number.")
     return number
 
 
@@ -206,7 +206,7 @@ def number_lines(lines: Iterable[str | bytes], source: str) -> Iterator[tuple[st
         try:
             text = line.decode() if isinstance(line, bytes) else line
         except UnicodeDecodeError as error:
-            raise ActionError(f"{where}: this is not UTF-8 text.") from error
+            raise ActionError(f"{where}: not valid UTF-8 text.") from error
         yield where, text.removeprefix("\ufeff")
 
 
@@ -232,4 +232,4 @@ def list_indices(names: Sequence[str]) -> str:
 
 
 def too_long(where: str) -> ActionError:
-    return ActionError(f"{where} makes more than {FRAMES} actions.")
+    return ActionError(f"{where} gives more than {FRAMES} actions.")

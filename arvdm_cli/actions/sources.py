@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 UNKNOWN = ("none", "", "?")  # for what led into a prompt
-NONE = "`--prompt-actions none` goes on without."
+NONE = "Use `--prompt-actions none` to continue without them."
 
 
 class EndOfActions(Exception):
@@ -53,12 +53,12 @@ def read_prompt(
         if not found:
             error.hint = " ".join(filter(None, (error.hint, NONE)))
             raise
-        unknown = f"{file} beside it is not of this model's actions, so they are unknown: {error}"
+        unknown = f"{file} does not contain actions of this model, so they are unknown: {error}"
         return np.zeros((frames, len(names)), np.float32), [], unknown
     except ActionError as error:
         error.hint = " ".join(filter(None, (error.hint, NONE)))
         raise
-    return led, [f"actions from {file}, {files.recognise(file)}", *notes], None
+    return led, list(notes), None
 
 
 def endless(draw: Callable[[int], np.ndarray]) -> Actions:

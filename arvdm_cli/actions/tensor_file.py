@@ -48,25 +48,25 @@ def read(path: Path, name: str) -> np.ndarray:
             dtype = np.dtype(kind).newbyteorder(_order(archive, records))
             size = count * dtype.itemsize
             if max(count, math.prod(shape)) * dtype.itemsize > BYTES:
-                raise ActionError(f"{name!r} promises {math.prod(shape)} numbers; at most {BYTES} bytes are read.")
+                raise ActionError(f"{name!r} declares {math.prod(shape)} numbers; the limit is {BYTES} bytes.")
             with archive.open(records[f"data/{key}"]) as file:
                 data = file.read(size)
             if len(data) < size:
-                raise ActionError(f"{name!r} is cut: it promises {size} bytes of actions and holds {len(data)}.")
+                raise ActionError(f"{name!r} is truncated: it declares {size} bytes of actions but has {len(data)}.")
         steps = [stride * dtype.itemsize for stride in strides]
         return np.ndarray(shape, dtype, data, offset * dtype.itemsize, steps)  # checks that all of it lies in data
     except _OtherProgram as error:
         raise ActionError(
-            f"{name!r} holds {error}, not a lone tensor; what else it may be could run code as it is read.",
-            hint="Where you trust it, save its tensor alone: torch.save(tensor.float().cpu(), 'actions.pt')",
+            f"{name!r} contains {error}, not a single tensor; other contents could run code when read.",
+            hint="If you trust it, save only its tensor: torch.save(tensor.float().cpu(), 'actions.pt')",
         ) from error
     except zipfile.BadZipFile as error:
         raise ActionError(
-            f"{name!r} is cut, or was not written by torch.save: {str(error).rstrip('.')}.",
+            f"{name!r} is truncated, or was not written by torch.save: {str(error).rstrip('.')}.",
             hint="Files older than PyTorch 1.6 must be saved again.",
         ) from error
     except (ValueError, TypeError, OverflowError, KeyError, EOFError, RuntimeError, zlib.error, struct.error) as error:
-        raise ActionError(f"{name!r} is cut, or no tensor that can be read: {str(error)[:200]}") from error
+        raise ActionError(f"{name!r} is truncated, or not a readable tensor: {str(error)[:200]}") from error
 
 
 class _OtherProgram(Exception):

@@ -45,7 +45,7 @@ def read(
     for where, frame in frames:
         if missing:
             raise ActionError(
-                f"{where}: this is a recording of Minecraft; among these actions there is no {missing[0]!r}.",
+                f"{where}: this is a recording of Minecraft, but {missing[0]!r} is not among the model's actions.",
                 hint=f"The actions are {', '.join(names)}.",
             )
         try:
@@ -71,7 +71,7 @@ class _Reader:
     def row(self, where: str, frame: object) -> np.ndarray:
         """Read a frame."""
         if not recognise(frame):
-            raise ActionError(f"{where}: {shorten(frame)} is not a frame of a recording: it has no mouse and keyboard.")
+            raise ActionError(f"{where}: {shorten(frame)} is not a frame of a recording: it has no mouse or keyboard.")
         mouse, keyboard = frame["mouse"], frame["keyboard"]
         assert isinstance(mouse, dict) and isinstance(keyboard, dict)
         keys, buttons = _list(keyboard, "keys", str, where), _list(mouse, "buttons", int, where)
@@ -93,7 +93,7 @@ class _Reader:
 def _list(holder: Json, key: str, kind: type[Part], where: str) -> list[Part]:
     parts = holder.get(key, [])
     if not isinstance(parts, list) or not all(isinstance(part, kind) for part in parts):
-        raise ActionError(f"{where}: {key} is {shorten(parts)}, not a list of what is pressed.")
+        raise ActionError(f"{where}: {key} is {shorten(parts)}, not a list of pressed keys or buttons.")
     return parts
 
 

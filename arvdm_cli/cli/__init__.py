@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 from typer import Option
-from typer.core import TyperGroup
 
 from ..errors import ArvdmError, ArvdmWarning, MemoryLimitError, OutputError, UsageError
 from ..version import __version__
 from . import bench, checkpoints, config, data, doctor, generate, schedule, theory, train
-from .console import Color, ProgressKind, Settings, configure, settings, show_error, warn
+from .console import Color, ProgressKind, Settings, coloured, configure, settings, show_error, warn
 from .eval import card
+from .help import Command, Group, show_help
 
 if TYPE_CHECKING:
     from typer._click import Context
 
 
-class Arvdm(TyperGroup):
+class Arvdm(Group):
     """The app, with every ending in one place: a result, an error in two lines, an exit code."""
 
     def __init__(self, *args: Any, **options: Any):
@@ -52,7 +52,12 @@ class Arvdm(TyperGroup):
         return code
 
     def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
-        ctx.meta["help"] = "--help" in args  # it tells the defaults, also where a settings file is broken
+        command = next((arg for arg in args if not arg.startswith("-")), "")
+        # help shows the defaults, also where a settings file is broken
+        ctx.meta["help"] = command == "help" or not {"-h", "--help"}.isdisjoint(args)
+        if ctx.meta["help"]:
+            configure(Settings(color=color_of(args)))
+            ctx.color = coloured()
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: "Context") -> None:
@@ -77,24 +82,38 @@ class Arvdm(TyperGroup):
         return front + rest
 
 
-# no markup: help may hold brackets, and reads better at 80 columns without rich's boxes
-app = typer.Typer(cls=Arvdm, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-app.command()(generate.generate)
-app.command("list")(checkpoints.list_)
-app.command()(checkpoints.info)
-app.command()(checkpoints.download)
-app.command()(checkpoints.remove)
+# no markup: help may hold brackets, and its pages are our own
+app = typer.Typer(
+    cls=Arvdm,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(
+    cls=Command,
+    epilog="arvdm generate --prompt-frames clip.mp4 --length 600 -o out.mp4\n"
+    'arvdm generate --actions "forward*20 left*4" --schedule fifo --seed 1',
+)(generate.generate)
+app.command("list", cls=Command, epilog="arvdm list")(checkpoints.list_)
+app.command(cls=Command, epilog="arvdm info maze")(checkpoints.info)
+app.command(cls=Command, epilog="arvdm download minecraft\narvdm download minecraft --dry-run")(checkpoints.download)
+app.command(cls=Command, epilog="arvdm remove minecraft --dry-run")(checkpoints.remove)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(data.app, name="data")
 app.add_typer(card.app, name="eval")
 app.add_typer(theory.app, name="theory")
-app.command()(bench.bench)
-app.command()(checkpoints.convert)
-app.command()(doctor.doctor)
+app.command(cls=Command, epilog="arvdm bench maze\narvdm bench maze -s fifo -s rolling --threads 1 --threads 2")(
+    bench.bench
+)
+app.command(cls=Command, epilog="arvdm convert oasis-500m checkpoints/oasis")(checkpoints.convert)
+app.command(cls=Command, epilog="arvdm doctor\narvdm doctor --json")(doctor.doctor)
 app.command(
     cls=train.TrainCommand,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "max_content_width": 160},
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="arvdm train run.toml --lr 1e-4 --network.dim 128\narvdm train run.toml --resume",
 )(train.train)
+app.command("help", cls=Command, epilog="arvdm help eval drift")(show_help)
 
 
 def show_version(wanted: bool):
@@ -103,22 +122,27 @@ def show_version(wanted: bool):
         raise typer.Exit
 
 
-@app.callback(
-    epilog="These options may also stand behind a command. Every flag can be set beforehand: by a variable such as "
-    "ARVDM_GENERATE_STEPS, or in a file; `arvdm doctor` shows what is set, and where."
-)
+def color_of(args: Sequence[str]) -> Color:
+    """When to show colours, before the flags are read."""
+    chosen = next((arg.partition("=")[2] for arg in args if arg.startswith("--color=")), os.environ.get("ARVDM_COLOR"))
+    return "always" if chosen == "always" else "never" if chosen == "never" else "auto"
+
+
+@app.callback()
 def begin(
     quiet: Annotated[bool, Option("--quiet", "-q", help="Print results, warnings and errors only.")] = False,
-    verbose: Annotated[bool, Option("--verbose", "-v", help="Print details too.")] = False,
+    verbose: Annotated[bool, Option("--verbose", "-v", help="Print details, too.")] = False,
     json: Annotated[bool, Option("--json", help="Print the result as one JSON object.")] = False,
     progress: Annotated[
-        ProgressKind, Option(envvar="ARVDM_PROGRESS", help="How to show progress; json: one event per line.")
+        ProgressKind, Option(envvar="ARVDM_PROGRESS", help="Form of progress on stderr; json: one event per line.")
     ] = "auto",
-    color: Annotated[Color, Option(envvar="ARVDM_COLOR", help="Colours; NO_COLOR turns them off too.")] = "auto",
+    color: Annotated[
+        Color, Option(envvar="ARVDM_COLOR", help="When to use colours; NO_COLOR turns them off, too.")
+    ] = "auto",
     offline: Annotated[
-        bool, Option("--offline", envvar="ARVDM_OFFLINE", help="Fetch nothing; HF_HUB_OFFLINE does the same.")
+        bool, Option("--offline", envvar="ARVDM_OFFLINE", help="Make no network request; HF_HUB_OFFLINE does the same.")
     ] = False,
-    debug: Annotated[bool, Option("--debug", envvar="ARVDM_DEBUG", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, Option("--debug", envvar="ARVDM_DEBUG", help="Print the traceback of an error.")] = False,
     config: Annotated[
         str | None,
         Option(
@@ -127,14 +151,18 @@ def begin(
             envvar="ARVDM_CONFIG",
             callback=config.use,
             is_eager=True,
-            help="TOML file that sets flags which are not given.",
+            help="Settings file in TOML: defaults of flags.",
         ),
     ] = None,
     version: Annotated[
-        bool, Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+        bool, Option("--version", "-V", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ):
-    """Make long, action-conditioned video with auto-regressive video diffusion models."""
+    """Make long, action-conditioned video with auto-regressive video diffusion models.
+
+    The options below may be given before or after a command. An environment variable such as ARVDM_GENERATE_STEPS or a
+    settings file sets the default of any flag; `arvdm doctor` shows the values and where they come from.
+    """
     configure(
         Settings(quiet=quiet, verbose=verbose, debug=debug, color=color, json=json, progress=progress, offline=offline)
     )
@@ -212,7 +240,7 @@ def recognise(error: BaseException) -> ArvdmError:
     if isinstance(error, typer.TyperException):
         command = getattr(getattr(error, "ctx", None), "command_path", "arvdm")
         message = error.format_message().replace("Value error, ", "")
-        return UsageError(message, hint=f"`{command} --help` shows what there is.")
+        return UsageError(message, hint=f"`{command} --help` lists the options.")
     if is_out_of_memory(error):
         return MemoryLimitError(
             "There is not enough memory.",

@@ -12,11 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Context, Option
+from typer import Context, Option
 
 from ..errors import ConfigError
 from ..reports.tables import Cells
-from . import flags
+from . import completion, flags
 from .console import PLAIN_EVERY, progress, say, settings, warn, write_json
 from .console import out as stdout
 from .eval.tables import table as table_of
@@ -36,34 +36,54 @@ WITH_TRAINING = {"model", "training", "device", "dtype", "threads", "compile", "
 @flags.sampling(repeat=True)
 def bench(
     invocation: Context,
-    model: Annotated[str, Argument(help="Folder, short name, or owner/name[@revision].")] = "maze",
+    model: flags.ModelArgument = "maze",
     random_weights: Annotated[
-        bool, Option("--random-weights", help="Draw the weights, in --dtype; the model need not be on this machine.")
+        bool, Option("--random-weights", help="Use random weights, in --dtype; the model need not be downloaded.")
     ] = False,
     *,
     chosen: flags.Choices,
     dtype: Annotated[
-        list[str] | None, Option(help="auto, float32, bfloat16 or float16; repeat to compare. [default: auto]")
+        list[str] | None,
+        Option(
+            metavar="DTYPE",
+            autocompletion=completion.words(*completion.DTYPES),
+            show_default="auto",
+            help="Number format: auto, float32, bfloat16 or float16. Repeat to compare.",
+            rich_help_panel=flags.MACHINE,
+        ),
     ] = None,
-    threads: Annotated[list[int] | None, Option(min=1, help="Threads of the CPU; repeat to compare.")] = None,
-    compile: Annotated[bool, Option("--compile", help="Time each setting once more with --compile.")] = False,
-    frames: Annotated[int, Option(min=1, help="Frames to time, after AR steps that are not.")] = 24,
-    training: Annotated[
-        bool, Option("--train", help="Time optimisation steps of the network, not its sampling.")
+    threads: Annotated[
+        list[int] | None,
+        Option(
+            min=1,
+            show_default="chosen by torch",
+            help="CPU threads. Repeat to compare.",
+            rich_help_panel=flags.MACHINE,
+        ),
+    ] = None,
+    compile: Annotated[
+        bool, Option("--compile", help="Also time each setting with a compiled network.", rich_help_panel=flags.MACHINE)
     ] = False,
-    train_frames: Annotated[int, Option(min=16, help="Frames of a step, under --train.")] = 192,
-    train_steps: Annotated[int, Option(min=1, help="Steps that are timed, under --train.")] = 8,
+    frames: Annotated[int, Option(min=1, help="Frames to time, after untimed AR steps.")] = 24,
+    training: Annotated[
+        bool, Option("--train", help="Time training steps of the network instead of sampling.")
+    ] = False,
+    train_frames: Annotated[int, Option(min=16, help="Frames per training step, with --train.")] = 192,
+    train_steps: Annotated[int, Option(min=1, help="Training steps to time, with --train.")] = 8,
     device: flags.Device = "auto",
 ):
-    """Time every stage from latents to a file on a full context and memory, against what this machine can multiply.
+    """Measure frames per second, time to first frame and memory, stage by stage.
 
-    The file is an mp4, or a y4m where there is no ffmpeg.
-    Each setting runs in a process of its own, so that its peak memory is its own too, and once more from a cold start
-    to the first frame. Without --json, times are in ms a frame. With --train, forward, backward and optimiser are timed
-    together, with up to --memory-slots groups in memory (32 if not given).
+    Every stage from latents to a file is timed with full context and memory, and compared with the rate at which this
+    machine multiplies matrices.
+
+    The file is an mp4, or a y4m if ffmpeg is missing.
+    Each setting runs in a separate process, to measure its peak memory, and once more from a cold start to the first
+    frame. Without --json, times are in ms per frame. With --train, forward, backward and optimizer are timed together,
+    with up to --memory-slots groups in memory (default 32).
     """
     if not training:
-        flags.refuse(invocation, OF_TRAINING, "they are for --train.")
+        flags.refuse(invocation, OF_TRAINING, "only for --train.")
     from ..device import check_threads
     from ..runs.request import Machine
 
@@ -98,7 +118,7 @@ def find_weights(model: str, scratch: Path, device: str, dtype: str, random: boo
     if not random:
         return str(registry.resolve(model))
     drawn = choose_machine(device, dtype, None)[1]
-    say(f"drawing random weights of {model} in {str(drawn).removeprefix('torch.')}, which a large model takes a while")
+    say(f"drawing random weights of {model} in {str(drawn).removeprefix('torch.')}; a large model takes a while")
     folder = scratch / "weights"
     folder.mkdir()
     checkpoint.invent(registry.describe(model), folder, drawn)
@@ -119,7 +139,7 @@ def warn_of_sizes(model: str, points: Sequence[dict[str, object]], frames: int) 
             for words in generation.beyond_training(own, plan):
                 warn(words)
             if plan.schedule.chunk > frames:
-                warn(f"an AR step makes {plan.schedule.chunk} frames, more than the {frames} that are to be timed.")
+                warn(f"an AR step generates {plan.schedule.chunk} frames, more than the {frames} to be timed.")
 
 
 def time_setting(weights: str, machine: Machine, point: dict[str, object], frames: int, log: Path) -> Row:
@@ -129,7 +149,7 @@ def time_setting(weights: str, machine: Machine, point: dict[str, object], frame
 
     messages, shown, due = Messages(log), "", time.monotonic()
     words = " ".join(f"{name} {value}" for name, value in point.items()) or "the checkpoint's own sampling"
-    say(f"measuring {words} ({machine.device}, {machine.dtype}) in a process of its own")
+    say(f"measuring {words} ({machine.device}, {machine.dtype}) in a separate process")
 
     def follow() -> None:
         nonlocal shown, due
@@ -139,7 +159,7 @@ def time_setting(weights: str, machine: Machine, point: dict[str, object], frame
             say(latest)
 
     timing = benchmark.apart(partial(benchmark.measure, weights, machine, point, frames, say=messages.say), follow)
-    say("starting `arvdm generate` from nothing, to its first frame")
+    say("timing a cold start of `arvdm generate` to its first frame")
     return Row(point, timing, benchmark.cold_start(weights, machine, point))
 
 
@@ -193,14 +213,14 @@ def bench_training(
         return write_json({"model": model, "settings": [row.to_json() for row in rows]})
     lines = {
         "frames/s": [f"{row.frames_per_second:.3g}" for row in rows],
-        "a step, ms": [ms(row.seconds_per_step) for row in rows],
-        "TFLOP a step": [f"{row.tflop_per_step:.3g}" for row in rows],
+        "ms per step": [ms(row.seconds_per_step) for row in rows],
+        "TFLOP per step": [f"{row.tflop_per_step:.3g}" for row in rows],
         "machine, TFLOP/s": [f"{row.machine_tflop_per_second:.3g}" for row in rows],
-        "of the machine": [f"{row.share_of_machine:.0%}" for row in rows],
+        "share of machine": [f"{row.share_of_machine:.0%}" for row in rows],
         "peak MB": [str(row.peak_memory_mb or "-") for row in rows],
     }
     header = [f"{row.dtype}, {row.groups} groups" + ", compiled" * row.compile for row in rows]
-    caption = f"{frames} frames a step, threads {rows[0].threads}; {rows[0].device}"
+    caption = f"{frames} frames per step, threads {rows[0].threads}; {rows[0].device}"
     show_table([["", *header], *([title, *values] for title, values in lines.items())], caption)
 
 
@@ -233,14 +253,14 @@ def cells(rows: list[Row], header: list[str]) -> Cells:
         "frames/s": [f"{timing.frames_per_second:.3g}" for timing in timings],
         **{name: [ms(timing.stages[name].seconds_per_frame) for timing in timings] for name in timings[0].stages},
         "other": [ms(timing.other_seconds_per_frame) for timing in timings],
-        "in all": [ms(timing.seconds_per_frame) for timing in timings],
-        "... over networks": [f"{timing.wall_over_network:.3f}" for timing in timings],
-        "prompt, a frame": [ms(timing.encode_seconds_per_prompt_frame) for timing in timings],
+        "total": [ms(timing.seconds_per_frame) for timing in timings],
+        "total / networks": [f"{timing.wall_over_network:.3f}" for timing in timings],
+        "prompt, per frame": [ms(timing.encode_seconds_per_prompt_frame) for timing in timings],
         "cold start, s": [f"{row.cold_start_seconds:.3g}" for row in rows],
-        "GFLOP a frame": [f"{1000 * timing.tflop_per_frame:.3g}" for timing in timings],
+        "GFLOP per frame": [f"{1000 * timing.tflop_per_frame:.3g}" for timing in timings],
         "machine, TFLOP/s": [f"{timing.machine_tflop_per_second:.3g}" for timing in timings],
-        "of the machine": [f"{timing.share_of_machine:.0%}" for timing in timings],
-        "products alone": [f"{timing.products_alone_over_sampling:.0%}" for timing in timings],
+        "share of machine": [f"{timing.share_of_machine:.0%}" for timing in timings],
+        "matmuls alone": [f"{timing.products_alone_over_sampling:.0%}" for timing in timings],
         "peak MB": [str(timing.peak_memory_mb or "-") for timing in timings],
     }
     return [["", *header], *([title, *values] for title, values in lines.items())]

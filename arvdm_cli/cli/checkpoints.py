@@ -12,6 +12,7 @@ from typer import Argument, Option, confirm
 
 from ..configs import Json
 from ..errors import OutputExistsError, UnknownModelError, UsageError
+from . import completion, flags
 from .console import confirm_replacing, printable, progress, say, settings, warn, write_json
 from .console import out as stdout
 
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
     from ..hub.download import Plan
     from ..hub.registry import Entry
 
-Name = Annotated[str, Argument(help="A folder, a short name, or owner/name[@revision] on the Hub.")]
+Name = Annotated[str, Argument(autocompletion=completion.models, help=flags.NAMES)]
 
 
 def list_():
-    """List the checkpoints that have a short name, and those of training runs in the folder `runs`."""
+    """List known checkpoints and those of training runs in ./runs."""
     from ..hub.download import show_size
     from ..hub.registry import entries, place, trained
 
@@ -50,7 +51,7 @@ def size_of(entry: Entry, folder: Path) -> int:
 
 
 def info(name: Name):
-    """Show what a checkpoint is: what it makes, its size, where it comes from; with -v all of its config too."""
+    """Show what a checkpoint is: what it generates, its size and its source; with -v, its whole config."""
     from ..hub.registry import find, missing, place, read_config, resolve
 
     facts: Json = {}
@@ -130,11 +131,13 @@ def show_facts(facts: Json):
 
 
 def download(
-    name: Annotated[str, Argument(help="A short name, or owner/name[@revision] on the Hub.")],
-    timeout: Annotated[float, Option(min=1, help="Give up when nothing new has come for N seconds.")] = 30.0,
-    dry_run: Annotated[bool, Option("--dry-run", help="Print what would be fetched, and fetch nothing.")] = False,
+    name: Annotated[
+        str, Argument(autocompletion=completion.models, help="Short name, or owner/name[@revision] on the Hub.")
+    ],
+    timeout: Annotated[float, Option(min=1, help="Give up after N seconds without new data.")] = 30.0,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print what would be downloaded, and download nothing.")] = False,
 ):
-    """Fetch a checkpoint from the Hub into its cache, and verify every file."""
+    """Download a checkpoint from the Hub and verify every file."""
     from ..hub import download
     from ..hub.registry import find, hub_client, missing, place
 
@@ -142,35 +145,38 @@ def download(
     here = place(entry)
     offline = settings.offline or hub_client().constants.HF_HUB_OFFLINE
     if here and (entry.repo is None or offline):
-        say(f"{name} is on this machine; nothing was asked of the Hub.")
+        say(f"{name} is already on this machine; no network request was made.")
         return show_fetched(entry, here)
     if entry.repo is None:
         raise missing(entry)
     if offline:
-        raise UnknownModelError(f"{name} is not on this machine.", hint=f"Online, `arvdm download {name}` fetches it.")
+        raise UnknownModelError(
+            f"{name} is not on this machine.", hint=f"When online, download it: arvdm download {name}"
+        )
     plan = download.plan(entry, timeout)
     if dry_run:
         return show_plan(entry, plan)
     for file in plan.files:
         if not file.digest:
-            warn(f"{file.name} cannot be verified: the server names no hash of it.")
+            warn(f"{file.name} cannot be verified: the server gives no hash for it.")
     total = -(-plan.size // MB)
     with progress("download", total=total, rate="MB_per_second") as report:
         folder = download.fetch(plan, lambda file, done: report(-(-done // MB) - 1, file=file), say, timeout)
     verified = sum(bool(file.digest) for file in plan.files)
-    say(f"{name}: {len(plan.files)} files, {verified} verified by hash, {download.show_size(plan.size)} fetched.")
+    say(f"{name}: {len(plan.files)} files, {verified} verified by hash, {download.show_size(plan.size)} downloaded.")
     show_fetched(entry, folder, plan)
 
 
 def convert(
-    source: Annotated[Path, Argument(help="Folder with the makers' files: .safetensors, .pt, .ckpt or .bin.")],
+    source: Annotated[Path, Argument(help="Folder with the original files: .safetensors, .pt, .ckpt or .bin.")],
     target: Annotated[Path, Argument(help="Folder to write.")],
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing checkpoint.")] = False,
     no_overwrite: Annotated[bool, Option("--no-overwrite", help="Never replace an existing checkpoint.")] = False,
 ):
-    """Write foreign weights as a checkpoint of ours: config.json and model.safetensors.
+    """Convert the weights of another project to an arvdm checkpoint.
 
-    Pickled files are read without running any code in them. Known so far: Oasis-500M.
+    Writes config.json and model.safetensors. Pickled files are read without running code in them. Supported:
+    Oasis-500M.
     """
     from ..hub import convert
     from ..hub.registry import CONFIG, MANIFEST, WEIGHTS
@@ -197,7 +203,7 @@ def show_plan(entry: Entry, plan: Plan):
     table = Table.grid(padding=(0, 2))
     for file in plan.files:
         check = {64: "sha256 known", 40: "git hash known"}.get(len(file.digest), "no hash known")
-        table.add_row(printable(file.name), show_size(file.size), check, "here" if file.here else "to fetch")
+        table.add_row(printable(file.name), show_size(file.size), check, "here" if file.here else "to download")
     stdout.print(table)
     stdout.print(f"{show_size(plan.size)} from {plan.repo} at {plan.commit}, to {plan.folder}", soft_wrap=True)
 
@@ -212,11 +218,14 @@ def show_fetched(entry: Entry, folder: Path, plan: Plan | None = None):
         try:
             config = read_config(folder)
             licence = licence or str(config.get("licence", ""))
-            what = what or f"{config.get('name', 'a checkpoint')}, as {entry.repo} describes itself; not ours"
+            what = (
+                what
+                or f"{config.get('name', 'a checkpoint')}, as described by {entry.repo}; not made by the arvdm authors"
+            )
         except CheckpointError as error:
             warn(f"{error} arvdm cannot run it.")
-    say(f"{entry.name} is {what or 'of a kind that arvdm does not know'}.")
-    say(f"Licence: {licence or 'not named; see its page'}.")
+    say(f"{entry.name} is {what or 'not of a kind that arvdm knows'}.")
+    say(f"Licence: {licence or 'not stated; see its page'}.")
     if entry.use:
         say(entry.use)
     if settings.json:
@@ -227,11 +236,13 @@ def show_fetched(entry: Entry, folder: Path, plan: Plan | None = None):
 
 
 def remove(
-    name: Annotated[str, Argument(help="A short name, or owner/name[@revision] in the Hub's cache.")],
-    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    name: Annotated[
+        str, Argument(autocompletion=completion.models, help="Short name, or owner/name[@revision] in the Hub's cache.")
+    ],
+    yes: Annotated[bool, Option("--yes", "-y", help="Delete without asking.")] = False,
     dry_run: Annotated[bool, Option("--dry-run", help="Print what would be deleted, and delete nothing.")] = False,
 ):
-    """Delete a checkpoint from the Hub's cache."""
+    """Delete a downloaded checkpoint from the Hub's cache."""
     from ..hub import download
 
     entry, folder = find_cached(name)
@@ -265,8 +276,8 @@ def find_cached(name: str) -> tuple[Entry, Path]:
     if entry.repo and not Path(name).exists():
         raise missing(entry)
     raise UsageError(
-        f"{name} is a folder or came with arvdm; remove deletes from the Hub's cache only.",
-        hint="Your shell deletes a folder of your own.",
+        f"{name} is a folder or part of arvdm; `arvdm remove` deletes from the Hub's cache only.",
+        hint="Delete your own folders with the shell.",
     )
 
 
@@ -274,4 +285,4 @@ def allow(what: str, yes: bool):
     """Ask before anything is deleted, where there is somebody to ask."""
     if yes or (sys.stdin and sys.stdin.isatty() and confirm(f"Delete {printable(what)}?", err=True)):
         return
-    raise OutputExistsError(f"{what} was not deleted.", hint="-y deletes it without asking.")
+    raise OutputExistsError(f"{what} was not deleted.", hint="Use -y to delete it without asking.")

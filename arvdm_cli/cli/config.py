@@ -75,7 +75,7 @@ def files(named: str | None) -> list[tuple[Path, bool]]:
     chosen = Path(named) if named is not None else None
     try:
         if chosen and not chosen.exists():
-            raise ConfigError(f"{named} does not exist.", hint="--config takes a TOML file.")
+            raise ConfigError(f"{named} does not exist.", hint="--config needs the path of a TOML file.")
         existing = [(personal, True)] if base.is_absolute() and personal.exists() else []
         if HERE.exists() and not (chosen and HERE.samefile(chosen)):
             existing.append((HERE, False))
@@ -97,13 +97,13 @@ def from_file(file: Path, context: Context, trusted: bool) -> dict[Words, Settin
             raise ConfigError(f"{where} is not a setting.", hint=nearest(words, options))
         if not trusted and not is_anybodys(words, value):
             raise ConfigError(
-                f"{where} may not be set to {brief(value)} by a file that lies in the current folder.",
-                hint=f"It may be a stranger's. If it is yours, `--config {file}` takes all of it.",
+                f"{where} may not be set to {brief(value)} by a file in the current folder.",
+                hint=f"Such a file may come from someone else. If it is yours, use all of it with `--config {file}`.",
             )
         flag = options[words].is_flag
         parts = value if options[words].multiple and isinstance(value, list) else [value]
         if not all(type(part) is bool if flag else is_scalar(part) for part in parts):
-            wanted = "true or false" if flag else "a text or a number"
+            wanted = "true or false" if flag else "a string or a number"
             raise ConfigError(f"{where} is {brief(value)}, not {wanted}.", hint=help_of(words))
         whole = parts if options[words].multiple else value
         check(options[words], whole, context, where, words)
@@ -119,7 +119,7 @@ def read(file: Path) -> Json:
         with file.open("rb") as stream:
             data = stream.read(LONGEST + 1)
         if len(data) > LONGEST:
-            raise ConfigError(f"{file} is longer than {LONGEST} bytes.", hint="It should hold settings only.")
+            raise ConfigError(f"{file} is longer than {LONGEST} bytes.", hint="A settings file holds settings only.")
         return tomllib.loads(data.decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}.") from error
@@ -239,9 +239,9 @@ def nearest(words: Words, options: dict[Words, TyperOption]) -> str:
     """Hint at what was meant by an unknown name."""
     *above, name = words
     if is_table(words, options):
-        return f"[{'.'.join(words)}] begins the table of its flags."
+        return f"[{'.'.join(words)}] is the table of its flags."
     if not above and (owner := next((path for path in options if path[-1] == name), None)):
-        return f"It belongs into the table of its command, such as [{'.'.join(owner[:-1])}]."
+        return f"Put it into the table of its command, such as [{'.'.join(owner[:-1])}]."
     here = dict.fromkeys(path[len(above)] for path in options if path[: len(above)] == tuple(above))
     near = get_close_matches(name, here, n=1)
     return f"Did you mean {near[0]!r}?" if near else help_of(words)
@@ -249,7 +249,7 @@ def nearest(words: Words, options: dict[Words, TyperOption]) -> str:
 
 def help_of(words: Words) -> str:
     """Where to look for what a command can be given."""
-    return f"`{' '.join(('arvdm', *words[:-1]))} --help` shows what there is."
+    return f"`{' '.join(('arvdm', *words[:-1]))} --help` lists the options."
 
 
 def spelled(words: Words) -> str:

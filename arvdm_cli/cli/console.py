@@ -57,6 +57,11 @@ def configure(chosen: Settings):
 configure(settings)
 
 
+def coloured() -> bool:
+    """Whether stdout shows colours."""
+    return out.color_system is not None and not out.no_color
+
+
 def say(message: str):
     """Print a note for the user, unless `-q`."""
     if not settings.quiet:
@@ -99,7 +104,7 @@ def confirm_replacing(target: str, yes: bool, never: bool):
         return
     if not never and sys.stdin and sys.stdin.isatty() and confirm(f"{printable(target)} exists. Replace it?", err=True):
         return
-    raise OutputExistsError(f"{target} exists.", hint="-y replaces it, or choose another name.")
+    raise OutputExistsError(f"{target} exists.", hint="Use -y to replace it, or choose another name.")
 
 
 def printable(text: str) -> str:
@@ -165,8 +170,8 @@ def watch_cores() -> Callable[[float], None]:
         before = after
         if min(waiting, used) > CROWDED * seconds and torch.get_num_threads() > 1:
             warned = True
-            warn(f"other programs use {used / seconds:.1f} of {os.cpu_count()} cores, and threads wait for each other.")
-            warn("that can be many times slower; --threads 1 may be faster.")
+            warn(f"other programs use {used / seconds:.1f} of {os.cpu_count()} cores, so threads wait for each other.")
+            warn("this can be many times slower; --threads 1 may be faster.")
 
     return look
 

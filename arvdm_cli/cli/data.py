@@ -11,9 +11,10 @@ from rich.text import Text
 from typer import Argument, Context, Option, Typer
 
 from ..errors import ActionError, DataError, OutputError, OutputExistsError, UsageError
-from . import flags
+from . import completion, flags
 from .console import confirm_replacing, printable, progress, say, settings, warn, write_json
 from .console import out as stdout
+from .help import Command, Group
 
 if TYPE_CHECKING:
     from ..data.imported import Clips, Step
@@ -22,40 +23,52 @@ if TYPE_CHECKING:
 VOCABULARIES = ("maze", "minecraft")
 LISTED = 20  # clips named at the end of an import that were left out
 
-app = Typer(help="Render or import training data, look at it, and convert actions.", no_args_is_help=True)
+app = Typer(
+    cls=Group,
+    help="Render, import and inspect training data; convert actions.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
-@app.command()
+@app.command(cls=Command, epilog="arvdm data make maze --out data/maze --episodes 100")
 def make(
     invocation: Context,
     name: Annotated[str, Argument(metavar="WORLD", help="What to render: maze.")],
-    out: Annotated[Path, Option("--out", "-o", help="Folder for the episodes; a run that was stopped goes on.")],
-    episodes: Annotated[int, Option(min=1, help="Episodes in all.")] = 1000,
-    seed: Annotated[int, Option(help="Seed of the episodes; a larger --episodes keeps those of a smaller one.")] = 0,
-    size: Annotated[int, Option(help="Pixels a frame is wide and high: 64 or 128.")] = 64,
-    walls: Annotated[int | None, Option(help="Wall textures in use, of 32. [default: 8]")] = None,
-    floors: Annotated[int | None, Option(help="Floor textures in use, of 29. [default: 8]")] = None,
-    skies: Annotated[int | None, Option(help="Skies in use, of 8; the first is plain. [default: 1]")] = None,
+    out: Annotated[
+        Path,
+        Option("--out", "-o", metavar="FOLDER", help="Folder for the episodes; an interrupted run in it is resumed."),
+    ],
+    episodes: Annotated[int, Option(min=1, help="Total number of episodes.")] = 1000,
+    seed: Annotated[int, Option(help="Seed; a larger --episodes keeps the episodes of a smaller one.")] = 0,
+    size: Annotated[int, Option(help="Width and height of a frame in pixels: 64 or 128.")] = 64,
+    walls: Annotated[int | None, Option(show_default="8", help="Number of wall textures, at most 32.")] = None,
+    floors: Annotated[int | None, Option(show_default="8", help="Number of floor textures, at most 29.")] = None,
+    skies: Annotated[
+        int | None, Option(show_default="1", help="Number of skies, at most 8; the first is plain.")
+    ] = None,
     light: Annotated[
-        float | None, Option(help="How far brightness and tint differ between mazes, 0 to 1. [default: 0]")
+        float | None, Option(show_default="0", help="Variation of brightness and tint between mazes, 0 to 1.")
     ] = None,
     wide: Annotated[
-        bool, Option("--wide", help="All walls, floors and skies, and light 1; flags that are given win.")
+        bool, Option("--wide", help="All walls, floors and skies, and light 1; flags given override it.")
     ] = False,
-    turn: Annotated[float | None, Option(help="Degrees of one turn. [default: 11.25]")] = None,
-    step: Annotated[float | None, Option(help="Cells of one step. [default: 0.125]")] = None,
-    frames: Annotated[int, Option(help="Frames of an episode.")] = 300,
-    posters: Annotated[int, Option(help="Posters on the walls of a maze, 0 to 64.")] = 0,
-    bare: Annotated[float, Option(help="Share of mazes that have no posters all the same.")] = 0.0,
+    turn: Annotated[float | None, Option(show_default="11.25", help="Rotation of one turn action, in degrees.")] = None,
+    step: Annotated[
+        float | None, Option(show_default="0.125", help="Distance of one forward action, in cells.")
+    ] = None,
+    frames: Annotated[int, Option(help="Frames per episode.")] = 300,
+    posters: Annotated[int, Option(help="Posters on the walls of each maze, 0 to 64.")] = 0,
+    bare: Annotated[float, Option(help="Share of mazes without posters, 0 to 1.")] = 0.0,
     like: Annotated[
         Literal["dmlab"] | None,
-        Option(help="View, walk and actions of recordings; dmlab: TECO's. Flags that are given win."),
+        Option(help="View, walk and actions as in recordings; dmlab: those of TECO. Flags given override it."),
     ] = None,
-    workers: Annotated[int | None, Option(min=1, help="Processes; one a core if not given.")] = None,
+    workers: Annotated[int | None, Option(min=1, show_default="one per core", help="Worker processes.")] = None,
 ):
-    """Render episodes in mazes, each a path through a maze of its own."""
+    """Render episodes: walks through random mazes, each maze with its own layout and textures."""
     if not posters:
-        flags.refuse(invocation, ("bare",), "no maze has posters.", "--posters N puts some up.")
+        flags.refuse(invocation, ("bare",), "no maze has posters.", "Set their number with --posters N.")
     if name != "maze":
         raise UsageError(f"No world is called {name!r}.", hint="Choose from: maze.")
 
@@ -81,40 +94,56 @@ def make(
     stdout.print(f"{finished} episodes of {frames} frames in {printable(str(out))}", soft_wrap=True)
 
 
-@app.command("import")
+@app.command(
+    "import",
+    cls=Command,
+    epilog="arvdm data import recordings --out data/play --vocabulary auto\n"
+    "arvdm data import teco/dmlab --out data/dmlab --split test",
+)
 def import_(
     source: Annotated[Path, Argument(metavar="SRC", help="Folder of the data set.")],
-    out: Annotated[Path, Option("--out", "-o", help="Folder for the episodes; an import that was stopped goes on.")],
+    out: Annotated[
+        Path, Option("--out", "-o", metavar="FOLDER", help="Folder for the episodes; an interrupted import is resumed.")
+    ],
     format: Annotated[
         Literal["auto", "teco-dmlab", "teco-minecraft", "folder"],
-        Option(help="What it is; folder: videos with files of actions of the same stem."),
+        Option(help="Layout of the data set; folder: videos, each with an action file of the same stem."),
     ] = "auto",
-    split: Annotated[Literal["train", "test"], Option(help="Which part, where it has folders for them.")] = "train",
+    split: Annotated[
+        Literal["train", "test"], Option(help="Part of the data set, if it has folders for parts.")
+    ] = "train",
     size: Annotated[
-        str | None, Option(metavar="N|WxH", help="Pixels of a frame, multiples of 8; else TECO's own, or 64.")
+        str | None,
+        Option(metavar="N|WxH", show_default="TECO's, else 64", help="Frame size in pixels, multiples of 8."),
     ] = None,
     fit: flags.Fit = "crop",
     frames: Annotated[
-        int | None, Option(help="Frames of an episode; else 300, or as many as clips have. Longer clips are cut.")
+        int | None,
+        Option(show_default="300, or the length of the clips", help="Frames per episode; longer clips are split."),
     ] = None,
     fps: Annotated[
-        float | None, Option(help="Frames per second; else TECO's own, or those of the first video.")
+        float | None, Option(show_default="TECO's, or that of the first video", help="Frames per second.")
     ] = None,
     vocabulary: Annotated[
         str | None,
         Option(
-            help="What the actions of a folder are called: maze, minecraft, names,with,commas, auto (as in their "
-            "files), or none. [default: maze, none without files]"
+            metavar="NAMES",
+            show_default="maze; none without action files",
+            help="Names of the actions of a folder: maze, minecraft, names,with,commas, auto (from the action files) "
+            "or none.",
         ),
     ] = None,
     limit: Annotated[
-        int | None, Option(min=1, help="Clips in all; a larger limit keeps those of a smaller one.")
+        int | None, Option(min=1, help="Largest number of clips; a larger one keeps the clips of a smaller one.")
     ] = None,
     strict: Annotated[
-        bool, Option("--strict", help="Stop at a clip that cannot be used, and do not leave it out.")
+        bool, Option("--strict", help="Stop at the first clip that cannot be used instead of leaving it out.")
     ] = False,
 ):
-    """Bring clips that others recorded into a folder to train on, each frame with the action that led into it."""
+    """Import recorded videos and actions as training episodes.
+
+    Each frame is stored with the action that led into it.
+    """
     from ..data import imported, recordings
 
     found = recordings.find(source, format, split)
@@ -129,7 +158,7 @@ def import_(
         for index, step in enumerate(imported.gather(found, chosen, out, limit)):
             said.show(step)
             if step.problem and strict:
-                raise DataError(step.problem, hint="Without --strict it is left out.")
+                raise DataError(step.problem, hint="Without --strict, such a clip is left out.")
             report(index)
     said.sum_up(bool(names or kind.actions), vocabulary)
     if settings.json:
@@ -174,17 +203,21 @@ class Said:
         """
         if not self.episodes:
             last = next(reversed(self.left_out.values()))
-            hint = "--vocabulary auto takes the names in their files, none leaves actions out." if named else None
+            hint = (
+                "--vocabulary auto uses the names in the action files; --vocabulary none imports without actions."
+                if named
+                else None
+            )
             raise DataError(f"None of {len(self.left_out)} clips can be used; the last: {last}", hint)
         for words, times in self.times.items():
             if times > 1:
-                say(f"of {times} clips: {words}")
+                say(f"{times} clips: {words}")
         if self.left_out:
             warn(f"{len(self.left_out)} of {self.clips} clips were left out: {listed(self.left_out)}")
         if self.silent and named:
             warn(f"{len(self.silent)} of {self.clips} clips have no actions: {listed(self.silent)}")
         elif self.silent and vocabulary is None:
-            say("no clip has a file of actions of its stem beside it: imported without actions")
+            say("no clip has an action file of the same stem, so they were imported without actions")
 
     def _first(self, words: str, file: str) -> bool:
         """Count what is said, but for the file it is said of; whether it is said for the first time."""
@@ -210,21 +243,21 @@ def size_of(text: str | None) -> tuple[int, int] | None:
     return int(match[2] or match[1]), int(match[1])
 
 
-@app.command()
+@app.command(cls=Command, epilog="arvdm data inspect data/maze --sheet maze.png")
 def inspect(
     invocation: Context,
-    folder: Annotated[Path, Argument(help="A folder that `arvdm data make` or `import` wrote, finished or not.")],
-    sheet: Annotated[Path | None, Option(help="Draw some episodes, of every kind, into this picture.")] = None,
-    every: Annotated[int, Option(min=1, help="Frames from one picture of the sheet to the next.")] = 20,
-    yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing sheet.")] = False,
+    folder: Annotated[Path, Argument(help="Folder written by `arvdm data make` or `import`, complete or not.")],
+    sheet: Annotated[Path | None, Option(help="Write a contact sheet of some episodes to this image.")] = None,
+    every: Annotated[int, Option(min=1, help="Frames between two pictures of the sheet.")] = 20,
+    yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing contact sheet.")] = False,
 ):
-    """Count what a folder of episodes holds, and check every frame of it."""
+    """Count episodes, frames and actions in a folder, and check every frame."""
     from ..data import imported, rendered
 
     if not sheet:
-        flags.refuse(invocation, ("every",), "there is no sheet.", "--sheet names one.")
+        flags.refuse(invocation, ("every",), "no sheet is written.", "Add --sheet FILE.")
     if sheet and sheet.exists() and not yes:
-        raise OutputExistsError(f"{sheet} exists.", hint="-y replaces it.")
+        raise OutputExistsError(f"{sheet} exists.", hint="Use -y to replace it.")
     data = imported.read(folder) if imported.imported(folder) else rendered.read(folder)
     broken = {}
     with progress("episode", len(data)) as report:
@@ -248,50 +281,59 @@ def inspect(
         raise DataError(f"{folder}: episode {index} is broken ({len(broken)} of {len(data)} are): {problem}.")
 
 
-@app.command()
+@app.command(cls=Command, epilog="arvdm data convert clip.csv clip.jsonl --clip")
 def convert(
     source: Annotated[
-        str, Argument(metavar="SRC", help=".jsonl (also of VPT recordings), .csv, .npz, .npy, .pt, or a phrase.")
+        str,
+        Argument(
+            metavar="SRC", help="Action file: .jsonl (VPT recordings, too), .csv, .npz, .npy or .pt; or a phrase."
+        ),
     ],
-    target: Annotated[str, Argument(metavar="DST", help=".jsonl, .csv, .npz, .npy or .pt.")],
-    model: Annotated[str | None, Option("--model", "-m", help="The model whose actions they are.")] = None,
+    target: Annotated[str, Argument(metavar="DST", help="Action file to write: .jsonl, .csv, .npz, .npy or .pt.")],
+    model: Annotated[
+        str | None, Option("--model", "-m", autocompletion=completion.models, help="Model whose action names are used.")
+    ] = None,
     vocabulary: Annotated[
-        Literal["maze", "minecraft"] | None, Option(help="What they are called, without a model; maze if not given.")
+        Literal["maze", "minecraft"] | None, Option(show_default="maze", help="Action names, if no model is given.")
     ] = None,
     clip: Annotated[
-        bool, Option("--clip", help="They belong to a clip: shift them where DST counts frames otherwise than SRC.")
+        bool,
+        Option(
+            "--clip",
+            help="Treat them as the actions of a recorded clip, and shift rows where DST numbers frames differently.",
+        ),
     ] = False,
-    yes: Annotated[bool, Option("--yes", "-y", help="Replace DST.")] = False,
-    no_overwrite: Annotated[bool, Option("--no-overwrite", help="Never replace DST.")] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing DST.")] = False,
+    no_overwrite: Annotated[bool, Option("--no-overwrite", help="Never replace an existing DST.")] = False,
 ):
-    """Write actions in another format, with the same values.
+    """Convert an action file to another format.
 
-    The rows stay as they are, so that SRC and DST lead generate's --actions to the same video.
-    With --clip, SRC and DST say the same of a clip's own frames, as in generate's --prompt-actions.
+    The rows keep their order, so SRC and DST give the same video with `arvdm generate --actions`. With --clip, SRC and
+    DST describe the same frames of a recorded clip, as in `arvdm generate --prompt-actions`.
     """
     from ..actions import files
 
     if model and vocabulary:
-        raise UsageError("--model and --vocabulary both say what actions are called.", hint="Leave one out.")
+        raise UsageError("--model and --vocabulary both set the names of the actions.", hint="Use only one of them.")
     names = names_of(model, vocabulary)
     theirs, ours = files.recognise(source), files.writable(target)
     try:
         track = files.read(source, names)
     except ActionError as error:
         if not model and not vocabulary:
-            error.hint = f"{error.hint or ''} --vocabulary minecraft or --model chooses other actions.".strip()
+            error.hint = f"{error.hint or ''} Choose other action names with --vocabulary minecraft or --model.".strip()
         raise
     if os.path.exists(target):
         confirm_replacing(target, yes, no_overwrite)
 
     moved = theirs.lead - ours.lead if clip else 0
-    note = ", what led into frame 0 being unknown" if moved > 0 else ""
+    note = "; the action that led into frame 0 is unknown" if moved > 0 else ""
     if theirs.lead != ours.lead and not clip:
-        note = "; --clip is for a clip's own frames"
+        note = "; use --clip for the actions of a recorded clip"
     say(f"{source}: {len(track)} rows of {theirs}")
     say(f"{target}: {ours}; shifted by {moved}{note}")
     if moved < 0 and track[:-moved].any():
-        warn(f"{target} has no place for what led into frame 0.")
+        warn(f"{target} has no row for the action that led into frame 0; it was dropped.")
     files.write(target, files.shift(track, moved), names)
     if settings.json:
         facts = {"source": source, "format": theirs.title, "rows": len(track), "shift": moved}
@@ -308,7 +350,9 @@ def names_of(model: str | None, vocabulary: str | None) -> list[str]:
         return [*MINECRAFT]
     names = describe(model or "maze").get("actions")
     if not isinstance(names, list) or not names:
-        raise UsageError(f"{model} has no actions.", hint="--vocabulary maze or minecraft names some.")
+        raise UsageError(
+            f"{model} has no actions.", hint="Set action names with --vocabulary maze or --vocabulary minecraft."
+        )
     return [str(name) for name in names]
 
 
@@ -324,7 +368,9 @@ def name_actions(vocabulary: str | None, clips: Sequence[Path]) -> tuple[str, ..
     if vocabulary == "auto":
         names = dict.fromkeys(name for clip in clips if (file := files.beside(clip)) for name in files.names_in(file))
         if not names:
-            raise DataError("No file of actions beside the clips names any.", hint="--vocabulary names,with,commas")
+            raise DataError(
+                "The action files of the clips contain no action names.", hint="--vocabulary names,with,commas"
+            )
         say(f"actions: {', '.join(names)}")
         return tuple(names)
     if vocabulary is None:
@@ -332,8 +378,8 @@ def name_actions(vocabulary: str | None, clips: Sequence[Path]) -> tuple[str, ..
         file = next(file for clip in clips if (file := files.beside(clip)))
         if others := [name for name in files.names_in(file) if name not in maze]:
             raise DataError(
-                f"{str(file)!r}: no action of maze is called {others[0]!r}.",
-                hint=f"--vocabulary auto takes the names in the files ({', '.join(others[:9])}); "
+                f"{str(file)!r}: {others[0]!r} is not an action of maze.",
+                hint=f"--vocabulary auto uses the names in the files ({', '.join(others[:9])}); "
                 "--vocabulary none imports without actions.",
             )
         return maze
@@ -430,10 +476,12 @@ def draw_sheet(data: "Dataset | Clips", file: Path, every: int):
     else:
         rows = np.linspace(0, len(data) - 1, min(10, len(data))).astype(int).tolist()
     if not rows:
-        raise DataError("No episode is finished yet, so there is nothing to draw.")
+        raise DataError("The folder has no complete episode yet, so there is nothing to draw.")
     pictures = data.frames[rows, ::every]  # (rows, columns, h, w, c)
     r, n, h, w, c = pictures.shape
     try:
         Image.fromarray(pictures.swapaxes(1, 2).reshape(r * h, n * w, c)).save(file)
     except (OSError, ValueError) as error:  # ValueError: no format has this suffix
-        raise OutputError(f"{file} cannot be written: {error}", hint="A picture ends in .png.") from error
+        raise OutputError(
+            f"{file} cannot be written: {error}", hint="Use an image file name, such as sheet.png."
+        ) from error

@@ -32,9 +32,9 @@ LEAST = 1 << 20  # bytes, with less of which nothing can be written
 
 
 def doctor(context: Context):
-    """Show versions, devices, settings and where they came from; try the encoder.
+    """Show versions, devices and settings, and test the encoder.
 
-    Ends with 0 where all is well, else with the exit code of the first problem. No server is asked for anything.
+    The exit code is 0 if there is no problem, else that of the first problem. No network request is made.
     """
     problems: list[ArvdmError] = []
     sections: dict[str, Json] = {}
@@ -111,7 +111,9 @@ def encoder(facts: Json):
                 with media.Writer(target, SIDE, SIDE, media.Encoding(codec=codec)) as writer:
                     writer.write(frames)
                 if len(media.read(target).frames) != FRAMES:
-                    raise OutputError(f"A video of {FRAMES} frames in {codec} does not read back as {FRAMES}.")
+                    raise OutputError(
+                        f"A test video of {FRAMES} frames in {codec} was read back with another number of frames."
+                    )
                 facts[codec] = "works"
             except ArvdmError as error:
                 facts[codec] = str(error)
@@ -145,7 +147,7 @@ def space(facts: Json):
         facts[name] = str(place)
         facts[f"{name}_free_bytes"] = free = shutil.disk_usage(there).free
         if free < LEAST:
-            raise OutputError(f"There is no room left in {place}.", hint="Delete something, or choose another place.")
+            raise OutputError(f"There is no free space in {place}.", hint="Free some space, or choose another folder.")
 
 
 CHECKS: dict[str, Callable[[Json], None]] = {

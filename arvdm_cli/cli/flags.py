@@ -12,6 +12,11 @@ from typer import Argument, Context, Option
 from ..errors import UsageError
 from ..sampling.config import CHOSEN, SETTINGS, flag_of
 from ..sampling.schedules import OPTIONS
+from . import completion
+
+# Panels of flags, as help pages show them
+PROMPT, ACTIONS, SAMPLING_PANEL, OUTPUT, RUN, MACHINE = "Prompt", "Actions", "Sampling", "Output", "Run", "Machine"
+
 
 # How a model is sampled: what is given of `sampling.config.SETTINGS`, by name; the rest stays the checkpoint's own
 Choices = dict[str, Any]
@@ -34,10 +39,26 @@ def parameter(setting: str, repeat: bool = False) -> inspect.Parameter:
     names = [flag_of(setting), *([about.short] if about.short else [])]
     help = f"{about.help} Repeat to compare." if repeat else about.help
     kind: Any = list[about.kind] if repeat else about.kind  # type: ignore[name-defined]
-    option = Option(*names, min=about.least, max=about.most, help=help)
+    option = Option(
+        *names,
+        min=about.least,
+        max=about.most,
+        help=help,
+        metavar=about.metavar or "|".join(about.choices) or None,
+        show_default=default_of(setting),
+        autocompletion=completion.presets if setting == "schedule" else completion.words(*about.choices),
+        rich_help_panel=SAMPLING_PANEL,
+    )
     return inspect.Parameter(
         name_of(setting), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )
+
+
+def default_of(setting: str) -> str:
+    """What a setting is where it is not given, for help."""
+    if setting == "shift":
+        return "none"
+    return "the schedule's own" if setting in OPTIONS else "the checkpoint's own"
 
 
 Command = Callable[..., object]  # typer reads its parameters, so their types cannot be told here
@@ -127,22 +148,53 @@ def grouped(command: Command) -> Command:
 
 
 # How frames of another shape become the model's: `media.fit.Fitting`
-Fit = Annotated[
-    Literal["crop", "pad", "stretch"],
-    Option(help="How frames of another shape are fitted: cut to the middle, with black beside them, or stretched."),
+Fitting = Literal["crop", "pad", "stretch"]
+FITTING = "Fit frames of another shape: crop to the middle, pad with black, or stretch."
+Fit = Annotated[Fitting, Option(help=FITTING)]
+PromptFit = Annotated[Fitting, Option(help=FITTING, rich_help_panel=PROMPT)]
+
+
+# A model, by its name
+NAMES = "Folder, short name, or owner/name[@revision] on the Hub."
+ModelArgument = Annotated[str, Argument(metavar="MODEL", autocompletion=completion.models, help=NAMES)]
+Models = Annotated[
+    list[str],
+    Argument(
+        metavar="MODEL...",
+        autocompletion=completion.models,
+        help="Folders, short names, or owner/name[@revision] on the Hub.",
+    ),
 ]
 
 
 # The machine
-Device = Annotated[str, Option(help="auto, cpu, cuda[:i] or mps.")]
-Dtype = Annotated[str, Option(help="auto, float32, bfloat16 or float16.")]
-Threads = Annotated[int | None, Option(min=1, help="Threads of the CPU.")]
+Device = Annotated[
+    str,
+    Option(
+        metavar="auto|cpu|cuda[:i]|mps",
+        autocompletion=completion.words(*completion.DEVICES),
+        help="Device to run on.",
+        rich_help_panel=MACHINE,
+    ),
+]
+Dtype = Annotated[
+    str,
+    Option(
+        metavar="DTYPE",
+        autocompletion=completion.words(*completion.DTYPES),
+        help="Number format: auto, float32, bfloat16 or float16.",
+        rich_help_panel=MACHINE,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    Option(min=1, help="CPU threads.", show_default="chosen by torch", rich_help_panel=MACHINE),
+]
 
 
-Models = Annotated[list[str], Argument(metavar="MODEL...", help="Folders, short names, or owner/name on the Hub.")]
-
-
-Out = Annotated[Path, Option("--out", "-o", help="Folder of the measurement; one that was stopped goes on.")]
+Out = Annotated[
+    Path, Option("--out", "-o", metavar="FOLDER", help="Folder for the results; an interrupted run in it is resumed.")
+]
 
 
 Schedules = Annotated[
@@ -150,13 +202,15 @@ Schedules = Annotated[
     Option(
         "--schedule",
         "-s",
-        help="Preset or file, with options as in outpainting:chunk=2,steps=8; repeat for more. "
-        "[default: the checkpoint's presets]",
+        help="Preset or file, with options as in outpainting:chunk=2,steps=8; repeat for several.",
+        show_default="the checkpoint's presets",
+        autocompletion=completion.presets,
+        rich_help_panel=SAMPLING_PANEL,
     ),
 ]
 
 
-Seed = Annotated[int, Option(help="Seed of the mazes; a larger number of them keeps those of a smaller one.")]
+Seed = Annotated[int, Option(help="Seed of the mazes; a larger --mazes keeps the mazes of a smaller one.")]
 
 
-Yes = Annotated[bool, Option("--yes", "-y", help="Replace an existing measurement.")]
+Yes = Annotated[bool, Option("--yes", "-y", help="Replace existing results.")]

@@ -17,8 +17,8 @@ from typer import Context, Option
 
 from ..errors import UsageError
 from ..runs import events
-from . import flags
-from .console import confirm_replacing, printable, progress, say, settings, warn, write_json
+from . import completion, flags
+from .console import confirm_replacing, detail, printable, progress, say, settings, warn, write_json
 from .console import out as stdout
 
 if TYPE_CHECKING:
@@ -38,29 +38,67 @@ OF_PROMPTS = ("prompt_start", "prompt_count", "prompt_crop", "fit", "prompt_acti
 @flags.sampling()
 def generate(
     invocation: Context,
-    model: Annotated[str, Option("--model", "-m", help="Folder, short name, or owner/name[@revision].")] = "maze",
+    model: Annotated[str, Option("--model", "-m", autocompletion=completion.models, help=flags.NAMES)] = "maze",
     prompt_frames: Annotated[
         list[str] | None,
-        Option("--prompt-frames", "-p", help="Video, image, folder of images, or - for stdin; repeat for a batch."),
+        Option(
+            "--prompt-frames",
+            "-p",
+            metavar="PATH",
+            help="Video, image, folder of images, or - for stdin; repeat for a batch.",
+            rich_help_panel=flags.PROMPT,
+        ),
     ] = None,
     prompt_start: Annotated[
-        int | None, Option(min=0, help="First frame of it; else the last ones the model can use.")
+        int | None,
+        Option(
+            min=0,
+            show_default="the last frames that the model can use",
+            help="First frame of the prompt to use.",
+            rich_help_panel=flags.PROMPT,
+        ),
     ] = None,
-    prompt_count: Annotated[int | None, Option(min=1, help="How many frames of it.")] = None,
-    prompt_crop: Annotated[str | None, Option(metavar="WxH+X+Y", help="Part of its picture.")] = None,
-    fit: flags.Fit = "crop",
+    prompt_count: Annotated[
+        int | None,
+        Option(
+            min=1,
+            show_default="as many as the model can use",
+            help="Number of frames of the prompt to use.",
+            rich_help_panel=flags.PROMPT,
+        ),
+    ] = None,
+    prompt_crop: Annotated[
+        str | None,
+        Option(metavar="WxH+X+Y", help="Part of the prompt's frames to use, in pixels.", rich_help_panel=flags.PROMPT),
+    ] = None,
+    fit: flags.PromptFit = "crop",
     prompt_actions: Annotated[
         str | None,
-        Option(help="What led into the prompt's frames: a file, a phrase, or none. [default: the file beside it]"),
+        Option(
+            show_default="the action file of the same name, if there is one",
+            help="Actions that led into the prompt's frames: a file, a phrase, or none.",
+            rich_help_panel=flags.PROMPT,
+        ),
     ] = None,
-    length: Annotated[int | None, Option("--length", "-n", min=0, help="New frames; 0 until stopped.")] = None,
+    length: Annotated[
+        int | None,
+        Option(
+            "--length",
+            "-n",
+            min=0,
+            show_default="that of --actions, else 120",
+            help="Number of new frames; 0: until stopped.",
+            rich_help_panel=flags.ACTIONS,
+        ),
+    ] = None,
     actions: Annotated[
         str,
         Option(
             "--actions",
             "-a",
-            help='What leads into the new frames: .jsonl, .csv, .npz, .npy, .pt, a phrase ("forward*20 left*4"), - for '
-            "JSON lines on stdin, or random: phrases of the model's card, drawn from --seed.",
+            help="Actions that lead into the new frames: a file (.jsonl, .csv, .npz, .npy, .pt), a phrase "
+            '("forward*20 left*4"), - for JSON lines on stdin, or random (a walk drawn from --seed).',
+            rich_help_panel=flags.ACTIONS,
         ),
     ] = "random",
     schedule: Annotated[
@@ -68,37 +106,93 @@ def generate(
         Option(
             "--schedule",
             "-s",
-            help="Preset, with options as in rolling:blocks=2,chunk=4, or file; see `arvdm schedule`. Repeat to "
-            "compare: a file for each, and -o with all of them side by side.",
+            help="Preset, with options as in rolling:blocks=2,chunk=4, or a file; `arvdm schedule` lists the presets. "
+            "Repeat to compare: one file for each, and -o with all of them side by side.",
+            show_default="the checkpoint's own",
+            autocompletion=completion.presets,
+            rich_help_panel=flags.SAMPLING_PANEL,
         ),
     ] = None,
     *,
     chosen: flags.Choices,
-    seed: Annotated[int | None, Option(help="Same seed, same frames; drawn and printed if not given.")] = None,
+    seed: Annotated[
+        int | None,
+        Option(
+            show_default="drawn and printed",
+            help="Random seed; the same seed gives the same frames.",
+            rich_help_panel=flags.SAMPLING_PANEL,
+        ),
+    ] = None,
     output: Annotated[
         str | None,
         Option(
             "--output",
             "-o",
-            help="A video (.mp4, .mkv, .webm, .gif, .y4m), images (frames/%06d.png), arrays (.npy, .npz), latents "
-            "(.safetensors), or - for stdout.",
+            metavar="PATH",
+            show_default="MODEL-SEED.mp4",
+            help="Output: a video (.mp4, .mkv, .webm, .gif, .y4m), images (frames/%06d.png), arrays (.npy, .npz), "
+            "latents (.safetensors), or - for stdout.",
+            rich_help_panel=flags.OUTPUT,
         ),
     ] = None,
-    format: Annotated[str | None, Option(help="Format where the name does not tell: mp4, y4m, ...")] = None,
-    fps: Annotated[float | None, Option(help="Frames per second written; the model's own if not given.")] = None,
-    crf: Annotated[int | None, Option(help="Quality of a lossy codec, 0 best.")] = None,
-    codec: Annotated[str | None, Option(help="h264, h265, vp9 or ffv1.")] = None,
-    scale: Annotated[int, Option(min=1, help="Enlarge each pixel N times.")] = 1,
-    include_prompt: Annotated[bool, Option(help="Write the prompt's frames first.")] = False,
-    resume: Annotated[
-        str | None, Option(help="auto: resume an interrupted run; never: start from its beginning; or its .state file.")
+    format: Annotated[
+        str | None,
+        Option(
+            autocompletion=completion.words(*completion.FORMATS),
+            show_default="that of the name; y4m on stdout",
+            metavar="FORMAT",
+            help=f"Output format: {', '.join(completion.FORMATS)}.",
+            rich_help_panel=flags.OUTPUT,
+        ),
     ] = None,
-    extend: Annotated[str | None, Option(help="Add --length frames after the end of this video.")] = None,
+    fps: Annotated[
+        float | None,
+        Option(show_default="the model's own", help="Frames per second of the output.", rich_help_panel=flags.OUTPUT),
+    ] = None,
+    crf: Annotated[
+        int | None,
+        Option(
+            show_default="18",
+            help="Constant rate factor of a lossy codec; 0: best quality.",
+            rich_help_panel=flags.OUTPUT,
+        ),
+    ] = None,
+    codec: Annotated[
+        str | None,
+        Option(
+            metavar="|".join(completion.CODECS),
+            autocompletion=completion.words(*completion.CODECS),
+            show_default="the format's own",
+            help="Video codec.",
+            rich_help_panel=flags.OUTPUT,
+        ),
+    ] = None,
+    scale: Annotated[int, Option(min=1, help="Enlarge each pixel N times.", rich_help_panel=flags.OUTPUT)] = 1,
+    include_prompt: Annotated[
+        bool, Option(help="Write the prompt's frames first.", rich_help_panel=flags.OUTPUT)
+    ] = False,
+    resume: Annotated[
+        str | None,
+        Option(
+            metavar="auto|never|FILE",
+            help="Resume an interrupted run from the state file of the output (auto) or from FILE; never: start from "
+            "the beginning.",
+            rich_help_panel=flags.RUN,
+        ),
+    ] = None,
+    extend: Annotated[
+        str | None,
+        Option(metavar="VIDEO", help="Add --length frames to the end of this video.", rich_help_panel=flags.RUN),
+    ] = None,
     keep_state: Annotated[
-        bool, Option(help="Keep the .state file of a finished video, which --extend needs and nothing else.")
+        bool, Option(help="Keep the .state file of a finished video; --extend needs it.", rich_help_panel=flags.RUN)
     ] = True,
-    yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing output.")] = False,
-    no_overwrite: Annotated[bool, Option("--no-overwrite", help="Never replace an existing output.")] = False,
+    yes: Annotated[
+        bool, Option("--yes", "-y", help="Replace an existing output.", rich_help_panel=flags.OUTPUT)
+    ] = False,
+    no_overwrite: Annotated[
+        bool, Option("--no-overwrite", help="Never replace an existing output.", rich_help_panel=flags.OUTPUT)
+    ] = False,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "auto",
     threads: flags.Threads = None,
@@ -106,20 +200,24 @@ def generate(
         bool,
         Option(
             "--deterministic",
-            help="The same frames whatever --threads is and however many prompts there are; a CPU then uses one "
-            "thread, so of n cores it is up to n times slower.",
+            help="Same frames for any --threads and any number of prompts; runs on one CPU thread, so up to N times "
+            "slower on N cores.",
+            rich_help_panel=flags.MACHINE,
         ),
     ] = False,
     compile: Annotated[
         bool,
         Option(
             "--compile",
-            help="Compile the network first: a minute, less when it was done before; then frames come faster.",
+            help="Compile the network first: takes about a minute, less when cached; frames are then generated faster.",
+            rich_help_panel=flags.MACHINE,
         ),
     ] = False,
-    dry_run: Annotated[bool, Option("--dry-run", help="Print the plan and make nothing.")] = False,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Print the plan and expected time; generate nothing.", rich_help_panel=flags.RUN)
+    ] = False,
 ):
-    """Generate a video, writing each frame as soon as it is clean."""
+    """Generate a video; each frame is written as soon as it is clean."""
     from ..media import Encoding
     from ..runs.request import Machine, PromptSource, Request
 
@@ -172,7 +270,7 @@ def check_flags(invocation: Context, extend: str | None, prompted: bool):
         idle = flags.given(invocation).keys() - WITH_EXTEND
         flags.refuse(invocation, idle, "a video is extended under its own settings.", "Leave them out.")
     elif not prompted:
-        flags.refuse(invocation, OF_PROMPTS, "there is no prompt.", "--prompt-frames names one.")
+        flags.refuse(invocation, OF_PROMPTS, "there is no prompt.", "Give one with --prompt-frames.")
 
 
 @dataclass(frozen=True)
@@ -195,12 +293,12 @@ def list_takes(prompts: Sequence[str | None], schedules: Sequence[str | None], o
     if len(schedules) == 1:
         return [Take(prompt, i, schedules[0], outputs[i]) for i, prompt in enumerate(prompts)]
     if output == "-":
-        raise UsageError("stdout can carry only one video.", hint="Give -o a file name, or one schedule.")
+        raise UsageError("stdout can take only one video.", hint="Give -o a file name, or one schedule.")
     if not Path(output).suffix or Path(output).suffix.lower() == ".png":
-        raise UsageError("Images cannot show schedules side by side.", hint="-o out.mp4")
+        raise UsageError("Images cannot show schedules side by side.", hint="Write a video, such as -o out.mp4.")
     words = [re.sub(r"[^\w.=]+", "-", Path(str(text)).name).strip("-") for text in schedules]
     if len(set(words)) < len(words):
-        raise UsageError(f"Two of these schedules are one and the same: {', '.join(words)}.")
+        raise UsageError(f"Two of these schedules are the same: {', '.join(words)}.")
     return [
         Take(prompt, i, schedule, str(path.with_name(f"{path.stem}-{word}{path.suffix}")), outputs[i])
         for i, prompt in enumerate(prompts)
@@ -214,10 +312,11 @@ def check_streams(takes: Sequence[Take], actions: str, length: int | None):
     prompts = [take.prompt for take in takes]
     if takes[0].together and (length == 0 or "-" in (actions, *prompts)):
         raise UsageError(
-            "Schedules are compared over one length, and stdin can be read once.", hint="Give --length, and files."
+            "Comparing schedules needs a fixed length, and stdin can be read only once.",
+            hint="Give --length, and files instead of -.",
         )
     if (actions == "-") + prompts.count("-") > 1:
-        raise UsageError("stdin can carry only one thing: a prompt or the actions.")
+        raise UsageError("stdin can be read only once: as a prompt or as the actions.")
 
 
 def allow_all(takes: Sequence[Take], states: Sequence[list[Saved]], format: str | None, yes: bool, never: bool):
@@ -286,11 +385,13 @@ def choose_plan(name: str, model: Model, chosen: flags.Choices, length: int | No
     plan = generation.choose(model.sampling, **chosen)
     trained = model.card.get("presets", [])
     if "schedule" in chosen and trained and plan.sampling.schedule not in trained:
-        warn(f"{name} was not trained for {plan.sampling.schedule}; it was for {', '.join(trained)}.")
+        warn(f"{name} was not trained for the schedule {plan.sampling.schedule}, but for {', '.join(trained)}.")
     for words in (*generation.beyond_training(model.sampling, plan), *generation.without_effect(model, plan, chosen)):
         warn(words)
     if "chunk" in chosen and 0 < (length or 0) < plan.schedule.chunk:
-        warn(f"an AR step makes {plan.schedule.chunk} frames, and {length} are asked for; --chunk {length} takes less.")
+        warn(
+            f"an AR step generates {plan.schedule.chunk} frames, but --length is {length}; --chunk {length} is faster."
+        )
     return plan
 
 
@@ -299,7 +400,7 @@ def lengthen(target: str, length: int | None, actions: str, machine: Machine, ke
     from ..runs.extension import extend
 
     if not length:
-        raise UsageError("--extend needs --length, the frames to add.")
+        raise UsageError("--extend needs --length, the number of frames to add.")
     show_run(partial(extend, target, length, actions, machine, keep_state=keep_state))
 
 
@@ -308,7 +409,7 @@ def name_outputs(output: str, count: int) -> list[str]:
     if count == 1:
         return [output]
     if output == "-":
-        raise UsageError("stdout can carry only one video.", hint="Give -o a file name, or one prompt.")
+        raise UsageError("stdout can take only one video.", hint="Give -o a file name, or one prompt.")
     path = Path(output)
     return [str(path.with_name(f"{path.stem}-{i}{path.suffix}")) for i in range(count)]
 
@@ -323,12 +424,14 @@ def show(event: Event):
             warn(message)
         case events.Note(message):
             say(message)
+        case events.Detail(message):
+            detail(message)
         case events.Resumed(output, frames):
             say(f"{output}: resuming after {frames} frames")
         case events.Interrupted(output):
-            say(f"{output}: interrupted; the same command with --resume auto resumes it")
+            say(f"{output}: interrupted; to resume, repeat the command with --resume auto")
         case events.AlreadyComplete(output, frames):
-            say(f"{output}: all {frames} frames are there")
+            say(f"{output}: all {frames} frames are already written")
 
 
 def listener(stack: ExitStack) -> OnEvent:

@@ -12,29 +12,30 @@ from typer import Argument, Option
 
 from ..errors import OutputExistsError, UsageError
 from ..sampling.schedules import PRESETS, Schedule, choose, describe, parse_schedule, read
-from . import flags
-from .console import out, printable, settings, write_json
+from . import completion, flags
+from .console import coloured, out, printable, settings, write_json
+from .help import Command, Group
 
-app = typer.Typer(invoke_without_command=True)
+app = typer.Typer(cls=Group, invoke_without_command=True, rich_markup_mode=None)
 
 
 @app.callback()
 def begin(context: typer.Context):
-    """List the noise schedules, draw one, or check a file."""
+    """List, draw and check noise schedules."""
     if context.invoked_subcommand is None:
         list_()
 
 
-@app.command("list")
+@app.command("list", cls=Command, epilog="arvdm schedule list")
 def list_():
-    """List the presets: what each does, who works that way, its options."""
+    """List the presets with their options."""
     presets = {name: describe(name) for name in PRESETS}
     if settings.json:
         return write_json({"presets": [{"name": name} | vars(about) for name, about in presets.items()]})
 
     for name, about in presets.items():
         facts = Table.grid(padding=(0, 2))
-        facts.add_row(Text("known from", "dim"), about.used_by)
+        facts.add_row(Text("used by", "dim"), about.used_by)
         facts.add_row(Text("options", "dim"), " ".join(f"--{option}" for option in about.options))
         facts.add_row(Text("--steps", "dim"), about.steps)
         table = Table.grid(padding=(0, 2))
@@ -43,19 +44,23 @@ def list_():
         table.add_row("", facts)
         out.print(table)
         out.print()
-    out.print("`arvdm schedule show NAME` draws one. --shift fits every one.")
+    out.print("`arvdm schedule show NAME` draws one. --shift applies to all of them.")
 
 
-@app.command()
+@app.command(cls=Command, epilog="arvdm schedule show fifo\narvdm schedule show rolling:blocks=2 --steps 4")
 @flags.sampling(fields=False)
 def show(
     name: Annotated[
-        str, Argument(help="A preset, with options as in rolling:blocks=2, or a schedule file (.json, .toml).")
+        str,
+        Argument(
+            autocompletion=completion.presets,
+            help="Preset, with options as in rolling:blocks=2, or a schedule file (.json, .toml).",
+        ),
     ],
     *,
     chosen: flags.Choices,
 ):
-    """Draw the levels of the window's frames during one AR step."""
+    """Show the noise levels of a schedule during one AR step."""
     schedule = choose(name, **chosen)
     if settings.json:
         return write_json(facts_of(schedule) | {"levels": schedule.levels})
@@ -66,17 +71,22 @@ def show(
         out.print(line, no_wrap=True, crop=False)
 
 
-@app.command()
+@app.command(cls=Command, epilog="arvdm schedule plot fifo rolling -o schedules.png")
 @flags.sampling(fields=False)
 def plot(
-    names: Annotated[list[str], Argument(metavar="NAME...", help="Presets, or schedule files (.json, .toml).")],
-    output: Annotated[Path, Option("--output", "-o", help="A picture: .png, .svg or .pdf.")],
-    ar_steps: Annotated[int, Option(min=1, help="AR steps drawn, one under the other.")] = 4,
+    names: Annotated[
+        list[str],
+        Argument(
+            metavar="NAME...", autocompletion=completion.presets, help="Presets or schedule files (.json, .toml)."
+        ),
+    ],
+    output: Annotated[Path, Option("--output", "-o", help="Image to write: .png, .svg or .pdf.")],
+    ar_steps: Annotated[int, Option(min=1, help="AR steps to draw.")] = 4,
     *,
     chosen: flags.Choices,
-    yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing picture.")] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing image.")] = False,
 ):
-    """Draw how schedules denoise a video over some AR steps, side by side, as a picture."""
+    """Plot the noise levels of schedules over several AR steps to an image."""
     confirm_replacing_file(output, yes)
 
     from ..reports import figure
@@ -101,12 +111,15 @@ def options_for(text: str, chosen: flags.Choices) -> flags.Choices:
 def confirm_replacing_file(path: Path, yes: bool) -> None:
     """Refuse to replace a file unasked."""
     if path.exists() and not yes:
-        raise OutputExistsError(f"{path} exists.", hint="-y replaces it.")
+        raise OutputExistsError(f"{path} exists.", hint="Use -y to replace it.")
 
 
-@app.command()
-def check(file: Annotated[Path, Argument(help="A schedule file (.json, .toml).")]):
-    """Check that a file is a schedule; the error names the requirement that is broken, and where."""
+@app.command(cls=Command, epilog="arvdm schedule check mine.toml")
+def check(file: Annotated[Path, Argument(help="Schedule file (.json, .toml).")]):
+    """Check that a schedule file is valid.
+
+    The error names the requirement that does not hold, and the row and frame.
+    """
     schedule = read(file)
     if settings.json:
         return write_json({"ok": True} | facts_of(schedule))
@@ -174,10 +187,6 @@ def style(level: float) -> str:
     """Name the colour of a level, and one that can be read on it."""
     at = round(level * (len(COLORS) - 1))
     return f"color({16 if at < 6 else 231}) on color({COLORS[at]})"
-
-
-def coloured() -> bool:
-    return out.color_system is not None and not out.no_color
 
 
 def shades() -> str:

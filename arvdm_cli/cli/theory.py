@@ -12,8 +12,9 @@ from typer import Option, Typer
 from ..errors import OutputError, TheoryError, UsageError
 from ..sampling.config import SETTINGS
 from ..sampling.schedules import PRESETS, choose, preset
-from . import flags
+from . import completion, flags
 from .console import out, printable, say, settings, warn, write_json
+from .help import Command, Group
 from .schedule import confirm_replacing_file
 
 if TYPE_CHECKING:
@@ -27,22 +28,32 @@ if TYPE_CHECKING:
     from ..theory.ranking import Agreement, CounterExample, Prediction
     from ..theory.setting import Setting
 
-app = Typer(help="Show what is lost in long videos, and why, on processes where all is known.", no_args_is_help=True)
+app = Typer(
+    cls=Group,
+    help="Compute the paper's error bounds exactly, on Gaussian processes.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
-Order = Annotated[int, Option(min=1, help="Order of the auto-regressive process, in frames.")]
-Dim = Annotated[int, Option(min=1, help="Numbers in a frame.")]
-Echo = Annotated[float, Option(help="Share of a frame that comes from `order` frames before, not from the last one.")]
+Order = Annotated[int, Option(min=1, help="Order of the autoregressive process, in frames.")]
+Dim = Annotated[int, Option(min=1, help="Dimensions of a frame.")]
+Echo = Annotated[
+    float, Option(help="Share of a frame that depends on the frame `order` frames earlier rather than on the last one.")
+]
 Context = Annotated[int, Option(min=0, help="Clean frames before the window.")]
-Prompt = Annotated[int, Option(min=0, help="True frames that every video begins with.")]
+Prompt = Annotated[int, Option(min=0, help="True frames at the start of every video.")]
 KernelName = Annotated[
-    str, Option(help="exact; ancestral or analytic (DDPM with fixed or best variance); euler or heun (ODE).")
+    str,
+    Option(help="Sampler: exact; ancestral or analytic (DDPM with fixed or optimal variance); euler or heun (ODE)."),
 ]
 Substeps = Annotated[int, Option(min=1, help="Denoising steps from one row of the schedule to the next.")]
-Family = Annotated[str, Option("--diffusion", help="flow or ddpm: what a level means.")]
-ScheduleName = Annotated[str, Option("--schedule", "-s", help=SETTINGS["schedule"].help)]
-ArSteps = Annotated[int, Option(min=1, help="AR steps.")]
-Picture = Annotated[Path | None, Option(help="Draw it too: .png, .svg or .pdf; needs pip install matplotlib.")]
-Yes = Annotated[bool, Option("--yes", "-y", help="Replace an existing picture.")]
+Family = Annotated[str, Option("--diffusion", help="Diffusion that defines the levels: flow or ddpm.")]
+ScheduleName = Annotated[
+    str, Option("--schedule", "-s", autocompletion=completion.presets, help=SETTINGS["schedule"].help)
+]
+ArSteps = Annotated[int, Option(min=1, help="Number of AR steps.")]
+Picture = Annotated[Path | None, Option(help="Also write a plot: .png, .svg or .pdf; needs matplotlib.")]
+Yes = Annotated[bool, Option("--yes", "-y", help="Replace an existing plot.")]
 
 
 @dataclass(frozen=True)
@@ -78,12 +89,14 @@ class SmallProcess(ProcessFlags):
 class MemoryFlags:
     """What is remembered of frames before the context."""
 
-    memory: Annotated[
-        str, Option(help="none, last, stride, average or best: what is kept of frames before the context.")
-    ] = "none"
-    frames: Annotated[int | None, Option(min=1, help="Frames kept (last).")] = None
-    every: Annotated[int | None, Option(min=1, help="Keep every n-th frame (stride).")] = None
-    rank: Annotated[int | None, Option(min=1, help="Numbers kept (average, best).")] = None
+    memory: Annotated[str, Option(help="Memory of frames before the context: none, last, stride, average or best.")] = (
+        "none"
+    )
+    frames: Annotated[int | None, Option(min=1, help="Frames that the memory keeps (last).")] = None
+    every: Annotated[
+        int | None, Option(min=1, help="Distance in frames between two that the memory keeps (stride).")
+    ] = None
+    rank: Annotated[int | None, Option(min=1, help="Dimensions that the memory keeps (average, best).")] = None
 
     def build(self) -> "Callable[[Past], Tensor]":
         """Build the memory."""
@@ -100,7 +113,8 @@ class StepFlags:
     substeps: Substeps = 4
     init_steps: Annotated[int, Option(min=1, help="Denoising steps of the initialization stage.")] = 8
     score_error: Annotated[
-        float | None, Option(min=0, help="Relative error of every weight of the network. [default: 0.05]")
+        float | None,
+        Option(min=0, show_default="0.05; 0 with exact", help="Relative error of each weight of the network."),
     ] = None
     seed: Annotated[int, Option(min=0, max=2**63 - 1, help="Seed of the score error.")] = 0
     diffusion: Family = "flow"
@@ -127,7 +141,7 @@ class StepFlags:
 class SolverFlags(StepFlags):
     """As StepFlags, for solvers that renew no noise."""
 
-    kernel: Annotated[str, Option(help="euler or heun.")] = "heun"
+    kernel: Annotated[str, Option(help="ODE solver: euler or heun.")] = "heun"
     substeps: Substeps = 2
 
 
@@ -145,10 +159,10 @@ def build_diffusion(name: str) -> "Diffusion":
 
 @app.callback()
 def theory():
-    """Show what is lost in long videos, and why, on processes where all is known."""
+    """Compute the paper's error bounds exactly, on Gaussian processes."""
 
 
-@app.command()
+@app.command(cls=Command, epilog="arvdm theory bound -s rolling --blocks 2")
 @flags.sampling(fields=False)
 @flags.grouped
 def bound(
@@ -164,10 +178,11 @@ def bound(
     plot: Picture = None,
     yes: Yes = False,
 ):
-    """Split the KL of a long video into what each AR step adds: NIE, MB, DE and SEE, in nats.
+    """Compute the error bound of a video and its terms: NIE, MB, DE and SEE, in nats.
 
-    NIE: the noise it starts from. MB: the past it does not see. DE: its denoising steps. SEE: what its network has
-    not learned.
+    Each AR step adds to the KL divergence: by the noise it starts from (noise initialization error, NIE), the past it
+    does not see (memory bottleneck, MB), its denoising steps (discretization error, DE) and its network (score
+    estimation error, SEE).
     """
     plan = choose(schedule, **chosen)
     check_picture(plot, yes)
@@ -182,7 +197,7 @@ def bound(
     show_bound(analysis, steps.kernel)
 
 
-@app.command("memory")
+@app.command("memory", cls=Command, epilog="arvdm theory memory --memory last --memory best")
 @flags.sampling(fields=False)
 @flags.grouped
 def memory_(
@@ -193,21 +208,25 @@ def memory_(
     context: Context = 1,
     prompt: Prompt = 4,
     memory: Annotated[
-        list[str] | None, Option(help="last, stride, average or best; repeat for more. [default: all]")
+        list[str] | None, Option(show_default="all", help="Memory: last, stride, average or best; repeat for several.")
     ] = None,
     size: Annotated[
         list[int] | None,
-        Option(min=1, help="Of the memory: frames, every or rank; repeat for more. [default: 1, 2, 3, 4, 6, 8]"),
+        Option(
+            min=1,
+            show_default="1, 2, 3, 4, 6, 8",
+            help="Size of the memory (its frames, every or rank); repeat for several.",
+        ),
     ] = None,
     diffusion: Family = "flow",
     ar_steps: ArSteps = 12,
     plot: Picture = None,
     yes: Yes = False,
 ):
-    """Show how the memory bottleneck shrinks with what is remembered, and with how much.
+    """Compute the memory bottleneck of several memories and sizes.
 
-    It is what the output of an AR step has to do with the past, once all that is seen of the past is known: no
-    network, however good, can make up for it.
+    It is the mutual information between the output of an AR step and the past, given what the step sees of the past.
+    No network can make up for it.
     """
     plan = choose(schedule, **chosen)
     check_picture(plot, yes)
@@ -225,7 +244,7 @@ def memory_(
     show_bottlenecks(rows)
 
 
-@app.command()
+@app.command(cls=Command, epilog="arvdm theory drift -s fifo --ar-steps 16\narvdm theory drift --counter-examples")
 @flags.sampling(fields=False)
 @flags.grouped
 def drift(
@@ -239,14 +258,14 @@ def drift(
     steps: StepFlags,
     ar_steps: ArSteps = 32,
     counter_examples: Annotated[
-        bool, Option("--counter-examples", help="Break every preset: a causal network, noise used again.")
+        bool, Option("--counter-examples", help="Also show what breaks each preset: a causal network, or reused noise.")
     ] = False,
     plot: Picture = None,
     yes: Yes = False,
 ):
-    """Show how errors add up in the clip of each AR step, against their bound: IE + K (NIE + DE + SEE), in nats.
+    """Compute how errors accumulate in the clips of AR steps, and their bound, in nats.
 
-    What is forgotten does a clip no harm, so there is no memory term.
+    The bound of clip K is IE + K (NIE + DE + SEE). It has no memory term, as forgetting does not degrade a clip.
     """
     plan = choose(schedule, **chosen)
     check_picture(plot, yes)
@@ -271,11 +290,18 @@ def drift(
         show_counter_examples(broken)
 
 
-@app.command()
+@app.command(cls=Command, epilog="arvdm theory predict -s fifo -s outpainting")
 @flags.grouped
 def predict(
     schedule: Annotated[
-        list[str] | None, Option("--schedule", "-s", help="Preset or file; repeat. [default: ten of five presets]")
+        list[str] | None,
+        Option(
+            "--schedule",
+            "-s",
+            autocompletion=completion.presets,
+            show_default="ten variants of five presets",
+            help="Preset or file, with options as in rolling:blocks=2; repeat for several.",
+        ),
     ] = None,
     *,
     truth: SmallProcess,
@@ -283,17 +309,17 @@ def predict(
     prompt: Prompt = 4,
     steps: SolverFlags,
     networks: Annotated[
-        int, Option(min=1, help="Networks, each with a score error of its own seed; numbers are means.")
+        int, Option(min=1, help="Number of networks with different score errors; results are means over them.")
     ] = 2,
     length: Annotated[int, Option("--length", "-n", min=1, help="New frames.")] = 24,
-    last: Annotated[int, Option(min=1, help="Number of last frames whose KL is reported by itself too.")] = 4,
+    last: Annotated[int, Option(min=1, help="Number of last frames whose KL is also reported separately.")] = 4,
     plot: Picture = None,
     yes: Yes = False,
 ):
-    """Tell from single denoising steps which schedules drift, and compare with the KL of their videos.
+    """Predict from single denoising steps which schedules drift, and compare with the exact KL.
 
-    Each step starts from true noisy frames, so no video is generated: the errors of the start, of the network and of
-    the solver add up. The denoising loss alone says little: most of it no network can avoid.
+    Each step starts from true noisy frames, so no video is generated; the errors of the start, the network and the
+    solver are summed. The denoising loss alone is a poor predictor, as most of it cannot be avoided by any network.
     """
     plans = {name: choose(name) for name in schedule or []}
     check_picture(plot, yes)
@@ -319,7 +345,7 @@ def agreement_of(predictions: "Mapping[str, Prediction]") -> "dict[str, Agreemen
     try:
         return ranking.agreement(predictions)
     except UsageError as error:
-        warn(f"{error} They are left out; {error.hint} brings it.")
+        warn(f"{error} Rank correlations are left out. To get them: {error.hint}")
         return {}
 
 
@@ -355,7 +381,7 @@ def draw(
     """Draw results, if a picture was asked for."""
     if plot:
         painter(plot, *results, **options)
-        say(f"{printable(str(plot))} shows it")
+        say(f"wrote the plot to {printable(str(plot))}")
 
 
 # Tables
@@ -370,7 +396,7 @@ def number(nats: float) -> str:
 
 def times(limit: float, value: float) -> str:
     """How loose a bound is."""
-    return f"{limit / value:.3g} times as much" if value > NOTHING else "where there is nothing to bound"
+    return f"{limit / value:.3g} times the KL" if value > NOTHING else "for a KL of 0"
 
 
 def table_of(*titles: str, left: int = 1) -> Table:
@@ -392,15 +418,15 @@ def show_bound(analysis: "Analysis", kernel: str):
     video, states, limit, path = (
         each[-1].item() for each in (analysis.kl_video, analysis.kl_states, analysis.bound, analysis.path_bound)
     )
-    out.print(f"The KL of the video is {number(video)} nats; over all states, noisy ones too, {number(states)}.")
+    out.print(f"The KL of the video is {number(video)} nats; over all states, including noisy ones, {number(states)}.")
     if math.isinf(limit):
-        return out.print(f"{kernel} renews no noise, so nothing is bounded.")
-    out.print(f"The bound is {number(limit)}, {times(limit, video)}; counted by denoising steps {number(path)}.")
+        return out.print(f"{kernel} adds no new noise, so there is no bound.")
+    out.print(f"The bound is {number(limit)}, {times(limit, video)}; over denoising steps it is {number(path)}.")
 
 
 def show_bottlenecks(rows: "Sequence[Bottleneck]"):
     """Print a row for each memory and size; the first row is without memory."""
-    table = table_of("memory", "size", "numbers", "MB of the last AR step", "of all", "left", left=2)
+    table = table_of("memory", "size", "dimensions", "MB of the last AR step", "total MB", "of no memory", left=2)
     whole = rows[0].mb
     for row in rows:
         share = f"{abs(row.mb / whole):.0%}" if whole > NOTHING else "-"
@@ -421,21 +447,21 @@ def show_drift(analysis: "Analysis", kernel: str, memory: str):
     out.print()
     value, limit = analysis.kl_clips[-1].item(), analysis.clip_bound[-1].item()
     if analysis.settled is None:
-        out.print(f"The KL of a clip still moves after {last} AR steps.")
+        out.print(f"The KL of a clip has not converged after {last} AR steps.")
     else:
-        out.print(f"From AR step {analysis.settled} on the KL of a clip stays within 5 % of {number(value)}.")
+        out.print(f"From AR step {analysis.settled} on, the KL of a clip stays within 5 % of {number(value)}.")
     if math.isinf(limit):
-        out.print(f"{kernel} renews no noise, so nothing is bounded.")
+        out.print(f"{kernel} adds no new noise, so there is no bound.")
     elif not analysis.closed:
-        out.print(f"The memory {memory} is no function of what it was and of the new chunk, so nothing is bounded.")
+        out.print(f"The memory {memory} is not a function of its last value and the new chunk, so there is no bound.")
     else:
         growth = number(analysis.errors[-1].item())
-        out.print(f"Its bound grows by {growth} in an AR step; after {last} it is {times(limit, value)}.")
+        out.print(f"The bound grows by {growth} per AR step; after {last} steps it is {times(limit, value)}.")
 
 
 def show_counter_examples(broken: "Mapping[str, CounterExample]"):
     """Print what breaking each preset costs."""
-    table = table_of("KL of a video", "done right", "causal network", "same noise again", "variance")
+    table = table_of("KL of a video", "correct", "causal network", "reused noise", "variance")
     for name, each in broken.items():
         kls = (number(value) for value in (each.kl, each.causal, each.reused))
         table.add_row(name, *kls, f"{each.inflation:.2f}x")
@@ -453,4 +479,4 @@ def show_predictions(predictions: "Mapping[str, Prediction]", agreement: "Mappin
     out.print()
     for key, title in (("total", "The sum of single steps"), ("excess", "Excess loss"), ("raw", "Raw loss")):
         if key in agreement and (rank := agreement[key].video) is not None:
-            out.print(f"{title} ranks them as the KL of the video does with Spearman {rank:.2f}.")
+            out.print(f"{title} and the KL of the video: rank correlation {rank:.2f} (Spearman).")

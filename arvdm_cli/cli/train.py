@@ -11,28 +11,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
-from typer.core import TyperCommand
 
 from ..errors import OutputExistsError, UsageError
 from .console import out as stdout
 from .console import printable, progress, say, settings, warn, write_event, write_json
+from .help import Command, Row
 
 if TYPE_CHECKING:
-    from typer._click import Context, HelpFormatter
+    from typer._click import Context
 
     from ..training.config import TrainConfig
     from ..training.events import Event
 
 
-class TrainCommand(TyperCommand):
+class TrainCommand(Command):
     """The command, whose help also lists every key of a training file."""
 
-    def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
+    def panels(self, ctx: Context) -> dict[str, list[Row]]:
+        """Rows of every panel, those of the keys last."""
         from ..configs import describe
         from ..training.config import TABLES, TrainConfig
 
-        super().format_options(ctx, formatter)
-        panels: dict[str, list[tuple[str, str]]] = {}
+        panels = super().panels(ctx)
         for table, kind in {"": TrainConfig, **TABLES}.items():
             for each in describe(kind):
                 title = f"Table [{table}]: {each.panel}" if table else each.panel
@@ -40,21 +40,26 @@ class TrainCommand(TyperCommand):
                 panels.setdefault(title.rstrip("."), []).append(
                     (flag, f"{each.help}  [default: {written(each.default)}]")
                 )
-        for title, rows in panels.items():
-            with formatter.section(title):
-                formatter.write_dl(rows)
+        return panels
 
 
 def train(
     words: Annotated[
-        list[str], Argument(metavar="CONFIG...", help="Training files in TOML, one run each; then --key value.")
+        list[str], Argument(metavar="CONFIG...", help="Training files in TOML, one run each, then --key value pairs.")
     ],
     resume: Annotated[
-        bool, Option("--resume", help="Resume each run from its saved state; a run without one starts, with a warning.")
+        bool,
+        Option(
+            "--resume",
+            help="Resume each run from its saved state; a run without one starts from its beginning, with a warning.",
+        ),
     ] = False,
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing run.")] = False,
 ):
-    """Train models in turn; `--key value` sets any key of their files, `--network.dim 128` one of a table."""
+    """Train models, one file after the other.
+
+    `--key value` sets a key of the files, and `--network.dim 128` a key of one of their tables.
+    """
     from ..training.config import configure
     from ..training.loop import STATE, steps_of
     from ..training.loop import train as run
@@ -86,9 +91,9 @@ def check_folders(plans: list[TrainConfig], resume: bool, yes: bool):
         raise UsageError("No training file is given.", hint="arvdm train run.toml")
     for plan in plans:
         if (Path(plan.out) / STATE).exists() and not resume and not yes:
-            raise OutputExistsError(f"{plan.out} holds a run.", hint="--resume resumes it, -y replaces it.")
+            raise OutputExistsError(f"{plan.out} holds a run.", hint="Use --resume to resume it, or -y to replace it.")
     if len({plan.out for plan in plans}) < len(plans):
-        raise UsageError("Two of these runs have one and the same folder.", hint="Each file needs an `out` of its own.")
+        raise UsageError("Two of these runs write to the same folder.", hint="Give each file a different `out`.")
 
 
 def display(plan: TrainConfig, again: str, stack: ExitStack) -> Callable[[Event], None]:
@@ -119,7 +124,7 @@ def display(plan: TrainConfig, again: str, stack: ExitStack) -> Callable[[Event]
         elif isinstance(event, Validated):
             frames = ", ".join(f"{a + 1}-{b}" if b > a + 1 else str(b) for a, b in SPANS[: len(event.psnr)])
             say(f"step {event.step}, held-out PSNR of frames {frames}: {listed(event.psnr)} dB")
-            say(f"step {event.step}, if the last frame is repeated: {listed(event.repeat)} dB")
+            say(f"step {event.step}, PSNR of repeating the last frame: {listed(event.repeat)} dB")
         elif isinstance(event, Stopped):
             stack.close()
             phase = "codec step" if event.phase == "codec" else "step"
@@ -147,7 +152,7 @@ def overrides(args: list[str]) -> dict[str, object]:
     for flag in rest:
         name, equals, value = flag.partition("=")
         if not name.startswith("--"):
-            raise UsageError(f"{flag!r} stands where a --key is expected.")
+            raise UsageError(f"Expected a --key, not {flag!r}.")
         if not equals:
             if (following := next(rest, None)) is None:
                 raise UsageError(f"{flag} has no value.", hint="Write --key value, or --key=value.")

@@ -106,7 +106,7 @@ class Episodes:
             count, apart = len(part.frames), len(range(number, held_out, len(self.parts)))
             if count <= apart:
                 raise DataError(
-                    f"{folder} holds {count} finished episodes, {apart} of them held out.",
+                    f"{folder} has {count} complete episodes, {apart} of them held out.",
                     hint="Render or import more of them, or lower held_out.",
                 )
             train.append(np.arange(begin, begin + count - apart))
@@ -140,7 +140,7 @@ class Episodes:
         ):
             if one != other:
                 raise DataError(
-                    f"{folder} holds {name} {other}, {first} {one}.", hint="Folders trained on together must match."
+                    f"{folder} has {name} {other}, but {first} has {one}.", hint="Folders for one training must match."
                 )
 
     def random_frames(self, count: int, draw: np.random.Generator) -> Tensor:

@@ -120,7 +120,7 @@ def _add(out: Path, journal: Journal, name: str, file: Path, settings: Settings)
         with (out / "clips.jsonl").open("a") as file_:  # last: a clip counts once it is there
             file_.write(_line(name, entry))
     except OSError as error:
-        hint = "What is imported is kept; the same command goes on."
+        hint = "Imported clips are kept; repeat the command to resume."
         raise OutputError(f"{out} cannot be written: {error.strerror or error}.", hint) from error
     journal[name] = entry
     return Step(name, entry.episodes, None, recording.notes, recording.warnings, recording.acted)
@@ -144,7 +144,7 @@ def _refresh(out: Path, journal: Journal, files: dict[str, Path], settings: Sett
                 continue
             rows, recording = cut_into_episodes(files[name], settings)
         except (InputError, OSError) as error:
-            kept = f"it has changed and cannot be read; what was imported of it is kept: {error}"
+            kept = f"it has changed and cannot be read; its imported episodes are kept: {error}"
             steps[name] = Step(name, entry.episodes, warnings=(kept,), acted=entry.acted)
             continue
         if len(rows["frames"]) != entry.episodes:
@@ -183,7 +183,9 @@ def read(folder: Path | str) -> Clips:
         done = _read_journal(folder)
         count = sum(entry.episodes for entry in done.values())
         if not count:
-            raise DataError(f"{folder} holds no clip yet.", hint="The same `arvdm data import` goes on.")
+            raise DataError(
+                f"{folder} contains no clip yet.", hint="Repeat the `arvdm data import` command to resume it."
+            )
         arrays = {name: _open(folder / f"{name}.npy", layout) for name, layout in _layout(settings).items()}
     except (OSError, ValueError, EOFError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{folder} cannot be read: {error}", hint="Import it again into another folder.") from error
@@ -218,7 +220,7 @@ def _open(file: Path, layout: tuple[str, tuple[int, ...]]) -> np.ndarray:
 def check(data: Clips, index: int) -> str | None:
     """Give what is wrong with an episode, or None."""
     if not np.isfinite(data.actions[index]).all():
-        return "it has an action that is not a number"
+        return "an action in it is not a number"
     if not data.frames[index].any():
         return "all of its frames are black"
     return None
@@ -248,7 +250,7 @@ def _prepare(out: Path, settings: Settings) -> Journal:
                     message = f"{out} was imported with {name} {before}, not {now}."
                     raise DataError(message, hint="Choose another folder.")
         elif set(os.listdir(out)) - {f"{name}{part}" for name in OWN for part in ("", ".part")} - {LOCK}:
-            raise OutputExistsError(f"{out} holds something else.", hint="Choose an empty or a new folder.")
+            raise OutputExistsError(f"{out} contains other files.", hint="Choose an empty or new folder.")
         else:  # also where an earlier import has brought nothing
             with replacing(out / "clips.json") as part:
                 part.write_text(json.dumps(new, indent=2) + "\n")
@@ -257,9 +259,7 @@ def _prepare(out: Path, settings: Settings) -> Journal:
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror or error}.") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(
-            f"The import into {out} cannot be continued: {error}.", hint="Choose another folder."
-        ) from error
+        raise DataError(f"Cannot resume the import in {out}: {error}.", hint="Choose another folder.") from error
 
 
 def _read_journal(folder: Path) -> Journal:
@@ -290,5 +290,5 @@ def _afford(out: Path, settings: Settings, clips: int) -> None:
     needed = clips * (length // settings.frames) * settings.frames * height * width * 3
     free = shutil.disk_usage(out).free
     if needed > free:
-        message = f"{clips} clips need {needed / 1e9:.1f} GB in {out} and there are {free / 1e9:.1f} GB."
-        raise OutputError(message, hint="Import fewer with --limit, or smaller ones with --size.")
+        message = f"{clips} clips need {needed / 1e9:.1f} GB in {out}, and {free / 1e9:.1f} GB are free."
+        raise OutputError(message, hint="Import fewer clips with --limit, or smaller frames with --size.")

@@ -50,7 +50,9 @@ class Settings:
         if any(side % 8 for side in self.size):
             raise UsageError(f"size is {self.to_json()['size']}.", hint="Choose multiples of 8.")
         if not all(self.actions) or len(set(self.actions)) < len(self.actions):
-            raise UsageError(f"{', '.join(self.actions)!r} does not name actions.", hint="Each has a name of its own.")
+            raise UsageError(
+                f"{', '.join(self.actions)!r} is not a list of action names.", hint="Give each action a different name."
+            )
         if self.fit not in FITTINGS:
             raise UsageError(f"No fit is called {self.fit!r}.", hint=f"Choose from: {', '.join(FITTINGS)}.")
 
@@ -144,7 +146,7 @@ def _read_pair(path: Path, settings: Settings) -> Recording:
         raise wrong[0]
     clip = _decode(path, settings)
     actions, notes = action_files.set_to(clip.clock, rows, file, settings.actions)
-    lost = (f"{len(wrong)} of {len(rows)} actions cannot be read and are unknown: {wrong[0]}",) if wrong else ()
+    lost = (f"{len(wrong)} of {len(rows)} actions cannot be read, so they are unknown: {wrong[0]}",) if wrong else ()
     return Recording(clip.frames, actions, (*clip.notes, *notes), lost, acted=bool(actions.any()))
 
 
@@ -174,14 +176,14 @@ FORMATS = {
 def _numbered(path: Path, names: tuple[str, ...]) -> np.ndarray:
     """Read `actions` of an archive, integers (t,), as rows (t, a)."""
     if not path.is_file():
-        raise DataError(f"There is no {str(path)!r}, so the actions are missing.")
+        raise DataError(f"{str(path)!r} does not exist, so the actions are missing.")
     numbers = action_files.read_key(path, str(path), "actions")
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
         raise DataError(f"{str(path)!r}: actions is {numbers.dtype} {numbers.shape}, not integers (f,).")
     wrong = np.flatnonzero((numbers < 0) | (numbers >= len(names)))
     if len(wrong):
         known = ", ".join(f"{number} {name}" for number, name in enumerate(names))
-        raise DataError(f"{str(path)!r}: action {wrong[0]} is {numbers[wrong[0]]}; known are {known}.")
+        raise DataError(f"{str(path)!r}: action {wrong[0]} is {numbers[wrong[0]]}; valid actions are {known}.")
     return np.eye(len(names), dtype=np.float32)[numbers.astype(int)]
 
 
@@ -236,7 +238,7 @@ def find(source: Path, format: str = "auto", split: str = "train") -> Source:
     if format != "auto" and format not in FORMATS:
         raise UsageError(f"No data set is called {format!r}.", hint=f"Choose from: auto, {', '.join(FORMATS)}.")
     if not source.is_dir():
-        raise DataError(f"{str(source)!r} is no folder.")
+        raise DataError(f"{str(source)!r} is not a folder.")
     folder = _choose(source, split)
     files: list[Path] = []
     for place, folders, names in os.walk(folder):
@@ -246,7 +248,7 @@ def find(source: Path, format: str = "auto", split: str = "train") -> Source:
     chosen = [file for file in files if file.suffix.lower() in FORMATS[format].suffixes]
     if not chosen:
         suffixes = ", ".join(FORMATS[format].suffixes)
-        raise DataError(f"{str(folder)!r} holds no clip of {FORMATS[format].title} ({suffixes}).")
+        raise DataError(f"{str(folder)!r} contains no clip of {FORMATS[format].title} ({suffixes}).")
     chosen.sort(key=lambda file: [decoder.natural(part) for part in file.relative_to(folder).parts])
     return Source(format, folder, chosen)
 
@@ -256,7 +258,7 @@ def _choose(source: Path, split: str) -> Path:
     here = {name: source / name for names in SPLITS.values() for name in names if (source / name).is_dir()}
     chosen = next((here[name] for name in SPLITS[split] if name in here), None)
     if here and chosen is None:
-        raise DataError(f"{str(source)!r} has no {split}: it has {', '.join(here)}.")
+        raise DataError(f"{str(source)!r} has no {split} folder; it has {', '.join(here)}.")
     return chosen or source
 
 
@@ -265,7 +267,7 @@ def _recognise(folder: Path, files: list[Path]) -> str:
     videos = [file for file in files if file.suffix.lower() in VIDEOS]
     archives = {file.with_suffix("") for file in files if file.suffix == ".npz"}
     if not videos and not archives:
-        raise DataError(f"{str(folder)!r} holds no clip.", hint=f"Known: .npz of TECO, {', '.join(VIDEOS)}.")
+        raise DataError(f"{str(folder)!r} contains no clip.", hint=f"Known: .npz of TECO, {', '.join(VIDEOS)}.")
     if not videos:
         return "teco-dmlab"
     numbered = all(re.fullmatch("[0-9]{6}", file.stem) for file in videos)

@@ -112,8 +112,10 @@ def read(folder: Path | str) -> Dataset:
     folder = Path(folder)
     settings = _read_settings(folder)
     if settings is None:
-        hint = "`arvdm data make maze` renders episodes, `arvdm data import` brings in videos of your own."
-        raise DataError(f"{folder} has no world.json.", hint=hint)
+        raise DataError(
+            f"{folder} has no world.json.",
+            hint="Render episodes with `arvdm data make maze`, or import your own with `arvdm data import`.",
+        )
     try:
         world = MazeConfig(**settings["world"])
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _layout(world)}
@@ -150,7 +152,7 @@ def check(data: Dataset, index: int) -> str | None:
     first = first[same.ravel()]  # for each frame the first one with its pose
     unlike = (frames != frames[first]).any((1, 2, 3))
     if unlike.any():
-        return f"its frames {first[unlike.argmax()]} and {unlike.argmax()} differ, though their pose is the same"
+        return f"its frames {first[unlike.argmax()]} and {unlike.argmax()} differ, although their pose is the same"
     if not (full := frames.any((1, 2, 3))).all():
         return f"its frame {full.argmin()} is black"
     return None
@@ -234,11 +236,11 @@ def _prepare(out: Path, world: MazeConfig, episodes: int, seed: int) -> np.ndarr
             finished = _count_finished(out, world)
             episodes = max(episodes, old["episodes"])
         elif set(os.listdir(out)) - {LOCK, "world.json.part"}:
-            raise OutputExistsError(f"{out} holds something else.", hint="Choose an empty or a new folder.")
+            raise OutputExistsError(f"{out} contains other files.", hint="Choose an empty or new folder.")
         needed, free = (episodes - finished) * world.frames * world.size**2 * 3, shutil.disk_usage(out).free
         if needed > free:
-            message = f"{out} needs {needed / 1e9:.1f} GB more and there are {free / 1e9:.1f} GB."
-            raise OutputError(message, hint="Ask for fewer episodes, or choose another disk.")
+            message = f"{out} needs {needed / 1e9:.1f} GB more, and {free / 1e9:.1f} GB are free."
+            raise OutputError(message, hint="Render fewer episodes, or choose another disk.")
         facts = {"episodes": episodes, "frames": world.frames, "fps": world.fps, "actions": world.actions}
         facts["kinds"] = KINDS
         with replacing(out / "world.json") as part:
@@ -262,7 +264,7 @@ def _count_finished(out: Path, world: MazeConfig) -> int:
         file = out / f"{name}.npy"
         rows = finished[-1] + 1 if len(finished) else 0
         if not file.exists() or file.stat().st_size < HEADER + rows * np.dtype(dtype).itemsize * math.prod(shape):
-            raise DataError(f"{file} is missing or cut.", hint="Render it again into another folder.")
+            raise DataError(f"{file} is missing or truncated.", hint="Render it again into another folder.")
     return len(finished)
 
 

@@ -68,7 +68,7 @@ def measured(folder: Path) -> list[Measured]:
                 return [Measured(identity(facts), end) for facts, end in zip(models, ends, strict=True)]
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise DataError(f"{file} is not a measurement: {error!r}.") from error
-    raise DataError(f"{folder} holds neither drift.json nor pareto.json.", hint="`arvdm eval pareto` makes one.")
+    raise DataError(f"{folder} contains neither drift.json nor pareto.json.", hint="Make one with `arvdm eval pareto`.")
 
 
 def identity(row: Values) -> Identity:

@@ -55,12 +55,14 @@ def cut(folder: Path, starts: int, shown: int, length: int) -> Cuts:
     Raises: DataError where the episodes are too short
     """
     if min(starts, shown, length) < 1:
-        raise UsageError(f"{starts} starts, {shown} frames shown and {length} made.", hint="Each is at least 1.")
+        raise UsageError(
+            f"{starts} starts, {shown} context frames and {length} new frames.", hint="Each must be at least 1."
+        )
     episodes = Episodes(read_all([folder]), 0)
     count, f = episodes.pictures.shape[:2]
     room = f - shown - length + 1  # starts in an episode
     if room < 1:
-        raise DataError(f"{folder} has episodes of {f} frames; {shown} shown and {length} made are more.")
+        raise DataError(f"{folder} has episodes of {f} frames; {shown} context frames and {length} new ones are more.")
     at = np.linspace(0, count * room - 1, starts).round().astype(int)
     places = [(int(place) // room, int(place) % room) for place in at]
     frames = np.stack([episodes.pictures[episode, first : first + shown + length] for episode, first in places])
@@ -82,7 +84,7 @@ def task(model: Model, cuts: Cuts, plan: Plan) -> Task:
     if size != ours:
         raise CheckpointError(
             f"The checkpoint makes frames of {ours[1]}x{ours[0]}; the episodes have {size[1]}x{size[0]}.",
-            hint="`arvdm data import --size` brings clips to another size.",
+            hint="Import the clips in another size with `arvdm data import --size`.",
         )
     actions = torch.zeros(*cuts.actions.shape[:2], len(model.actions))
     actions[..., [model.actions.index(name) for name in cuts.names]] = cuts.actions

@@ -24,12 +24,12 @@ PART = 16  # frames scored together: more are slower, as they leave the cache of
 
 # what is missing, and how to get it
 LPIPS = (
-    "LPIPS is not measured: its network is not shipped, and nothing is downloaded unasked. --lpips FILE takes it as "
+    "LPIPS is not measured: its network does not ship with arvdm. Give it with --lpips FILE as "
     "TorchScript: pip install lpips, then torch.jit.trace(lpips.LPIPS(net='alex').eval(), (a, b)).save(FILE) with "
-    "pictures a, b of (1, 3, 64, 64)."
+    "images a, b of shape (1, 3, 64, 64)."
 )
 FVD = (
-    "FVD is not measured: its network is not shipped, and nothing is downloaded unasked. --fvd FILE takes "
+    "FVD is not measured: its network does not ship with arvdm. Give it with --fvd FILE as "
     "i3d_torchscript.pt, to which the code of StyleGAN-V (github.com/universome/stylegan-v) links."
 )
 
@@ -188,7 +188,7 @@ def load_script(file: Path, device: torch.device) -> torch.nn.Module:
     except (RuntimeError, ValueError, OSError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise CheckpointError(
-            f"{file} is not a TorchScript file: {reason}", hint="torch.jit.save writes one."
+            f"{file} is not a TorchScript file: {reason}", hint="Write one with torch.jit.save."
         ) from error
 
 

@@ -22,11 +22,11 @@ from .drift import Degradation, Run
 from .retrieval import Accuracy
 from .truth import Truth
 
-FORGETTING = {"found": "share of needles not found", "margin": "dB by which impostors are nearer"}
+FORGETTING = {"found": "share of needles not retrieved", "margin": "margin by which distractors are closer, dB"}
 DEGRADATION = {
-    "looks": "factor by which looks are off the truth's, its logarithm",
-    "psnr_lost": "dB of PSNR lost on returns since frame 1",
-    "psnr_end": "PSNR of returns at the end, dB below 0",
+    "looks": "log ratio of appearance statistics to the truth's",
+    "psnr_lost": "PSNR lost on revisits since frame 1, dB",
+    "psnr_end": "negative PSNR of revisits at the end, dB",
 }
 
 

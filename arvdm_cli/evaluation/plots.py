@@ -143,7 +143,7 @@ def pictures_of(titles: Mapping[str, str]) -> dict[str, list[Series]]:
             panels.append(Series(metric.name, label, metric.title, share=bool(metric.look)))
     for panels in pictures.values():
         panels.sort(key=lambda panel: not panel.share)  # those with one measure beside each other
-    return pictures | {"motion": [Series("motion", "share of turns", "motion", columns=("", "_truth"))]}
+    return pictures | {"motion": [Series("motion", "share of rotations", "motion", columns=("", "_truth"))]}
 
 
 def plot_drift(folder: Path, rows: Mapping[str, Sequence[DriftRow]], titles: Mapping[str, str]) -> list[Path]:

@@ -35,17 +35,17 @@ from .truth import HISTORY, KINDS, LENGTH, Truth
 
 RETURNS = ("back", "spin")  # kinds of clips all of whose new frames were seen before
 TERMS = {  # that every AR step adds
-    "score": "what each step takes up of the clean estimate's error, 1 - after / before on straight paths",
-    "discretisation": "what each step is off from several steps over the same levels",
-    "noise": "what true frames still differ from pure noise at level 1",
+    "score": "share of the clean estimate's error that each step removes, 1 - after / before on straight paths",
+    "discretisation": "error of each step relative to several steps over the same levels",
+    "noise": "difference of true frames from pure noise at level 1",
 }
-START = "what the initialization stage adds once"
+START = "error that the initialization stage adds once"
 ORDERS = {  # figures that may tell how schedules rank
     "predicted": "all terms, summed over AR steps",
-    "stepped": "what one AR step from a true state really ends with, summed over AR steps",
-    "last": "error of the clean estimate in the step that makes a frame clean, which wipes out what earlier ones left",
-    "whole": "what one AR step from a true state really ends with",
-    "raw": "raw denoising loss, on new ground",
+    "stepped": "measured error of one AR step from a true state, summed over AR steps",
+    "last": "error of the clean estimate in the step that makes a frame clean, which replaces that of earlier steps",
+    "whole": "measured error of one AR step from a true state",
+    "raw": "raw denoising loss, on unseen places",
 }
 SUMS: dict[str, Collection[str]] = {"predicted": TERMS, "stepped": ("whole",)}  # what they sum over AR steps
 
@@ -277,8 +277,8 @@ def predict(
     if not mask.any(0).all():
         frame = int((~mask.any(0)).nonzero()[0])
         raise DataError(
-            f"Frame {frame} of the window of {schedule.name} shows nothing that stands in the context or in memory.",
-            hint="More mazes, more memory or a shorter window.",
+            f"Frame {frame} of the window of {schedule.name} shows no place that is in the context or in memory.",
+            hint="Use more mazes, more memory or a shorter window.",
         )
     errors = average([part.errors for part in revisits if part.errors], mask)
     values = terms(model.diffusion, schedule, errors, torch.cat([part.clean for part in revisits])) | {"start": 0.0}

@@ -132,7 +132,7 @@ def one_hot(model: Model, names: Sequence[str], actions: np.ndarray) -> Tensor:
     if not set(names) <= set(model.actions):
         raise CheckpointError(
             f"The checkpoint's actions are {', '.join(model.actions) or 'unknown'}.",
-            hint=f"One of this world has {', '.join(names)}.",
+            hint=f"This world needs {', '.join(names)}.",
         )
     rows = torch.eye(len(model.actions))[[model.actions.index(name) for name in names]]
     return rows[torch.from_numpy(actions.astype(np.int64))]

@@ -44,17 +44,19 @@ def split(name: str, frames: np.ndarray, context: int | None = None) -> Pair:
     """
     f, h, w = frames.shape[:3]
     if w % 2 or min(h, w // 2) - 2 * BORDER < 11:
-        raise VideoError(f"{name!r} is {w}x{h}: no two pictures side by side.", hint="Its width must be even.")
+        raise VideoError(f"{name!r} is {w}x{h}, not two pictures side by side.", hint="The width must be even.")
     left, right = frames[:, :, : w // 2], frames[:, :, w // 2 :]
     if context is None:
         errors = [np.square(a.astype(np.float32) - b).mean() / 255**2 for a, b in zip(left, right, strict=True)]
         differ = np.flatnonzero(-10 * np.log10(np.maximum(errors, 1e-10)) < SAME)
         if not len(differ):
-            raise VideoError(f"The halves of {name!r} never differ by more than coding.", hint="Say --context N.")
+            raise VideoError(
+                f"The halves of {name!r} do not differ by more than compression noise.", hint="Give --context N."
+            )
         context = int(differ[0])
     if not 0 < context < f:
         what = f"{context} of its {f} frames as context"
-        raise UsageError(f"{name!r} cannot have {what}.", hint="At least one frame is shown, and one made.")
+        raise UsageError(f"{name!r} cannot have {what}.", hint="It needs at least one context frame and one new frame.")
     inner = slice(BORDER, -BORDER)
     left, right = left[:, inner, inner], right[:, inner, inner]
     return Pair(name, left[:context], left[context:], right[context:])

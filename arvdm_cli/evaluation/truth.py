@@ -72,7 +72,7 @@ class Truth:
         Raises: UsageError where the world has none
         """
         if self.poses is None:
-            raise UsageError("Frames of this world do not follow from poses, so no revisit is known.")
+            raise UsageError("Frames of this world do not follow from poses, so revisits are unknown.")
         poses: np.ndarray = self.poses[self.kinds.index(kind)]
         return poses
 
@@ -99,7 +99,7 @@ def check_unseen(places: int, seed: int, trained: Iterable[int]) -> None:
     """Refuse places that were trained on."""
     shared = {place_seed(seed, index) for index in range(places)} & {int(one) for one in trained}
     if shared:
-        raise DataError(f"{len(shared)} of {places} mazes were trained on.", hint="Choose another --seed.")
+        raise DataError(f"{len(shared)} of {places} mazes are training mazes.", hint="Choose another --seed.")
 
 
 def world_of(model: Model, variant: str | None = None) -> World:
@@ -149,7 +149,7 @@ def take_needles(
     Raises: UsageError where the world has none
     """
     if not isinstance(world, NeedleWorld):
-        raise UsageError("This world has no needle tests.", hint=f"--world takes one of: {', '.join(table.VARIANTS)}.")
+        raise UsageError("This world has no needle tests.", hint=f"Choose --world from: {', '.join(table.VARIANTS)}.")
     return world.needles(folder, kind, gap, count, seed, progress)
 
 
@@ -161,7 +161,7 @@ def recall(file: Path, key: str) -> dict[str, np.ndarray] | None:
         with np.load(file) as arrays:
             return dict(arrays) if str(arrays["key"]) == key else None
     except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
-        raise DataError(f"{file} holds no clips: {error}.", hint="Choose another file.") from error
+        raise DataError(f"{file} contains no clips: {error}.", hint="Choose another file.") from error
 
 
 def retain(file: Path, key: str, truth: Truth) -> None:

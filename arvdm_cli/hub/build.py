@@ -54,7 +54,7 @@ def build(config: Mapping[str, object], where: str) -> Model:
         kind, family = architecture(str(config["model"])), dict(table(config, "diffusion"))
         for name in (table(config, "weights") if config.get("weights") else {}).values():
             if not isinstance(name, str) or Path(name).name != name:
-                raise IntegrityError(f"{where} names a file outside its folder: {name!r}.")
+                raise IntegrityError(f"{where} lists a file outside its folder: {name!r}.")
         network: NetworkConfig = fill(kind.network_config, table(config, "network"), where)
         codec: CodecConfig = fill(kind.codec_config, table(config, "codec"), where)
         metadata = {key: value for key, value in config.items() if key not in SECTIONS}
@@ -72,7 +72,7 @@ def build(config: Mapping[str, object], where: str) -> Model:
         )
     # the last is torch's word for a shape that cannot be
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, ConfigError, RuntimeError) as error:
-        message = f"{where} does not describe a model arvdm knows: {str(error).rstrip('.')}."
+        message = f"{where} does not describe a model that arvdm knows: {str(error).rstrip('.')}."
         raise CheckpointError(message, hint=getattr(error, "hint", None)) from error
 
 
@@ -91,7 +91,7 @@ def check_sizes(network: NetworkConfig, codec: CodecConfig) -> None:
             value = getattr(config, name)
             most = DEEPEST if "depth" in name or "blocks" in name else LARGEST
             if type(value) is int and not 0 <= value <= most:
-                raise ConfigError(f"{name} is {value}; it lies between 0 and {most}")
+                raise ConfigError(f"{name} is {value}; it must be between 0 and {most}")
             if type(value) is float and not isfinite(value):
                 raise ConfigError(f"{name} is {value}")
     if codec.height * codec.width > FRAME_PIXELS:
@@ -99,7 +99,7 @@ def check_sizes(network: NetworkConfig, codec: CodecConfig) -> None:
     (height, width), channels = codec.grid, codec.channels
     if (network.channels, network.height, network.width) != (channels, height, width):
         shape = f"{network.channels}x{network.height}x{network.width}"
-        raise ConfigError(f"the network is for latents of {shape}, the codec makes {channels}x{height}x{width}")
+        raise ConfigError(f"the network needs latents of {shape}, but the codec gives {channels}x{height}x{width}")
 
 
 def check_metadata(metadata: Mapping[str, object], actions: int) -> None:
@@ -113,7 +113,9 @@ def check_metadata(metadata: Mapping[str, object], actions: int) -> None:
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
             raise ConfigError(f"actions is {brief(names)}, not a list of names")
         if len(names) != actions or len(set(names)) < len(names):
-            raise ConfigError(f"actions is {brief(names)}; the network has {actions}, each of another name")
+            raise ConfigError(
+                f"actions is {brief(names)}; the network has {actions} actions, and each needs a different name"
+            )
     assert isinstance(names, list | tuple)
     fps = metadata.get("fps", 15)
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps <= 1000:
@@ -134,11 +136,11 @@ def check_walk(walk: object, names: Sequence[str]) -> None:
     Raises: ConfigError
     """
     if not isinstance(walk, dict) or not all(type(n) in (int, float) and 0 < n < 1e9 for n in walk.values()):
-        raise ConfigError(f"walk is {brief(walk)}, not phrases and how often each is taken")
+        raise ConfigError(f"walk is {brief(walk)}, not a table of phrases and their weights")
     for phrase in walk:
         try:
             length = len(parse(phrase, names))
         except ActionError as error:
             raise ConfigError(f"walk has the phrase {brief(phrase)}. {error}") from error
         if not 0 < length <= LONGEST:
-            raise ConfigError(f"walk has a phrase of {length} actions; it has from 1 to {LONGEST}")
+            raise ConfigError(f"walk has a phrase of {length} actions; a phrase has from 1 to {LONGEST}")

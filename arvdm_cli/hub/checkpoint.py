@@ -104,7 +104,7 @@ def warn_of_unverified(folder: Path, hashes: Mapping[str, str]) -> None:
         names.insert(1, index_of(folder / WEIGHTS).name)
     if unverified := [name for name in names if name not in hashes]:
         names_text = ", ".join(unverified[:3]) + (", ..." if len(unverified) > 3 else "")
-        text = f"{folder}: no {MANIFEST} vouches for {names_text}; use it only if you trust where it comes from."
+        text = f"{folder}: no {MANIFEST} confirms the hash of {names_text}; use it only if you trust its source."
         warnings.warn(text, ArvdmWarning, stacklevel=3)
 
 
@@ -120,9 +120,9 @@ def verify(folder: Path) -> dict[str, str]:
         hashes = json.loads(read_text(folder / MANIFEST))
         for name, promised in hashes.items():
             if Path(name).name != name:
-                raise IntegrityError(f"{folder / MANIFEST} names a file outside its folder: {name!r}.")
+                raise IntegrityError(f"{folder / MANIFEST} lists a file outside its folder: {name!r}.")
             if digest(folder / name) != promised:
-                raise IntegrityError(f"{folder / name} is not the file that was saved: its sha256 differs.")
+                raise IntegrityError(f"{folder / name} differs from the file that was saved: its sha256 is another.")
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder / MANIFEST} cannot be used: {error}.") from error
     return hashes
@@ -151,11 +151,11 @@ def fit(
     wrong += [n for n, tensor in fitting.items() if wanted[n].is_floating_point() != (tensor.dtype in numbers)]
     if wrong:
         raise CheckpointError(
-            f"{path} does not fit its config: {len(wrong)} tensors are missing, extra or of another shape or kind, "
-            f"first {', '.join(prefix + name for name in wrong[:3])}."
+            f"{path} does not fit its config: {len(wrong)} tensors are missing, unexpected or of another shape or "
+            f"dtype, first {', '.join(prefix + name for name in wrong[:3])}."
         )
     for name, tensor in fitting.items():
         if not torch.isfinite(tensor).all():
-            raise NumericError(f"{path} holds NaN or infinity in {prefix}{name}.")
+            raise NumericError(f"{path} contains NaN or infinity in {prefix}{name}.")
         fitting[name] = tensor.to((dtype or tensor.dtype) if name in parameters else wanted[name].dtype)
     module.load_state_dict(fitting, strict=False, assign=True)

@@ -58,8 +58,8 @@ def check_proxy(variable: str, address: str) -> None:
         valid = False
     if not valid:
         raise ConfigError(
-            f"{variable} is {without_login(address)!r}, not the address of a proxy.",
-            hint=f"Set it to one such as http://host:3128, or unset {variable}.",
+            f"{variable} is {without_login(address)!r}, not a valid proxy address.",
+            hint=f"Set it to an address such as http://host:3128, or unset {variable}.",
         )
     if url.scheme.startswith("socks") and find_spec("socksio") is None:
         raise ConfigError(
@@ -83,7 +83,7 @@ def check_certificates(variable: str, path: Path) -> None:
     try:
         ssl.create_default_context(cafile=str(path))
     except ssl.SSLError as error:
-        raise ConfigError(f"{variable} is '{path}', which holds no certificate in PEM form.", hint=hint) from error
+        raise ConfigError(f"{variable} is '{path}', which contains no certificate in PEM format.", hint=hint) from error
     except OSError as error:
         raise ConfigError(f"{variable} is '{path}', which cannot be read: {error.strerror}.", hint=hint) from error
 

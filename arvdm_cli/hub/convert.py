@@ -70,6 +70,8 @@ def recognise(source: Path) -> tuple[Json, dict[str, Path]]:
             return config, files
         names += weights.values()
     raise CheckpointError(
-        f"{source} holds no weights that arvdm knows how to convert.",
-        hint=f"It should hold {' and '.join(names)}, or these with {', '.join(PICKLED)}." if names else None,
+        f"{source} contains no weights that arvdm can convert.",
+        hint=f"It should contain {' and '.join(names)}, or these with the suffix {', '.join(PICKLED)}."
+        if names
+        else None,
     )

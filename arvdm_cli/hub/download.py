@@ -70,7 +70,9 @@ def plan(entry: Entry, patience: float = PATIENCE) -> Plan:
         api = client.HfApi(endpoint=session.endpoint, token=session.token, library_name="arvdm")
         commit = api.model_info(repo, revision=revision).sha
         if not re.fullmatch(r"\w+", commit or "", re.ASCII):
-            raise IntegrityError(f"{session.endpoint} calls a commit of {repo} {commit!r}.")
+            raise IntegrityError(
+                f"{session.endpoint} gives {commit!r} as a commit of {repo}, which is not a valid commit."
+            )
         names = list(entry.files) or api.list_repo_files(repo, revision=commit)
         for name in names:
             check_name(name, repo)
@@ -92,17 +94,19 @@ def check_name(name: str, repo: str) -> None:
     parts = PureWindowsPath(name)  # takes both slashes, and knows drives
     if not name or parts.anchor or ".." in parts.parts:
         raise IntegrityError(
-            f"{repo} names a file outside its folder: {name!r}.", hint="Nothing was fetched; do not trust this source."
+            f"{repo} lists a file outside its folder: {name!r}.",
+            hint="Nothing was downloaded; do not trust this source.",
         )
 
 
 def choose(names: list[str], entry: Entry) -> list[str]:
     """The files of a repository that make up a checkpoint: its config and its safetensors, and never a pickle."""
     if not {CONFIG, *foreign(), *(f"{name}.index.json" for name in foreign())}.intersection(names):
-        raise CheckpointError(f"{entry.name} is not a checkpoint: it holds no {CONFIG}.")
+        raise CheckpointError(f"{entry.name} is not a checkpoint: it contains no {CONFIG}.")
     if not any(_is_weights(name) for name in names):
         raise CheckpointError(
-            f"{entry.name} holds no .safetensors.", hint="Weights that run code as they load are never fetched."
+            f"{entry.name} contains no .safetensors file.",
+            hint="Weights that can run code when they are loaded are never downloaded.",
         )
     wanted = {CONFIG, MANIFEST, "README.md"}
     return [name for name in names if name in wanted or _is_weights(name.removesuffix(".index.json"))]
@@ -161,12 +165,13 @@ def _fetch_one(plan: Plan, file: Remote, session: _Session, report: Callable[[st
         )
     )
     if path != plan.folder / file.name:
-        raise IntegrityError(f"{plan.repo} gave another commit than it named for {file.name}.")
+        raise IntegrityError(f"{plan.repo} returned another commit than requested for {file.name}.")
     if not matches(path, file.digest):
         discard(path)
         raise IntegrityError(
-            f"{file.name} of {plan.repo} is not the file that was promised: its hash is not {file.digest[:12]}….",
-            hint="It was deleted; the same command fetches it again.",
+            f"{file.name} of {plan.repo} differs from the file that the server announced: "
+            f"its hash is not {file.digest[:12]}….",
+            hint="It was deleted; repeat the command to download it again.",
         )
 
 
@@ -250,8 +255,8 @@ class _Session:
         self.since = self.since or time.monotonic()
         if time.monotonic() - self.since > self.patience:
             raise NetworkError(
-                f"{self.endpoint} sent nothing new for {self.patience:g} seconds{self.refusal}.",
-                hint="Try again later; --timeout waits longer.",
+                f"{self.endpoint} sent no new data for {self.patience:g} seconds{self.refusal}.",
+                hint="Try again later, or wait longer with --timeout.",
             )
         silent = min(REQUEST, self.patience)
         request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), silent)
@@ -267,7 +272,7 @@ class _Session:
             for name in ("etag", "x-linked-etag", "x-repo-commit"):
                 value = response.headers.get(name, "")
                 if not re.fullmatch(r'(W/)?"?(\w[\w.:=+-]*)?"?', value, re.ASCII):
-                    raise IntegrityError(f"{self.endpoint} sent an impossible {name}: {value!r}.")
+                    raise IntegrityError(f"{self.endpoint} sent an invalid {name}: {value!r}.")
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
@@ -349,7 +354,7 @@ def _check_space(plan: Plan, home: Path) -> None:
     if plan.size > free:
         raise OutputError(
             f"{plan.repo} needs {show_size(plan.size)}; {there} has {show_size(free)} free.",
-            hint="HF_HOME chooses another place.",
+            hint="Set HF_HOME to another folder.",
         )
 
 
@@ -380,11 +385,15 @@ def _explained(what: Entry | Plan, endpoint: str) -> Iterator[None]:
         if error.errno is None:  # the client's check of the size
             raise _explain(what, endpoint, error) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OutputError(f"The Hub's cache is full: {error.strerror}.", hint="HF_HOME chooses another.") from error
-        raise OutputError(f"The Hub's cache cannot be written: {error}.", hint="HF_HOME chooses another.") from error
+            raise OutputError(
+                f"The Hub's cache is full: {error.strerror}.", hint="Set HF_HOME to another folder."
+            ) from error
+        raise OutputError(
+            f"Cannot write to the Hub's cache: {error}.", hint="Set HF_HOME to another folder."
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise NetworkError(
-            f"{endpoint} does not answer as a Hub does: {_first_line(error)}", hint="See HF_ENDPOINT."
+            f"{endpoint} does not respond as a Hub does: {_first_line(error)}", hint="See HF_ENDPOINT."
         ) from error
 
 
@@ -395,10 +404,10 @@ def _explain(what: Entry | Plan, endpoint: str, error: BaseException) -> ArvdmEr
     status = getattr(getattr(error, "response", None), "status_code", None)
     page = f"{endpoint}/{repo}"
     if isinstance(error, errors.HFValidationError):
-        return UnknownModelError(f"{repo!r} cannot be a repository.", hint="A repository is owner/name[@revision].")
+        return UnknownModelError(f"{repo!r} is not a valid repository name.", hint="Write owner/name[@revision].")
     if isinstance(error, errors.GatedRepoError) or status in (401, 403):
         return UnknownModelError(
-            f"{endpoint} does not give {repo} to us ({status}): it is gated or private, or does not exist.",
+            f"{endpoint} denied access to {repo} ({status}): it is gated or private, or does not exist.",
             hint=f"Accept its licence at {page}, and log in with `hf auth login`.",
         )
     if isinstance(error, errors.RevisionNotFoundError):
@@ -406,14 +415,14 @@ def _explain(what: Entry | Plan, endpoint: str, error: BaseException) -> ArvdmEr
     if isinstance(error, errors.RemoteEntryNotFoundError):
         return UnknownModelError(f"{repo} has no such file: {urlsplit(str(error.response.url)).path}.")
     if status == 404:
-        return UnknownModelError(f"{endpoint} has no repository {repo!r}.", hint="Is the name right?")
+        return UnknownModelError(f"{endpoint} has no repository {repo!r}.", hint="Check the name.")
     reason = f"HTTP {status}" if status else _first_line(error)
-    hint = "Try again; the part of a file that had come is gone, finished files stay."
+    hint = "Try again; complete files are kept, the incomplete one is downloaded again."
     if not status and (variable := proxy_of(endpoint)):
-        hint = f"Check the proxy that {variable} names, or unset {variable}; NO_PROXY names hosts to reach without it."
+        hint = f"Check the proxy in {variable}, or unset it; list hosts to reach without it in NO_PROXY."
     if "CERTIFICATE_VERIFY_FAILED" in reason:
-        hint = "SSL_CERT_FILE names a PEM file of the certificates to trust, such as those of your network's proxy."
-    return NetworkError(f"{repo} could not be fetched from {endpoint}: {reason}.", hint=hint)
+        hint = "Set SSL_CERT_FILE to a PEM file of the certificates to trust, such as those of your network's proxy."
+    return NetworkError(f"{repo} could not be downloaded from {endpoint}: {reason}.", hint=hint)
 
 
 def _first_line(error: BaseException) -> str:

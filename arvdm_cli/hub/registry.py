@@ -109,11 +109,11 @@ def _entry(name: str, facts: object, where: str) -> Entry:
         if not isinstance(part, str) or Path(part).name != part:
             raise ConfigError(f"{where}: weights in the config of [{name}] name {part!r}, not a file of its folder.")
     if "summary" not in facts:
-        raise ConfigError(f"{where}: [{name}] has no summary.", hint="Say in a line what it is.")
+        raise ConfigError(f"{where}: [{name}] has no summary.", hint="Add `summary`, one line that says what it is.")
     if (entry.folder is None) == (entry.repo is None):
         raise ConfigError(f"{where}: [{name}] must have either folder or repo.")
     if entry.repo is not None and not _hub_id(f"{entry.repo}@{entry.revision}"):
-        raise ConfigError(f"{where}: repo of [{name}] is {entry.repo!r}, not owner/name, or its revision is odd.")
+        raise ConfigError(f"{where}: repo of [{name}] is {entry.repo!r}, not owner/name, or its revision is not valid.")
     return entry
 
 
@@ -169,16 +169,17 @@ def resolve(name: str) -> Path:
         return folder / "checkpoint"
     if not is_checkpoint(folder):
         raise CheckpointError(
-            f"{name!r} is not a checkpoint: it holds no {CONFIG}.", hint="A checkpoint is a folder; see `arvdm list`."
+            f"{name!r} is not a checkpoint: it contains no {CONFIG}.",
+            hint="Give the folder of a checkpoint; `arvdm list` shows those that are known.",
         )
     return folder
 
 
 def missing(entry: Entry) -> UnknownModelError:
     """The error for a checkpoint that is known, but not on this machine."""
-    fetch = f"`arvdm download {entry.name}` fetches it."
+    fetch = f"To download it: arvdm download {entry.name}"
     if not entry.repo:
-        fetch = "The folder that the registry names is missing; installing arvdm again brings back what ships with it."
+        fetch = "The folder in the registry is missing; reinstall arvdm to restore the checkpoints that ship with it."
     return UnknownModelError(f"{entry.name} is not on this machine.", hint=fetch)
 
 
@@ -198,7 +199,9 @@ def find(name: str) -> Entry:
                 return replace(entry, name=name, revision=revision or entry.revision, files=hashes)
         return Entry(name, "", repo=repo, revision=revision or "main")
     near = get_close_matches(name, by_name, n=3, cutoff=0.4) or list(by_name)
-    raise UnknownModelError(f"No model is called {name!r}.", hint=f"Known: {', '.join(near)}; or give a folder.")
+    raise UnknownModelError(
+        f"No model is called {name!r}.", hint=f"Known: {', '.join(near)}; or give the path of a folder."
+    )
 
 
 def _hub_id(name: str) -> tuple[str, str | None] | None:

@@ -28,7 +28,7 @@ def count_parameters(folder: Path) -> dict[str, int]:
                     part = first if first in ("network", "codec") else path.stem
                     counts[part] = counts.get(part, 0) + prod(shape)
         except (OSError, ValueError, AttributeError, TypeError, struct.error, RecursionError) as error:
-            raise CheckpointError(f"{path} is not a safetensors file that can be read: {error}.") from error
+            raise CheckpointError(f"{path} is not a readable safetensors file: {error}.") from error
     return counts
 
 

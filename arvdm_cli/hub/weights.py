@@ -54,7 +54,7 @@ def files_of(folder: Path, name: str) -> dict[Path, list[str] | None]:
     shards: dict[str, list[str]] = {}
     for tensor, file in places.items():
         if not isinstance(file, str) or not file.endswith(".safetensors") or Path(file).name != file or "\\" in file:
-            raise IntegrityError(f"{index} names {file!r}, not a .safetensors of its folder.")
+            raise IntegrityError(f"{index} names {file!r}, not a .safetensors file of its folder.")
         shards.setdefault(file, []).append(tensor)
     return {folder / file: tensors for file, tensors in sorted(shards.items())}
 
@@ -84,4 +84,4 @@ def read_tensors(path: Path, prefix: str = "", names: Collection[str] | None = N
             wanted = [name for name in sorted(held if names is None else names) if name.startswith(prefix)]
             return {name.removeprefix(prefix): file.get_tensor(name) for name in wanted}
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is not a safetensors file that can be read: {error}.") from error
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}.") from error

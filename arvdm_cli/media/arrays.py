@@ -44,7 +44,7 @@ class Npz(Npy):
             with zipfile.ZipFile(finished) as archive, archive.open("frames.npy") as source, part.open("wb") as target:
                 shutil.copyfileobj(source, target)
         except (zipfile.BadZipFile, KeyError):
-            part.write_bytes(b"")  # it holds no frames that could be kept
+            part.write_bytes(b"")  # it contains no frames that could be kept
 
     def pack(self, file: _Growing) -> None:
         packed = file.sibling("rest")
@@ -82,7 +82,7 @@ class Latents(Rows):
     def restore(self, finished: Path, part: Path) -> None:
         with finished.open("rb") as source, part.open("wb") as target:
             (length,) = struct.unpack("<Q", source.read(8).ljust(8, b"\0"))
-            if 8 + length < os.fstat(source.fileno()).st_size:  # else it holds no frames that could be kept
+            if 8 + length < os.fstat(source.fileno()).st_size:  # else it contains no frames that could be kept
                 source.seek(8 + length)
                 target.seek(TENSORS)
                 shutil.copyfileobj(source, target)

@@ -42,9 +42,9 @@ STORED = "pts=DTS"  # when they are decoded, for files that do not say of each w
 DISCARDED = 4  # flag of a packet that is decoded and not shown
 LOOKED_AT = "4"  # frames, for how a video is to be shown
 REASONS = {  # what ffmpeg says -> why
-    "on whitelist": "it is a playlist, or of a kind that is not read.",
-    "matches no streams": "it holds no moving picture.",
-    "moov atom not found": "its index (moov) is missing: it is cut, or no video at all.",
+    "on whitelist": "it is a playlist, or of an unsupported kind.",
+    "matches no streams": "it contains no video stream.",
+    "moov atom not found": "its index (moov) is missing: it is truncated, or not a video.",
     "Cannot allocate memory": "one of its frames is larger than 8K.",
 }
 
@@ -121,7 +121,7 @@ def _find(name: str) -> tuple[Path, int]:
     try:
         mode = os.stat(name).st_mode  # not the path's: "" is no name for this folder
     except FileNotFoundError as error:
-        hint = "Only files are read: download it first." if "://" in name else None
+        hint = "Only files can be read: download it first." if "://" in name else None
         raise VideoError(f"There is no file or folder {name!r}.", hint) from error
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise VideoError(f"{name!r} cannot be opened: {getattr(error, 'strerror', None) or error}.") from error
@@ -138,7 +138,7 @@ def images(folder: Path, name: str) -> list[Path]:
     except OSError as error:
         raise VideoError(f"The folder {name!r} cannot be read: {error.strerror}.") from error
     if not found:
-        raise VideoError(f"The folder {name!r} holds no image.", hint=f"Images end in {', '.join(suffixes)}.")
+        raise VideoError(f"The folder {name!r} contains no image.", hint=f"Supported images: {', '.join(suffixes)}.")
     return sorted(found, key=lambda path: natural(path.name))
 
 
@@ -164,10 +164,10 @@ def probe(path: Path, name: str, limit: int | None = None) -> Header:
     notes = []
     if len(moving) > 1:
         sizes = ", ".join(f"{found.size[1]}x{found.size[0]}" for found in moving if found is not best)
-        notes.append(f"of {len(moving)} streams of pictures the one of {best.size[1]}x{best.size[0]} read, not {sizes}")
+        notes.append(f"{len(moving)} video streams; the one of {best.size[1]}x{best.size[0]} was read, not {sizes}")
     turn = re.search(r"(?i)display ?matrix: rotation of (-?[\d.]+)", "\n".join(log))
     if turn and float(turn[1]) % 360:
-        notes.append(f"turned upright by {abs(float(turn[1])):g} degrees")
+        notes.append(f"rotated upright by {abs(float(turn[1])):g} degrees")
     return _describe(path, name, f"0:V:{streams.index(best)}", best, notes, process.errors > 0, limit)
 
 
@@ -244,7 +244,7 @@ def _probe_photo(path: Path, name: str) -> Header:
     tiles = [line for line in lines if "Tile Grid" in line]
     stream = tiles[0] if tiles else max(lines, key=_pixels, default="")
     if not tiles and len(lines) > 1 and "(dependent)" in stream:
-        raise VideoError(f"{name!r} is stored in tiles that this ffmpeg does not join.", hint="Save it as JPEG or PNG.")
+        raise VideoError(f"{name!r} is stored in tiles, which this ffmpeg cannot join.", hint="Save it as JPEG or PNG.")
     sizes = re.findall(r"\b(\d+)x(\d+)\b", stream)
     _allow(name, [f"{width}x{height}" for width, height in sizes])
     if not sizes:
@@ -267,9 +267,9 @@ def _allow(name: str, sizes: list[str]) -> None:
 
 def _unreadable(name: str, process: Process) -> VideoError:
     log = "\n".join(process.log)
-    said = sentence(process.first or "it holds no frame")
+    said = sentence(process.first or "it contains no frame")
     reason = next((reason for sign, reason in REASONS.items() if sign in log), said)
-    return VideoError(f"{name!r} is not a video that can be read: {reason}")
+    return VideoError(f"{name!r} is not a readable video: {reason}")
 
 
 class Pictures:
@@ -370,9 +370,9 @@ def natural(name: str) -> list[tuple[int, str]]:
 def _stdin() -> BinaryIO:
     stream = getattr(sys.stdin, "buffer", None)
     if stream is None or stream.closed:
-        raise VideoError("A video was to come from stdin, but stdin is closed.")
+        raise VideoError("Cannot read a video from stdin: it is closed.")
     if stream.isatty():
-        raise VideoError("A video was to come from stdin, but stdin is a terminal.", hint="Pipe a y4m or mp4 into it.")
+        raise VideoError("Cannot read a video from stdin: it is a terminal.", hint="Pipe a y4m or mp4 into it.")
     return stream
 
 
@@ -386,11 +386,11 @@ def _kept(stream: BinaryIO, name: str) -> Iterator[Path]:
                 while block := stream.read(1 << 20):
                     if file.tell() + len(block) > SPOOL_BYTES:
                         limit = amount(SPOOL_BYTES)
-                        raise VideoError(f"More than {limit} came from {name}.", hint="Give a file, or a shorter clip.")
+                        raise VideoError(f"{name} gave more than {limit}.", hint="Give a file, or a shorter clip.")
                     file.write(block)
         except OSError as error:
             free = amount(shutil.disk_usage(folder).free)
-            raise OutputError(f"{name} could not be kept in {folder!r} ({free} free): {error.strerror}.") from error
+            raise OutputError(f"{name} could not be stored in {folder!r} ({free} free): {error.strerror}.") from error
         if not path.stat().st_size:
-            raise VideoError(f"Nothing came from {name}.")
+            raise VideoError(f"{name} gave no data.")
         yield path

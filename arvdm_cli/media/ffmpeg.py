@@ -25,7 +25,7 @@ def executable() -> str:
 
     Raises: UsageError where there is none, or none that can be run
     """
-    hint = "`pip install imageio-ffmpeg` brings one; IMAGEIO_FFMPEG_EXE names your own."
+    hint = "Run `pip install imageio-ffmpeg`, or set IMAGEIO_FFMPEG_EXE to your own."
     try:
         import imageio_ffmpeg
 
@@ -37,7 +37,7 @@ def executable() -> str:
     if not found:
         raise UsageError("No ffmpeg was found to read or write video.", hint)
     if shutil.which(found) is None:
-        raise UsageError(f"{found!r}, which was to read and write video, is no program that can be run.", hint)
+        raise UsageError(f"{found!r}, needed to read and write video, is not an executable program.", hint)
     return found
 
 
@@ -114,7 +114,7 @@ class Process:
         """Wait for its end and say how it ended, with the last line of its log."""
         code = self.wait()
         end = f"it was ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with code {code}"
-        return f"{end}; it last said: {self.log[-1] if self.log else 'nothing'}"
+        return f"{end}; last message: {self.log[-1] if self.log else 'none'}"
 
     def kill(self) -> None:
         """End it at once, if it still runs, and let go of its pipes."""

@@ -45,7 +45,7 @@ def _options(output: Output, codecs: tuple[str, ...]) -> list[str]:
         raise UsageError(f"{kind} cannot hold the codec {codec!r}.", hint=f"Choose from: {', '.join(codecs)}.")
     if codec == "ffv1":
         if crf is not None:
-            raise UsageError("ffv1 keeps every pixel, so it has no crf.")
+            raise UsageError("ffv1 is lossless, so it has no crf.")
         return ["-c:v", "ffv1", "-level", "3", "-g", "1", "-pix_fmt", "bgr0"]
     crf = CRF if crf is None else crf
     if not 0 <= crf <= QUALITY[codec]:
@@ -117,18 +117,21 @@ def _format(name: str, format: str | None) -> str:
     if name == "-":
         if format is not None and not FORMATS[format].streams:
             streams = (kind for kind in FORMATS if FORMATS[kind].streams)
-            raise UsageError(f"stdout cannot carry a {format}.", hint=f"Choose {' or '.join(streams)}.")
+            raise UsageError(f"Cannot write {format} to stdout.", hint=f"Choose {' or '.join(streams)}.")
         if sys.stdout is None or sys.stdout.closed:
-            raise OutputError("The video was to go to stdout, but stdout is closed.")
+            raise OutputError("Cannot write the video to stdout: it is closed.")
         if sys.stdout.isatty():
-            raise UsageError("The video was to go to stdout, which is a terminal.", hint="Pipe it, or name a file.")
+            raise UsageError(
+                "Cannot write the video to stdout: it is a terminal.",
+                hint="Pipe it into another program, or give -o a file name.",
+            )
         return format or "y4m"
     if format is None and (name.endswith(("/", os.sep)) or os.path.isdir(name)):
         return "png"
     kind = format or Path(name).suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise UsageError(
-            f"{name!r} does not say which kind of video it is.",
+            f"The format of {name!r} is not clear from its name.",
             hint=f"End it in {', '.join(f'.{each}' for each in FORMATS if each != 'png')}, %06d.png, or / for a folder "
             "of PNG.",
         )

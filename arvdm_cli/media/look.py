@@ -58,12 +58,12 @@ def filters(look: Look) -> tuple[list[str], list[str], list[str]]:
     before, each, notes = [], [], []
     if look.interlaced:
         before.append("bwdif=mode=send_frame:deint=interlaced")
-        notes.append("interlaced frames made whole (deinterlaced)")
+        notes.append("deinterlaced")
     if look.transfer in HDR or (look.primaries == "bt2020" and knows_filter("zscale")):
         if knows_filter("zscale") and knows_filter("tonemap"):
             each += _to_standard_range(look)
             bright = look.transfer in HDR
-            notes.append("high dynamic range tone-mapped" if bright else "colours of BT.2020 brought to BT.709")
+            notes.append("high dynamic range tone-mapped" if bright else "colours converted from BT.2020 to BT.709")
         else:
             notes.append("high dynamic range read without tone mapping: colours may look flat")
     elif look.space == "unknown" and not COLOURLESS.match(look.pixels):
@@ -71,7 +71,7 @@ def filters(look: Look) -> tuple[list[str], list[str], list[str]]:
         each += ["setparams=colorspace=bt709"] * large  # without a tag, ffmpeg takes BT.601 whatever the size
     if ALPHA.match(look.pixels):
         each += ["format=gbrap", "premultiply=inplace=1"]
-        notes.append("transparent parts laid on black")
+        notes.append("transparent parts set to black")
     if look.aspect != 1:
         height, width = shown_size(look)
         if (height, width) == (look.height, look.width):

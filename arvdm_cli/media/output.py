@@ -36,7 +36,7 @@ class Encoding:
     def __post_init__(self) -> None:
         if not 0 < self.fps <= 1000:
             raise UsageError(
-                f"{self.fps:g} frames a second cannot be written.", hint="Choose a rate from above 0 to 1000."
+                f"{self.fps:g} frames per second cannot be written.", hint="Choose a rate from above 0 to 1000."
             )
 
 
@@ -99,7 +99,10 @@ def _pattern(name: str) -> tuple[Path, str]:
         return Path(name), "%06d.png"
     path = Path(name)
     if len(NUMBERED.findall(path.name)) != 1 or path.name.count("%") != 1:
-        raise UsageError(f"{name!r} names one image for many frames.", hint="Put a number in: frames/%06d.png.")
+        raise UsageError(
+            f"{name!r} is the name of one image, but there are many frames.",
+            hint="Add a frame number: frames/%06d.png.",
+        )
     return path.parent, path.name
 
 

@@ -42,7 +42,7 @@ def read(
     Raises VideoError: nothing there, no video, no frame that can be read, or more than CLIP_BYTES.
     """
     if count is not None and count < 1:
-        raise UsageError(f"{count} frames were asked for.", hint="At least 1 is needed.")
+        raise UsageError(f"{count} frames were requested.", hint="Choose at least 1.")
     name = os.fspath(source)
     into = _Gathering(name, None if start is None or start < 0 else start, count, crop, size, fit)
     with decoder.local(name) as path:
@@ -67,7 +67,7 @@ class _Plan:
         if into.start is None:
             return max(0, total - into.count - margin) if into.count else 0, total
         if into.start >= total:
-            raise VideoError(f"{into.name!r} holds {total} frames, so none from frame {into.start} on.")
+            raise VideoError(f"{into.name!r} has {total} frames, so none from frame {into.start}.")
         return into.start, min(total, into.start + (into.count or total))
 
 
@@ -105,7 +105,7 @@ def _read_video(path: Path, into: "_Gathering", fps: float | None, whole: bool) 
             break  # else once more from 0, as the end came too soon
 
     if not into.frames:
-        raise VideoError(f"{into.name!r} holds no frame that can be read: {pictures.damage or 'it is empty'}.")
+        raise VideoError(f"{into.name!r} contains no readable frame: {pictures.damage or 'it is empty'}.")
     if pictures.damage:
         good = f": {int(wanted[0]) + pictures.count - pictures.flawed} good frames" if pictures.ended else ""
         notes.append(f"damaged{good} ({pictures.damage})")
@@ -141,7 +141,7 @@ def _read_images(paths: list[Path], into: "_Gathering") -> Clip:
             album = stills.look(path, str(path))
             into.expect(end - first, album.height, album.width)
             if len(album.pages) > 1:
-                notes.append(f"of the {len(album.pages)} frames of {path.name} the first read")
+                notes.append(f"{path.name} has {len(album.pages)} frames; only the first was read")
             yield from ((k, picture) for picture in stills.pictures(path, str(path), album.pages[:1], notes))
 
     into.take(frames())
@@ -156,7 +156,7 @@ def _read_album(path: Path, into: "_Gathering", fps: float | None) -> Clip:
     plan = _choose(time, len(album.pages), fps)
     notes = list(plan.notes)
     if album.cut:
-        notes.append(f"damaged: {len(album.pages)} good frames (it is cut)")
+        notes.append(f"damaged: {len(album.pages)} good frames (truncated)")
     if time is None and len(album.pages) > 1:
         notes.append(f"{len(album.pages)} pages read as frames, at the model's rate")
     first, end = plan.span(into)
@@ -215,5 +215,5 @@ class _Gathering:
             raise VideoError(
                 f"{self.name!r} would take {decoder.amount(needed)} once decoded ({count} frames of {width}x{height}); "
                 f"at most {decoder.amount(CLIP_BYTES)} is read.",
-                hint="Read fewer of its frames, or make it smaller first.",
+                hint="Read fewer of its frames, or scale it down first.",
             )

@@ -67,7 +67,7 @@ class _Growing:
         if not self.path.stat().st_size:
             self.path.unlink()
         raise OutputError(
-            f"{self.name!r} does not hold the {frames} frames that are to be kept.",
+            f"{self.name!r} does not contain the {frames} frames to keep.",
             hint="-y makes it from its beginning.",
         )
 
@@ -85,7 +85,7 @@ class _Growing:
         if not frames:
             self.path.unlink(missing_ok=True)
             return None
-        return f"What was written before is in {str(self.path)!r}."
+        return f"Earlier frames are in {str(self.path)!r}."
 
 
 class _Encoder:
@@ -294,7 +294,7 @@ class _Images:
         missing = set(range(self.frames)) - set(_numbers(self.path, self.pattern))
         if missing:
             raise OutputError(
-                f"{name!r} lacks {len(missing)} of the {self.frames} images that are to be kept.",
+                f"{name!r} lacks {len(missing)} of the {self.frames} images to keep.",
                 hint="-y makes them from their beginning.",
             )
         with _written(name):

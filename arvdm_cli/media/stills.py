@@ -90,9 +90,9 @@ def _open(path: Path, name: str) -> Iterator["Image"]:
     from PIL import Image
 
     if not is_image(path):  # its name may say so, but Pillow would hand some kinds to other programs
-        raise VideoError(f"{name!r} is not an image that can be read.", hint=f"Kinds: {', '.join(SUFFIXES)}.")
+        raise VideoError(f"{name!r} is not a readable image.", hint=f"Kinds: {', '.join(SUFFIXES)}.")
     if (size := path.stat().st_size) > IMAGE_BYTES:
-        raise VideoError(f"{name!r} has {size >> 20} MiB; an image of at most {IMAGE_BYTES >> 20} MiB is read.")
+        raise VideoError(f"{name!r} has {size >> 20} MiB; the limit is {IMAGE_BYTES >> 20} MiB.")
     try:
         with (
             warnings.catch_warnings(action="ignore"),  # of large images: sizes are checked here
@@ -104,9 +104,9 @@ def _open(path: Path, name: str) -> Iterator["Image"]:
     except VideoError:
         raise
     except Image.DecompressionBombError as error:
-        raise VideoError(f"{name!r} is not an image that can be read: {error}") from error
+        raise VideoError(f"{name!r} is not a readable image: {error}") from error
     except Exception as error:  # image libraries share no base of errors
-        raise VideoError(f"{name!r} is not an image that can be read: it is cut or damaged.") from error
+        raise VideoError(f"{name!r} is not a readable image: it is truncated or damaged.") from error
 
 
 def _upright_size(picture: "Image", name: str | None = None) -> tuple[int, int]:
@@ -152,7 +152,7 @@ def _convert(picture: "Image", name: str, notes: list[str]) -> np.ndarray:
     if "transparency" in shown.info or shown.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         colours = np.asarray(shown.convert("RGBA"))  # (h, w, 4)
         if (alpha := colours[..., 3:]).min() < 255:
-            _note(notes, "transparent parts laid on black")
+            _note(notes, "transparent parts set to black")
             return np.rint(colours[..., :3] * (alpha / 255.0)).astype(np.uint8)
         return np.ascontiguousarray(colours[..., :3])
     return np.array(shown.convert("RGB"))
@@ -167,8 +167,8 @@ def _grey(values: np.ndarray, mode: str, kind: str, name: str, notes: list[str])
         _note(notes, "numbers from 0 to 1 scaled to 255")
         return np.rint(values * 255).astype(np.uint8)
     raise VideoError(
-        f"{name!r} holds numbers from {low:g} to {high:g}, whose black and white are not known.",
-        hint="Pictures of 8 or 16 bits are read, and floats from 0 to 1.",
+        f"{name!r} has values from {low:g} to {high:g}, with unknown black and white levels.",
+        hint="Supported: 8 or 16 bits, and floats from 0 to 1.",
     )
 
 
@@ -179,5 +179,5 @@ def _note(notes: list[str], note: str) -> None:
 
 def too_large(name: str, width: int, height: int) -> VideoError:
     """Refuse frames of a size that is not decoded."""
-    limit = f"At most {FRAME_PIXELS / 1e6:.0f} million pixels a frame (8K) are read."
+    limit = f"The limit is {FRAME_PIXELS / 1e6:.0f} million pixels per frame (8K)."
     return VideoError(f"{name!r} has frames of {width}x{height}.", hint=limit)

@@ -50,14 +50,14 @@ class Writer:
     ):
         scale = encoding.scale
         if scale < 1 or max(height, width) * scale > SIDE:
-            limit = f"The scale is at least 1, and a side at most {SIDE} pixels."
+            limit = f"The scale must be at least 1, and each side at most {SIDE} pixels."
             raise UsageError(f"Frames of {width}x{height} cannot be written at scale {scale}.", hint=limit)
         name = os.fspath(target)
         kind = _format(name, encoding.format)
         form = FORMATS[kind]
         if not form.codecs and (encoding.crf is not None or encoding.codec is not None):
             those = ", ".join(other for other in FORMATS if FORMATS[other].codecs)
-            raise UsageError(f"{kind} has no crf and no codec to choose.", hint=f"Those with: {those}.")
+            raise UsageError(f"{kind} has no crf or codec.", hint=f"Those with: {those}.")
         if form.latents and (latents is None or scale > 1):
             wrong = "frames" if latents is None else f"frames at scale {scale}"
             raise UsageError(f"{kind} holds latents, not {wrong}.", hint="Write frames as npy or npz.")

@@ -29,7 +29,7 @@ class CodecConfig:
 
     def __post_init__(self) -> None:
         if self.height % 8 or self.width % 8:
-            raise ConfigError(f"Frames of {self.width}x{self.height} do not fit.", hint="Choose multiples of 8.")
+            raise ConfigError(f"Frames of {self.width}x{self.height} are not supported.", hint="Choose multiples of 8.")
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -27,10 +27,14 @@ def resume(file: Path, asked: Mapping[str, object], replace: bool, again: bool =
         report: Values = json.loads(file.read_text())
         before, complete = report["asked"], report["complete"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputExistsError(f"{file} is not a measurement: {error}.", hint="-o chooses another folder.") from error
+        raise OutputExistsError(
+            f"{file} is not a measurement: {error}.", hint="Choose another folder with -o."
+        ) from error
     if (complete and not again) or before != asked:
         what = "a finished measurement" if complete and not again else "a measurement of something else"
-        raise OutputExistsError(f"{file.parent} holds {what}.", hint="-y replaces it; -o chooses another folder.")
+        raise OutputExistsError(
+            f"{file.parent} contains {what}.", hint="Use -y to replace it, or choose another folder with -o."
+        )
     return report
 
 

@@ -182,7 +182,7 @@ def measure(
     laps = pipeline.time_steps(warm + -(-frames // chunk), container, say)
     first, timed = laps[0], laps[warm:]
     peak = peak_memory_mb(device)  # what follows takes memory that making video does not
-    say("counting operations, and timing matrix products alone")
+    say("counting operations and timing matrix products")
     operations = pipeline.count_operations()
     alone = pipeline.time_products()
     rate = matrix_rate(device, DTYPES[machine.dtype])
@@ -295,6 +295,6 @@ def apart(call: Callable[[], R], follow: Callable[[], None] = lambda: None) -> R
             return answered.result()
     except BrokenProcessPool as error:
         raise MemoryLimitError(
-            "The process that measured was killed; it may have needed more memory than there is.",
+            "The measuring process was killed; it may have run out of memory.",
             hint="--dtype bfloat16 halves what weights take.",
         ) from error

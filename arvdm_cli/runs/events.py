@@ -14,6 +14,13 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Detail:
+    """Something about the inputs that is as one might expect, for who wants to know."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class Warning_:
     """An input that is damaged, or a setting the model was not made for."""
 
@@ -66,7 +73,7 @@ class AlreadyComplete:
     frames: int
 
 
-Event = Note | Warning_ | Started | Resumed | FramesWritten | StateSaved | Interrupted | AlreadyComplete
+Event = Note | Detail | Warning_ | Started | Resumed | FramesWritten | StateSaved | Interrupted | AlreadyComplete
 OnEvent = Callable[[Event], None]
 
 

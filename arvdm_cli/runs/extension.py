@@ -35,7 +35,10 @@ def extend(
         raise UsageError("Cannot resume a run that reads stdin.")
     states = saved_states(output)
     if not states or not (states[0].frames or states[0].complete):  # none, or of a run that wrote nothing
-        raise InputError(f"{output!r} has no state beside it to resume from.", hint="Was it made by arvdm generate?")
+        raise InputError(
+            f"{output!r} has no state file to resume from.",
+            hint="Only videos written by `arvdm generate` with --keep-state can be extended.",
+        )
     before = states[0].settings
     model, machine = load(registry.resolve(before.model), machine_for(before, machine), on_event)
     request = Request(
@@ -61,10 +64,13 @@ def machine_for(before: Settings, machine: Machine) -> Machine:
     """
     if machine.compile and not before.compiled:
         raise UsageError(
-            f"{before.output!r} was made without --compile, so it is extended without.", hint="Leave out --compile."
+            f"{before.output!r} was generated without --compile, so it is extended without it.",
+            hint="Leave out --compile.",
         )
     if machine.deterministic and before.compiled:
-        raise UsageError(f"{before.output!r} was made with --compile, so it cannot be extended with --deterministic.")
+        raise UsageError(
+            f"{before.output!r} was generated with --compile, so it cannot be extended with --deterministic."
+        )
     return replace(
         machine,
         dtype=before.dtype if machine.dtype == "auto" else machine.dtype,

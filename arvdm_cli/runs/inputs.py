@@ -16,7 +16,7 @@ from ..sampling.config import Sampling
 from ..sampling.generation import given
 from ..sampling.model import Model
 from ..sampling.state import Actions
-from .events import Note, OnEvent, Warning_, ignore
+from .events import Detail, Note, OnEvent, Warning_, ignore
 from .request import PromptSource, Request
 
 DEFAULT_LENGTH = 120  # new frames, where neither the length nor the actions say how many
@@ -42,7 +42,7 @@ def read_inputs(request: Request, model: Model, on_event: OnEvent = ignore) -> I
     Raises: VideoError, ActionError
     """
     if not model.actions and (request.actions != "random" or request.prompt.actions):
-        on_event(Warning_("the model has no actions, so those that are given have no effect."))
+        on_event(Warning_("the model has no actions, so --actions has no effect."))
     prompt, past = read_prompt(request.prompt, model, request.plan.sampling, on_event)
     actions, count = read_actions(request.actions, request.length, request.seed, model, on_event)
     key = request.actions if count is None else digest(actions(0, count).numpy().tobytes())
@@ -101,8 +101,10 @@ def read_prompt(
     for note in clip.notes:
         on_event((Warning_ if note.startswith("damaged") else Note)(f"prompt: {note}"))
     if source.count and len(clip.frames) < source.count:
-        on_event(Note(f"prompt: {len(clip.frames)} frames, fewer than the {source.count} asked for"))
+        on_event(Note(f"prompt: {len(clip.frames)} frames, fewer than the {source.count} requested"))
     led, notes, warning = sources.read_prompt(file, names, clip.clock, found=source.actions is None)
+    if file is not None and not warning:
+        on_event(Detail(f"prompt: actions from {file}, {files.recognise(file)}"))
     for note in notes:
         on_event(Note(f"prompt: {note}"))
     if warning:

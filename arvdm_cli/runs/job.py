@@ -127,5 +127,5 @@ def load(folder: Path, machine: Machine, on_event: OnEvent = ignore) -> tuple[Mo
     model = checkpoint.load(folder, device, dtype)
     if machine.compile:
         cache = compile_network(model.network, device)
-        on_event(Note(f"the first frames wait until the network is compiled; {cache} keeps it for later"))
+        on_event(Note(f"compiling the network before the first frame; {cache} stores it for later runs"))
     return model, replace(machine, device=str(device), dtype=str(dtype).removeprefix("torch."))

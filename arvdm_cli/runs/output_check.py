@@ -45,8 +45,8 @@ def check_output(output: str, saved: Saved, height: int, width: int) -> None:
     held = contents(output, saved.settings.encoding)
     if held and (reason := difference(output, held, saved, height, width)):
         raise InputError(
-            f"{output!r} is not the video that was written there: {reason}.",
-            hint="It is left as it is; as --prompt-frames of another -o it is continued by a new video.",
+            f"{output!r} is not the video that this run wrote: {reason}.",
+            hint="It was not changed. To continue it in a new file, use it as --prompt-frames with another -o.",
         )
 
 
@@ -69,12 +69,12 @@ def difference(output: str, held: concat.Contents, saved: Saved, height: int, wi
     else:  # of an earlier version, or saved before the file was whole
         most = shown + (settings.length or saved.frames) if saved.complete or settings.length else len(frames)
     if len(frames) > most and (held.size or saved.fingerprint):  # older images may lie beside new ones
-        return f"it holds {len(frames)} frames, not {most}"
+        return f"it has {len(frames)} frames, not {most}"
     if len(frames) < kept:
         return None  # the writer tells how many are missing
     if saved.fingerprint:
-        return None if saved.fingerprint.fits(frames) else "its frames are others"
-    return None if not held.size or alike(output, saved, kept, height, width) else "its last frames are others"
+        return None if saved.fingerprint.fits(frames) else "its frames differ"
+    return None if not held.size or alike(output, saved, kept, height, width) else "its last frames differ"
 
 
 def alike(output: str, saved: Saved, kept: int, height: int, width: int) -> bool:

@@ -46,7 +46,7 @@ class Machine:
     def __post_init__(self) -> None:
         if self.compile and self.deterministic:
             raise UsageError(
-                "--compile sums as it likes, so it cannot be --deterministic.", hint="Leave out one of them."
+                "--compile sums as it likes, so it cannot be --deterministic.", hint="Use only one of them."
             )
 
 

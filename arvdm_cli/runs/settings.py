@@ -61,8 +61,8 @@ class Settings:
         ]
         if changed:
             raise ConfigError(
-                f"The run cannot resume under other settings: {'; '.join(changed)}.",
-                hint="Give the settings it was started with, or -y to make the video from its beginning.",
+                f"Cannot resume the run with other settings: {'; '.join(changed)}.",
+                hint="Use the settings it was started with, or -y to start from the beginning.",
             )
 
 

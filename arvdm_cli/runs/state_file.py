@@ -88,7 +88,7 @@ def from_tensors(tensors: dict[str, Tensor], tree: object) -> object:
     try:
         return whole(tree)
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(f"A saved state does not fit together: {error!r}.") from error
+        raise CheckpointError(f"A saved state is inconsistent: {error!r}.") from error
 
 
 FORMAT = 1  # of the file of a state
@@ -185,7 +185,7 @@ def load_state(path: Path) -> Saved:
         tail, ahead = (tensors.pop(name).numpy() for name in ("tail", "ahead"))
         state, phrase = from_tensors(tensors, run["tree"]), run.get("phrase")
         if not isinstance(state, State) or not isinstance(phrase, str | None):
-            raise ValueError("it holds something else")
+            raise ValueError("it has other contents")
         known = run.get("fingerprint")
         fingerprint = known and Fingerprint(int(known["count"]), str(known["digest"]), tuple(map(str, known["rest"])))
         frames, complete = int(run["frames"]), bool(run["complete"])

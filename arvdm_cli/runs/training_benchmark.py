@@ -69,7 +69,7 @@ def measure_training(
     chosen, _ = choose_machine(device, "float32", threads)
     model = checkpoint.load(Path(folder), chosen, torch.float32)
     if not isinstance(model.network, VideoDiT):
-        raise UsageError(f"{folder} is a {type(model.network).__name__}, which arvdm does not train.")
+        raise UsageError(f"{folder} is a {type(model.network).__name__}, which arvdm cannot train.")
     config = TrainConfig(
         steps=10**6,
         early=0.0,

@@ -26,9 +26,12 @@ def option(
     most: float | None = None,
     flag: str | None = None,
     short: str | None = None,
+    choices: tuple[str, ...] = (),
 ) -> Value:
     """A field that a user may choose; the rest as in Option."""
-    return field(default=default, metadata={"option": Option(help, type(default), least, most, flag, short)})
+    return field(
+        default=default, metadata={"option": Option(help, type(default), least, most, flag, short, choices=choices)}
+    )
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,16 @@ class Sampling:
     """
 
     schedule: str = option(
-        "outpainting", "Preset, with options as in rolling:blocks=2,chunk=4, or file; see `arvdm schedule`.", short="-s"
+        "outpainting",
+        "Preset, with options as in rolling:blocks=2,chunk=4, or a file; `arvdm schedule` lists the presets.",
+        short="-s",
     )
     options: dict[str, Any] = field(default_factory=dict)  # of the preset; steps, chunk, ...
     init_steps: int = option(8, "Denoising steps of the initialization stage.", least=1)
-    solver: str = option("euler", "euler, ddim, or heun, which calls the network twice a step.")
-    eta: float = option(0.0, "Share of the noise that ddim renews at every step, 0 to 1.", least=0, most=1)
+    solver: str = option(
+        "euler", "ODE solver; heun calls the network twice per step.", choices=("euler", "ddim", "heun")
+    )
+    eta: float = option(0.0, "Share of the noise that ddim renews at each step.", least=0, most=1)
     # 1 takes the prediction as it is, more moves it away from that without actions, or without memory
     guidance: float = option(
         1.0, "Guidance scale for actions; above 1 follows them more closely and doubles the batch.", least=0
@@ -52,16 +59,22 @@ class Sampling:
     history_guidance: float = option(
         1.0, "Guidance scale for memory; above 1 uses it more and adds a second call.", least=0
     )
-    views: str = option("whole", "Show a long window whole, or by partition or lookahead, as FIFO-Diffusion does.")
-    view: int = option(8, "Frames of one view.", least=1)
+    views: str = option(
+        "whole",
+        "How the network sees a long window: whole, or in parts as in FIFO-Diffusion.",
+        choices=("whole", "partition", "lookahead"),
+    )
+    view: int = option(8, "Frames in one part, with --views partition or lookahead.", least=1)
     context: int = option(8, "Clean frames before the window.", least=0)
-    stabilization: float = option(0.02, "Level reported for clean frames, 0 to 1.", least=0, most=1)
-    slots: int = option(16, "Groups of past frames in memory; 0 for none.", least=0, flag="memory_slots")
+    stabilization: float = option(0.02, "Noise level reported to the network for clean frames.", least=0, most=1)
+    slots: int = option(16, "Groups of past frames in memory; 0: no memory.", least=0, flag="memory_slots")
     group: int = 4  # frames compressed together; a property of the network, so not to be chosen
-    eviction: str = option("stride", "stride, oldest or sink: which group leaves a full memory.")
+    eviction: str = option("stride", "Which group of frames a full memory drops.", choices=("stride", "oldest", "sink"))
     # exact gives the frames that off gives; under keep a frame's keys hold what it saw of frames that have left
     cache: str = option(
-        "exact", "exact, off or keep: encode the past once per AR step, at every step, or once for all."
+        "exact",
+        "Encode the past once per AR step (exact), at each denoising step (off), or once per frame (keep).",
+        choices=CACHES,
     )
 
     def __post_init__(self) -> None:
@@ -81,12 +94,12 @@ class Sampling:
             raise ConfigError(f"group is {self.group}; a group has at least 1 frame.")
         if self.eta and self.solver != "ddim":
             raise ConfigError(
-                f"The solver {self.solver} renews no noise, so eta cannot be {self.eta}.", hint="--solver ddim"
+                f"The solver {self.solver} adds no new noise, so eta cannot be {self.eta}.", hint="--solver ddim"
             )
         if self.history_guidance != 1 and not self.slots:
             raise ConfigError(
-                f"history_guidance is {self.history_guidance}, and there is no memory to guide by.",
-                hint="Give memory some slots, or leave it at 1.",
+                f"history_guidance is {self.history_guidance}, but there is no memory.",
+                hint="Set --memory-slots above 0, or leave history_guidance at 1.",
             )
 
 

@@ -112,7 +112,7 @@ class FlowMatching(Diffusion):
         super().__post_init__()
         if self.prediction == "epsilon":
             raise ConfigError(
-                "On straight paths nothing of a frame is left at level 1, so it cannot be read off its noise.",
+                "On straight paths no information of a frame is left at level 1, so its noise does not determine it.",
                 hint="Choose the prediction x0, velocity or v.",
             )
 

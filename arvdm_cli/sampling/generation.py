@@ -54,7 +54,7 @@ def beyond_training(own: Sampling, plan: Plan) -> list[str]:
     }
     units = {"memory": "groups"}
     return [
-        f"{name} is {asked} {units.get(name, 'frames')}, beyond the {known} that the model was trained with."
+        f"{name} is {asked} {units.get(name, 'frames')}, more than the {known} of training."
         for name, (asked, known) in sizes.items()
         if asked > known
         and (name != "chunk" or "chunk" in plan.sampling.options)  # other presets have chunks of theirs
@@ -86,7 +86,7 @@ def choose_around(schedule: Schedule, sampling: Sampling, chosen: Mapping[str, A
     if "shift" in options:
         schedule = schedules.shift(schedule, options.pop("shift"))
     for name in options:
-        raise ScheduleError(f"The schedule states all its levels, so there is nothing that `{name}` could set.")
+        raise ScheduleError(f"The schedule sets all levels itself, so `{name}` has no effect.")
     return Plan(schedule, replace(sampling, **changes | {"schedule": schedule.name or "custom", "options": {}}))
 
 
@@ -118,7 +118,9 @@ def check(network: VideoNetwork[Past], sampling: Sampling) -> None:
     if not sampling.slots:
         return
     if not has_memory(network):
-        raise ConfigError(f"This network has no memory to hold {sampling.slots} groups in.", hint="--memory-slots 0")
+        raise ConfigError(
+            f"This network has no memory, so {sampling.slots} groups cannot be kept.", hint="--memory-slots 0"
+        )
     if sampling.group != network.group:
         raise ConfigError(f"group is {sampling.group}; this network compresses {network.group} together.")
 

@@ -81,5 +81,5 @@ def check(window: Tensor, where: str) -> None:
     """Stop at NaN or infinity."""
     if not torch.isfinite(window).all():
         raise NumericError(
-            f"NaN or infinity in the latents at {where}.", hint="Frames made before are kept; try --dtype float32."
+            f"NaN or infinity in the latents at {where}.", hint="Earlier frames are kept; try --dtype float32."
         )

@@ -204,8 +204,8 @@ def rolling(
         )
     if total is not None and steps is not None and total != steps:
         raise ScheduleError(
-            f"rolling was given a `total` of {total} and {steps} `steps`, which mean the same there.",
-            hint="Give one of them, or `blocks` and `steps`.",
+            f"rolling has both `total` ({total}) and `steps` ({steps}), which mean the same.",
+            hint="Use one of them, or `blocks` and `steps`.",
         )
     total, lag = _or(total, _or(steps, 8)), _or(lag, 2)
     _require_whole(total=total, chunk=chunk, lag=lag)
@@ -246,29 +246,31 @@ class Option:
     flag: str | None = None  # its name on the command line, where it has another there
     short: str | None = None  # -s
     above: float | None = None  # a limit that is not itself a valid value
+    choices: tuple[str, ...] = ()  # of a word; none: any
+    metavar: str | None = None  # what stands for the value in help, where its kind does not say
 
     def check(self, name: str, value: float | str) -> None:
         """Raise ConfigError where a value is not finite, or outside the limits."""
         if isinstance(value, str):
             return
         if not isfinite(value):
-            raise ConfigError(f"{name} is {value}; it is a finite number.")
+            raise ConfigError(f"{name} is {value}; it must be a finite number.")
         if self.above is not None and not value > self.above:
             raise ConfigError(f"The {name} must be a number above {self.above}, not {value}.")
         if self.least is not None and not value >= self.least:
-            raise ConfigError(f"{name} is {value}; it is at least {self.least}.")
+            raise ConfigError(f"{name} is {value}; it must be at least {self.least}.")
         if self.most is not None and not value <= self.most:
-            raise ConfigError(f"{name} is {value}; it is at most {self.most}.")
+            raise ConfigError(f"{name} is {value}; it must be at most {self.most}.")
 
 
 # All arguments of the presets; and shift, which fits every schedule
 OPTIONS = {
-    "steps": Option("Denoising steps; what they count, `arvdm schedule` says.", least=1),
+    "steps": Option("Denoising steps; `arvdm schedule list` says of what.", least=1),
     "chunk": Option("Frames that become clean in one AR step.", least=1),
     "blocks": Option("Chunks in the window (rolling).", least=1),
-    "total": Option("Denoising steps of one frame in all (rolling).", least=1),
-    "lag": Option("Denoising steps between a frame or block and the next.", least=0),
-    "shift": Option("Time shift: above 1 frames stay noisy for longer.", float, above=0),
+    "total": Option("Total denoising steps of one frame (rolling).", least=1),
+    "lag": Option("Denoising steps between a frame or block and the next (pyramid, rolling).", least=0),
+    "shift": Option("Time shift of the levels; above 1, frames stay noisy for longer.", float, above=0),
 }
 
 PRESETS: dict[str, Callable[..., Schedule]] = {
@@ -308,7 +310,7 @@ def choose(text: str, /, **chosen: float | None) -> Schedule:
     value = options.pop("shift", None)
     if Path(name).suffix.lower() in (".json", ".toml"):
         for option in options:
-            raise ScheduleError(f"{name} says all levels itself, so there is nothing that `{option}` could set.")
+            raise ScheduleError(f"{name} sets all levels itself, so `{option}` has no effect.")
         schedule = read(name)
     else:
         schedule = preset(name, **options)
@@ -324,7 +326,7 @@ def merge(text: str, /, **chosen: float | None) -> tuple[str, dict[str, float]]:
     for option, value in chosen.items():
         if value is not None and options.setdefault(option, value) != value:
             raise ScheduleError(
-                f"{text!r} sets `{option}` to {options[option]}, but {value} was chosen as well.",
+                f"{text!r} sets `{option}` to {options[option]}, but the flag sets {value}.",
                 hint="Leave out one of them.",
             )
     return name, options
@@ -342,7 +344,8 @@ def parse_schedule(text: str) -> tuple[str, dict[str, float]]:
             options[option.strip()] = float(value) if option.strip() == "shift" else int(value)
         except ValueError as error:
             raise ScheduleError(
-                f"{text!r} says {part!r}, which sets no option to a number.", hint="outpainting:chunk=2,steps=8"
+                f"{text!r} contains {part!r}, which does not set an option to a number.",
+                hint="outpainting:chunk=2,steps=8",
             ) from error
     return name, options
 
@@ -384,7 +387,7 @@ def read(path: str | Path) -> Schedule:
         with path.open(encoding="utf-8-sig") as file:
             text = file.read(LONGEST + 1)
         if len(text) > LONGEST:
-            raise InputError(f"{path} is longer than any schedule.")
+            raise InputError(f"{path} is too long for a schedule file.")
         content: object = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
@@ -392,7 +395,7 @@ def read(path: str | Path) -> Schedule:
         raise InputError(f"{path} is not a schedule file: {error}", hint=FORM) from error
 
     if not isinstance(content, dict):
-        raise ScheduleError(f"{path} holds no table of `levels` and `chunk`.", hint=FORM)
+        raise ScheduleError(f"{path} is not a table with `levels` and `chunk`.", hint=FORM)
     for key in ("levels", "chunk"):
         if key not in content:
             raise ScheduleError(f"{path} has no {key!r}.", hint=FORM)
@@ -412,7 +415,7 @@ def write(schedule: Schedule, path: str | Path):
 def _fill(window: int, chunk: int, steps: int, level: Callable[[int, int], float]) -> Schedule:
     """Build a schedule from the level of frame i in row m."""
     if window * (steps + 1) > LARGEST:
-        raise ScheduleError(f"A window of {window} frames over {steps} denoising steps is too large to be a schedule.")
+        raise ScheduleError(f"A window of {window} frames over {steps} denoising steps is too large for a schedule.")
     return Schedule(tuple(tuple(level(i, m) for i in range(window)) for m in range(steps + 1)), chunk)
 
 

@@ -146,8 +146,8 @@ class Video:
         if len(states) * self.dim > LARGEST:
             raise TheoryError(
                 f"The states of a video of {ar_steps} AR steps hold {len(states) * self.dim} numbers; "
-                f"up to {LARGEST} can be analysed.",
-                hint="Take fewer AR steps, a smaller window or a smaller dimension.",
+                f"the limit is {LARGEST}.",
+                hint="Use fewer AR steps, a smaller window or a smaller dimension.",
             )
         self.places = {state: place for place, state in enumerate(states)}
         self.forward = ForwardProcess(process, setting.diffusion, self.frames)
@@ -155,8 +155,8 @@ class Video:
         self.root, singular = torch.linalg.cholesky_ex(self.true)  # its diagonal blocks: what is new in a state
         if singular:
             raise TheoryError(
-                "Two levels of the schedule are so near that their states are one.",
-                hint="Take fewer denoising steps, or a smaller shift.",
+                "Two levels of the schedule are too close to distinguish their states.",
+                hint="Use fewer denoising steps, or a smaller shift.",
             )
         self.generated = torch.zeros_like(self.true)
         self.start = setting.prompt * self.dim

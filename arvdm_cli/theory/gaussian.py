@@ -40,7 +40,9 @@ class Process:
                 hint="Lags are (order, dim, dim), noise is (dim, dim).",
             )
         if not torch.allclose(self.noise, self.noise.mT) or torch.linalg.cholesky_ex(self.noise).info:
-            raise TheoryError("The noise is not a covariance.", hint="It is symmetric, with all eigenvalues above 0.")
+            raise TheoryError(
+                "The noise is not a valid covariance.", hint="A covariance is symmetric, with all eigenvalues above 0."
+            )
         radius = torch.linalg.eigvals(self.companion).abs().max().item()
         if not radius < 1:
             raise TheoryError(
@@ -86,7 +88,7 @@ def rotation(order: int = 4, dim: int = 3, echo: float = 0.4) -> Process:
     if order < 1 or dim < 1:
         raise TheoryError(f"Order and dimension of a process are at least 1, not {order} and {dim}.")
     if order * dim > LONGEST:
-        raise TheoryError(f"{order} lags of {dim} numbers are {order * dim}; up to {LONGEST} can be analysed.")
+        raise TheoryError(f"{order} lags of {dim} dimensions are {order * dim}; the limit is {LONGEST}.")
     if not 0 <= echo <= 1:
         raise TheoryError(f"The echo is a share from 0 to 1, not {echo:g}.")
     turn = 0.97 * eye(dim)

@@ -27,7 +27,7 @@ def plot_bound(path: Path, analysis: Analysis) -> None:
             left.bar(steps, part.tolist(), bottom=below, label=name)
             below = [b + x for b, x in zip(below, part.tolist(), strict=True)]
     for label, line, values in (
-        ("all states, noisy ones too", "-", analysis.kl_states),
+        ("all states, including noisy ones", "-", analysis.kl_states),
         ("bound", "k--", analysis.bound),
         ("clean video", "o-", analysis.kl_video),
     ):
@@ -75,7 +75,7 @@ def plot_clips(path: Path, analysis: Analysis, counter_examples: Mapping[str, Co
             places = [i + (offset - 1) * 0.27 for i in range(len(counter_examples))]
             axes[1].bar(places, [getattr(each, part) for each in counter_examples.values()], 0.25, label=label)
     if counter_examples:
-        axes[1].set(title="KL of a video, done right and broken", ylabel="nats", yscale="log")
+        axes[1].set(title="KL of a video, correct and broken", ylabel="nats", yscale="log")
         axes[1].set_ylim(top=10 * axes[1].get_ylim()[1])  # room for the legend
         axes[1].set_xticks(range(len(counter_examples)), list(counter_examples), fontsize="small")
         axes[1].legend(loc="upper center", ncols=3, fontsize="small")

@@ -64,9 +64,9 @@ def predict(
     Source: Meta-ARVDM, arXiv 2503.10704v2: temporal degradation is the sum of per-step errors.
     """
     if setting.kernel not in ODE:
-        raise TheoryError(f"Steps of {setting.kernel} renew noise.", hint=f"Choose from: {', '.join(ODE)}.")
+        raise TheoryError(f"Steps of {setting.kernel} add new noise.", hint=f"Choose from: {', '.join(ODE)}.")
     if not 1 <= last <= frames or networks < 1:
-        raise TheoryError(f"The last {last} of {frames} frames with {networks} networks are nothing to look at.")
+        raise TheoryError(f"The last {last} of {frames} frames with {networks} networks cannot be measured.")
     results = {}
     for name, schedule in schedules.items():
         ar_steps = math.ceil(frames / schedule.chunk)

@@ -35,12 +35,12 @@ class Setting:
             if getattr(self, name) not in names:
                 raise TheoryError(f"No {name} is called {getattr(self, name)!r}.", f"Choose from: {', '.join(names)}.")
         if min(self.prompt, self.context, self.score_error) < 0 or min(self.substeps, self.init_steps) < 1:
-            raise TheoryError("prompt, context and score_error are at least 0, substeps and init_steps at least 1.")
+            raise TheoryError("prompt, context and score_error must be at least 0, substeps and init_steps at least 1.")
         if not math.isfinite(self.score_error):
-            raise TheoryError(f"The score error is a number, not {self.score_error:g}.")
+            raise TheoryError(f"The score error must be a number, not {self.score_error:g}.")
         if self.kernel == "exact" and (self.mask, self.renoise, self.score_error) != ("window", "fresh", 0):
             raise TheoryError(
-                "The exact kernel has no network to be masked or off, and no noise to use again.",
+                "The exact kernel has no network to mask or disturb, and no noise to reuse.",
                 hint=f"Choose from: {', '.join(KERNELS[1:])}.",
             )
 

@@ -41,7 +41,7 @@ def check(config: TrainConfig, episodes: Episodes, source: Model | None = None) 
     except ConfigError as error:
         raise ConfigError(f"[network], [codec] and [card] do not fit: {error}.", hint=error.hint) from error
     if config.codec_steps < 1 and codec is config.codec:
-        raise ConfigError(f"codec_steps is {config.codec_steps}, and there is no codec to start from.")
+        raise ConfigError(f"codec_steps is {config.codec_steps}, but no codec is given to start from.")
     schedule = choose(config.sampling).schedule
     with torch.device("meta"):  # shapes only
         network = find_architecture(config.architecture).network(config.network)
@@ -60,7 +60,8 @@ def check_network(config: TrainConfig, network: nn.Module) -> None:
         )
     if sampling.slots and sampling.group != group:
         raise ConfigError(
-            f"group is {sampling.group} under [sampling], and {group} under [network].", hint="Give both the same."
+            f"group is {sampling.group} under [sampling], and {group} under [network].",
+            hint="Set both to the same value.",
         )
     if config.compile and not isinstance(getattr(network, "blocks", None), nn.ModuleList):
         raise ConfigError(f"compile is true, and {type(network).__name__} has no blocks.", hint="Leave out compile.")
@@ -80,11 +81,11 @@ def check_data(config: TrainConfig, codec: CodecConfig, episodes: Episodes) -> N
         hint = "Leave out actions under [card] to take the data's own."
         raise ConfigError(f"The card names the actions {given}; {known}.", hint=hint)
     if (codec.height, codec.width) != (height, width):
-        message = f"The codec is for frames of {codec.width}x{codec.height}; {folder} has others:"
+        message = f"The codec takes frames of {codec.width}x{codec.height}; {folder} has other sizes:"
         hint = f"Write height = {height} and width = {width} under [codec], and an eighth of them under [network]."
         raise ConfigError(f"{message} {width}x{height}.", hint=hint)
     if length < 2:
-        raise ConfigError(f"The episodes of {folder} have 1 frame, so nothing follows.")
+        raise ConfigError(f"The episodes of {folder} have 1 frame, so there is nothing to predict.")
 
 
 def check_lengths(config: TrainConfig, episodes: Episodes, group: int, window: int | None) -> None:

@@ -28,21 +28,19 @@ class RunConfig:
     """The run, its data and what it starts from"""
 
     data: tuple[str, ...] = key(
-        ("data/maze",), "Folders that `arvdm data make` or `arvdm data import` wrote; one may stand alone."
+        ("data/maze",), "Folders written by `arvdm data make` or `arvdm data import`: one, or a list."
     )
-    held_out: int = key(8, "Last episodes of the data, which are validated on and never trained on.", least=1)
+    held_out: int = key(8, "Number of last episodes of the data used only for validation.", least=1)
     out: str = key("runs/maze", "Folder of the run: checkpoint, saved state, metrics, sample sheets.")
-    name: str = key("maze", "Name of the model on its card.")
-    architecture: str = key("dit", "Network: dit, that of an installed package, or module:NAME of your own.")
-    start: str = key("", "Checkpoint whose weights and codec the run starts with; none if empty.")
-    start_memory: bool = key(True, "Whether it also starts with the weights through which memory enters and shrinks.")
-    new_codec: bool = key(
-        False, "Whether a codec is trained all the same, and the weights of `start` translated to it."
-    )
-    distill: str = key("", "Checkpoint whose denoising steps are distilled; none if empty.")
-    distill_steps: int = key(2, "Steps of that checkpoint in one step of the schedule of [sampling]; at least 1.")
-    seed: int = key(0, "Seed of all that is drawn.", least=0, most=2**63 - 1)
-    minutes: float = key(0.0, "Minutes until the run ends, codec and last save included; 0 for no limit.", least=0)
+    name: str = key("maze", "Name of the model in its metadata.")
+    architecture: str = key("dit", "Network: dit, the name of one in an installed package, or module:NAME.")
+    start: str = key("", "Checkpoint whose weights and codec the run starts with; empty: none.")
+    start_memory: bool = key(True, "Also start with the memory weights of `start`.")
+    new_codec: bool = key(False, "Train a new codec, and translate the weights of `start` to it.")
+    distill: str = key("", "Checkpoint whose denoising steps are distilled; empty: none.")
+    distill_steps: int = key(2, "Denoising steps of that checkpoint per step of the schedule in [sampling].")
+    seed: int = key(0, "Random seed.", least=0, most=2**63 - 1)
+    minutes: float = key(0.0, "Time limit in minutes, including codec and last save; 0: no limit.", least=0)
     every: int = key(500, "Steps between validations, sample sheets and saved states.", least=1)
     card: dict[str, object] = field(
         default_factory=dict
@@ -54,7 +52,7 @@ class CodecTraining:
     """Training of the codec, which comes first"""
 
     codec_steps: int = key(2_000, "Optimization steps of the codec.", least=0)
-    codec_batch: int = key(32, "Frames in each of them.", least=1)
+    codec_batch: int = key(32, "Frames per optimization step of the codec.", least=1)
     codec_lr: float = key(3e-3, "Learning rate of AdamW, for biases, norms and the linear map.", least=0)
     codec_matrix_lr: float = key(2e-3, "Learning rate of Muon, for convolutions.", least=0)
 
@@ -63,18 +61,20 @@ class CodecTraining:
 class Curriculum:
     """What the network is shown"""
 
-    frames: int = key(160, "Frames of context and windows in a step; the number of clips follows.", least=1)
-    early: float = key(0.5, "First part of the training: no memory and no own frames.", least=0, most=1)
-    clip_frames: int = key(12, "Frames of context and windows in a clip.", least=1)
-    contexts: tuple[int, ...] = key((0, 1, 2, 4), "Frames before a clip's first window, drawn evenly.", least=0)
-    windows: tuple[int, ...] = key(
-        (1, 1, 2, 4, 8), "Frames of a window, drawn evenly; a clip holds as many windows as fit.", least=1
+    frames: int = key(160, "Frames of context and windows per optimization step; sets the number of clips.", least=1)
+    early: float = key(0.5, "Share of training, at its start, without memory and own frames.", least=0, most=1)
+    clip_frames: int = key(12, "Frames of context and windows per clip.", least=1)
+    contexts: tuple[int, ...] = key(
+        (0, 1, 2, 4), "Numbers of context frames before a clip's first window, drawn uniformly.", least=0
     )
-    groups: tuple[int, ...] = key((0, 4, 8), "Groups in memory, drawn evenly.", least=0)
-    revisit: float = key(0.5, "Share of clips with memory that return to something in it.", least=0, most=1)
-    turn: float = key(0.3, "Share of clips that return to something in their context.", least=0, most=1)
+    windows: tuple[int, ...] = key(
+        (1, 1, 2, 4, 8), "Window lengths, drawn uniformly; a clip has as many windows as fit.", least=1
+    )
+    groups: tuple[int, ...] = key((0, 4, 8), "Numbers of groups in memory, drawn uniformly.", least=0)
+    revisit: float = key(0.5, "Share of clips with memory that revisit a place in memory.", least=0, most=1)
+    turn: float = key(0.3, "Share of clips that revisit a place in their context.", least=0, most=1)
     drop_actions: float = key(0.1, "Share of clips whose actions are unknown.", least=0, most=1)
-    context_noise: float = key(0.15, "Highest noise level of the context, in half of the clips.", least=0, most=1)
+    context_noise: float = key(0.15, "Largest noise level of the context, in half of the clips.", least=0, most=1)
     own_frames: float = key(0.3, "Share of steps whose context was generated by the network.", least=0, most=1)
     level_mean: float = key(0.3, "Mean of the logit-normal noise levels.")
     level_std: float = key(1.3, "Standard deviation of the logit-normal noise levels.", least=0)
@@ -88,10 +88,10 @@ class Optimization:
     steps: int = key(10_000, "Optimization steps of the network.", least=0)
     lr: float = key(1e-3, "Learning rate of AdamW, for embeddings, biases and norms.", least=0)
     matrix_lr: float = key(2e-3, "Learning rate of Muon, for hidden matrices.", least=0)
-    trunk_lr: float = key(1.0, "Factor of both rates for weights that are not of memory.", least=0)
-    warmup: int = key(100, "Steps over which the learning rates rise.", least=0)
-    decay: float = key(0.35, "Last part of the training, over which the learning rates fall to 0.", least=0, most=1)
-    clip: float = key(1.0, "Highest norm of the gradient.", least=0)
+    trunk_lr: float = key(1.0, "Factor on both learning rates for weights outside memory.", least=0)
+    warmup: int = key(100, "Warm-up steps of the learning rates.", least=0)
+    decay: float = key(0.35, "Share of training, at its end, over which the learning rates fall to 0.", least=0, most=1)
+    clip: float = key(1.0, "Largest norm of the gradient.", least=0)
     ema: float = key(0.999, "Decay of the moving average of the weights.", least=0, most=1)
 
 
@@ -99,10 +99,10 @@ class Optimization:
 class Machine:
     """The machine"""
 
-    device: str = key("auto", "auto, cpu, cuda or another device of torch.")
-    dtype: str = key("auto", "Products: float32, bfloat16, or auto: bfloat16 where the machine multiplies it fast.")
-    threads: int = key(0, "CPU threads; 0 for torch's own number.", least=0)
-    compile: bool = key(False, "Whether transformer blocks are compiled first: some minutes, then faster steps.")
+    device: str = key("auto", "Device: auto, cpu, cuda or another device of torch.")
+    dtype: str = key("auto", "Precision of matrix products: float32, bfloat16, or auto (bfloat16 where it is fast).")
+    threads: int = key(0, "CPU threads; 0: chosen by torch.", least=0)
+    compile: bool = key(False, "Compile transformer blocks first: takes minutes, then steps are faster.")
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,10 @@ def read_values(path: Path, depth: int = 0) -> dict[str, object]:
     if base is None:
         return values
     if not isinstance(base, str) or depth == 8:
-        raise ConfigError(f"{path} has the base {base!r}, which leads to no file.", hint="base names a file beside it.")
+        raise ConfigError(
+            f"{path} has the base {base!r}, which is not a file.",
+            hint="Set base to the name of a file in the same folder.",
+        )
     under = read_values(path.parent / base, depth + 1)
     for name, value in values.items():
         below = under.get(name)

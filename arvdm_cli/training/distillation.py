@@ -33,7 +33,7 @@ class Teacher:
     def check(self, name: str, codec: Codec, network: LatentShape, diffusion: Diffusion) -> None:
         """Refuse a teacher, of that name, that its student cannot learn from."""
         if self.steps < 1:
-            raise ConfigError(f"distill_steps is {self.steps}; at least 1 of the teacher's steps is learnt.")
+            raise ConfigError(f"distill_steps is {self.steps}; it must be at least 1.")
         weights, ours, theirs = self.model.codec.state_dict(), codec.state_dict(), self.model.network.config
         alike = {
             "codec": weights.keys() == ours.keys() and all(torch.equal(weights[key], ours[key]) for key in ours),
@@ -43,8 +43,8 @@ class Teacher:
         }
         if other := [part for part, same in alike.items() if not same]:
             raise ConfigError(
-                f"{name} cannot be distilled: it has another {other[0]}.",
-                hint=f"Begin with it: let start name the same checkpoint, and let be as there: {', '.join(SHARED)}.",
+                f"{name} cannot be distilled: its {other[0]} differs.",
+                hint=f"Set `start` to the same checkpoint, and keep its values of {', '.join(SHARED)}.",
             )
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

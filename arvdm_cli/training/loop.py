@@ -136,8 +136,8 @@ class Run:
             try:
                 parts.codec.load_state_dict(state.codec)
             except RuntimeError as error:
-                message = f"The saved state is of another codec: {str(error).splitlines()[0].rstrip('.:')}."
-                raise CheckpointError(message, hint="Give [codec] as it was, or leave out --resume.") from error
+                message = f"The saved state belongs to another codec: {str(error).splitlines()[0].rstrip('.:')}."
+                raise CheckpointError(message, hint="Restore [codec], or leave out --resume.") from error
         if progress or (state is None and parts.trains_codec):
             self.train_codec(progress)
         self.codec_ready = True

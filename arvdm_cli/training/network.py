@@ -95,11 +95,11 @@ def find_architecture(name: str) -> Architecture:
     if missing:
         raise ConfigError(
             f"{kind.network.__name__} cannot be trained: it has no {', '.join(missing)}.",
-            hint="training/network.py lists what training asks of a network.",
+            hint="training/network.py lists the methods that training needs.",
         )
     if kind.codec is not Codec:
         raise ConfigError(
-            f"The architecture {name} has the codec {kind.codec.__name__}, which is not trained here.",
+            f"The architecture {name} has the codec {kind.codec.__name__}, which arvdm cannot train.",
             hint="Give it codec_config=CodecConfig and codec=Codec of arvdm_cli.models.codec.",
         )
     return kind
@@ -111,7 +111,7 @@ def _installed(name: str) -> Architecture:
     except ConfigError as error:
         raise ConfigError(
             str(error),
-            hint=f"Choose from: {', '.join(installed())}; or module:NAME of an Architecture of your own.",
+            hint=f"Choose from: {', '.join(installed())}; or give module:NAME of your own Architecture.",
         ) from error
 
 
@@ -125,11 +125,11 @@ def _imported(path: str) -> Architecture:
     except (ImportError, AttributeError, ValueError) as error:  # the last where a name is empty or relative
         raise ConfigError(
             f"The architecture {path!r} cannot be imported: {error}.",
-            hint="module:NAME, a module that is installed or in the current folder.",
+            hint="Give module:NAME; the module must be installed or in the current folder.",
         ) from error
     if not isinstance(kind, Architecture):
         raise ConfigError(
             f"{path} is {type(kind).__name__}, not an Architecture.",
-            hint="An Architecture names a config class, a network class, CodecConfig, Codec, and a class of pasts.",
+            hint="An Architecture has a config class, a network class, CodecConfig, Codec, and a class of pasts.",
         )
     return kind

@@ -36,9 +36,9 @@ def check_start(network: nn.Module, source: Model, config: TrainConfig) -> None:
     """
     if type(source.network) is not type(network):
         kinds = f"a {type(source.network).__name__}, not a {type(network).__name__}"
-        raise ConfigError(f"{config.start} cannot be started from: it is {kinds}.", hint="Leave out start.")
+        raise ConfigError(f"Cannot start from {config.start}: it is {kinds}.", hint="Leave out start.")
     if config.new_codec and not isinstance(network, VideoDiT):
-        raise ConfigError("new_codec is true, and only the weights of a VideoDiT can be translated to another codec.")
+        raise ConfigError("new_codec is true, but only the weights of a VideoDiT can be translated to another codec.")
     weights = source.network.state_dict()
     if config.new_codec:
         weights = {name: weight for name, weight in weights.items() if not name.startswith(TOKENS)}
@@ -58,7 +58,7 @@ def shared(network: nn.Module, weights: Weights, config: TrainConfig) -> Weights
         if weight.shape != own[name].shape:
             shapes = f"{tuple(weight.shape)}, here it is {tuple(own[name].shape)}"
             raise ConfigError(
-                f"{config.start} cannot be started from: its {name} is {shapes}.",
+                f"Cannot start from {config.start}: its {name} is {shapes}.",
                 hint="Give [network] the same shape, or leave out start.",
             )
     return taken

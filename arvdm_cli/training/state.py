@@ -45,7 +45,7 @@ class TrainState:
         """Write the state, replacing the one before it whole."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["codec_training"] = self.codec_training and vars(self.codec_training)
-        with replacing(path, hint="The state before it is kept.") as part:
+        with replacing(path, hint="The previous state is kept.") as part:
             try:
                 torch.save(values, part)
             except RuntimeError as error:  # torch's word for a full disk, and for a folder that is not there
@@ -69,4 +69,4 @@ class TrainState:
                 values["codec_training"] = CodecProgress(**values["codec_training"])
             return cls(**values)
         except TypeError as error:  # it names the keys that are missing, or too many
-            raise CheckpointError(f"{path} is not a saved run: {error}.") from error
+            raise CheckpointError(f"{path} is not the state of a run: {error}.") from error

@@ -97,8 +97,8 @@ class Trainer:
             self._resume_optimizers(state.optimizers)
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(
-                f"The saved state is of another network: {str(error).splitlines()[0].rstrip('.:')}.",
-                hint="Give [network] as it was, or leave out --resume and choose another `out`.",
+                f"The saved state belongs to another network: {str(error).splitlines()[0].rstrip('.:')}.",
+                hint="Restore [network], or leave out --resume and choose another `out`.",
             ) from error
         self.taken, self.running = state.step, list(state.running)
 

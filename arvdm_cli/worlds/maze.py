@@ -87,7 +87,7 @@ class MazeConfig:
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{name} is {getattr(self, name)}.", hint=f"Choose {low} to {high}.")
         if self.cells % 2 == 0:
-            raise UsageError(f"cells is {self.cells}.", hint="A maze is an odd number of cells wide.")
+            raise UsageError(f"cells is {self.cells}.", hint="Choose an odd number of cells.")
         if self.walk not in WALKS:
             raise UsageError(f"walk is {self.walk!r}.", hint=f"Choose from: {', '.join(WALKS)}.")
         if not re.fullmatch("[0-9a-f]{6}", self.sky):
@@ -96,9 +96,9 @@ class MazeConfig:
             self._check_free()
             return
         if not _divides(self.turn, 90):
-            raise UsageError(f"turn is {self.turn} degrees.", hint="Choose a part of 90, such as 11.25 or 22.5.")
+            raise UsageError(f"turn is {self.turn} degrees.", hint="Choose a divisor of 90, such as 11.25 or 22.5.")
         if not _divides(self.step, 1):
-            raise UsageError(f"step is {self.step} cells.", hint="Choose a part of 1, such as 0.125 or 0.25.")
+            raise UsageError(f"step is {self.step} cells.", hint="Choose a divisor of 1, such as 0.125 or 0.25.")
 
     def _check_free(self) -> None:
         part = _part_of_circle(self.turn) if 0 < self.turn <= 90 else Fraction(0)

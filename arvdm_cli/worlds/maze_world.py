@@ -102,7 +102,7 @@ class MazePlace:
 
     def walks(self, purpose: str, history: int, length: int) -> dict[str, Actions]:
         if self.maze.config.walk == "free":
-            raise UsageError("The paths to measure on lead from cell to cell, and this world is walked freely.")
+            raise UsageError("Measurements need walks from cell to cell, and this world has free walks.")
         start, walks = WALKS[purpose](self.maze, history, length)
         self.start = self.pose = start
         return walks
@@ -162,7 +162,7 @@ def build(card: Parameters, size: int, moves: Sequence[tuple[float, float]], var
     config: MazeConfig = fill(MazeConfig, known, "The checkpoint's world")
     if config.walk == "free":
         raise CheckpointError(
-            "The checkpoint walks freely, and the paths to measure on lead from cell to cell.",
-            hint="`arvdm eval drift --episodes` measures it on recorded or rendered episodes.",
+            "The checkpoint is for free walks, and measurements need walks from cell to cell.",
+            hint="Measure it on recorded or rendered episodes: arvdm eval drift MODEL --episodes FOLDER",
         )
     return MazeWorld(config)

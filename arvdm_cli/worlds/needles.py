@@ -169,7 +169,7 @@ def take(
                 if str(kept["key"]) == key and len(kept["lengths"]) >= worlds:
                     return _unpack(dict(kept), config, gap, after, worlds)
         except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
-            raise DataError(f"{file} holds no needle tests: {error}.", hint="Choose another file.") from error
+            raise DataError(f"{file} contains no needle tests: {error}.", hint="Choose another file.") from error
     tests = [(config, kind, gap, seed, index, after) for index in range(worlds)]
     needles = render_all(draw, tests, progress, each=4)
     with replacing(file) as part:
@@ -209,8 +209,8 @@ def check(config: MazeConfig, kind: str, gap: int, after: int) -> None:
     if after < 1:
         raise UsageError(f"There are {after} frames after the gap.", hint="Choose 1 or more.")
     if kind == "theme" and (min(config.walls, config.floors) < 2 or config.walls * config.floors < CANDIDATES[kind]):
-        message = f"{config.walls} wall and {config.floors} floor textures make no {CANDIDATES[kind]} themes."
-        raise UsageError(message, hint="Choose a world of more of them.")
+        message = f"{config.walls} wall and {config.floors} floor textures are too few for {CANDIDATES[kind]} themes."
+        raise UsageError(message, hint="Choose a world with more textures.")
     if config.cells * CELL * ceil(sqrt(max(CANDIDATES.values()))) > 32_000:  # the engine's map ends there
         raise UsageError(f"cells is {config.cells}.", hint="Choose 61 or less.")
 

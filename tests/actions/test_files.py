@@ -116,7 +116,7 @@ def test_a_file_goes_before_a_phrase_and_a_folder_does_not(tmp_path, monkeypatch
     (tmp_path / "left.csv").write_text("action\nright\n")
     np.testing.assert_array_equal(read("left.csv", MAZE), parse("right", MAZE))
     (tmp_path / "right").write_text("x")
-    with pytest.raises(ActionError, match="not a file of actions"):
+    with pytest.raises(ActionError, match="not an action file"):
         read("right", MAZE)
 
 
@@ -183,24 +183,24 @@ BAD = {  # name -> what is in the file, and words of the message
     "text.npy": (plain(np.array(["left"])), "<U4"),
     "pickle.npy": (plain(np.array([{}], object), allow_pickle=True), "Python objects"),
     "cut.npy": (plain(np.zeros((9, 5)))[:-8], "cut"),
-    "huge.npy": (header("(1000000000000, 5)"), "promises"),
+    "huge.npy": (header("(1000000000000, 5)"), "declares"),
     "long.npy": (header("(2000000,)", "|i1") + bytes(2_000_000), "more than"),
-    "negative.npy": (header("(-1, 5)"), "promises"),
-    "both.npy": (header("(-1, -5)") + bytes(20), "promises"),
-    "open.npy": (header("(9, 5"), "not an array"),
-    "garbage.npy": (b"garbage", "not an array"),
-    "evil.npy": (header("__import__('os')"), "not an array"),
-    "garbage.npz": (b"garbage", "not an archive"),
-    "cut.npz": (cut_zip(), "not an archive"),
+    "negative.npy": (header("(-1, 5)"), "declares"),
+    "both.npy": (header("(-1, -5)") + bytes(20), "declares"),
+    "open.npy": (header("(9, 5"), "not a readable array"),
+    "garbage.npy": (b"garbage", "not a readable array"),
+    "evil.npy": (header("__import__('os')"), "not a readable array"),
+    "garbage.npz": (b"garbage", "not a readable archive"),
+    "cut.npz": (cut_zip(), "not a readable archive"),
     "flipped.npz": (flipped_zip(), "CRC"),
     "keys.npz": (packed("video", ROWS, other=ROWS), "no array `actions`"),
-    "other.npz": (other_zip(), "not an archive"),
+    "other.npz": (other_zip(), "not a readable archive"),
     "width.pt": (saved(torch.zeros(3, 4)), "(3, 4)"),
     "batch.pt": (saved(torch.zeros(2, 3, 5)), "(2, 3, 5)"),
     "nan.pt": (saved(torch.tensor([[0, 0, 0, 0, 1], [0, torch.nan, 0, 0, 0]])), "row 1"),
     "long.pt": (saved(torch.zeros(1, 5).expand(2_000_000, 5)), "more than"),
     "a.pt": (b"PK", "torch.save"),
-    "a.txt": ("left", "not a file of actions"),
+    "a.txt": ("left", "not an action file"),
 }
 
 
@@ -218,7 +218,7 @@ def test_what_is_wrong_is_named_with_its_file_and_row(name, tmp_path):
 
 def test_too_few_actions_are_refused_with_both_numbers():
     assert len(read("forward*30", MAZE, frames=20)) == 30
-    with pytest.raises(ActionError, match=r"20 actions; 30 frames"):
+    with pytest.raises(ActionError, match=r"20 actions, but 30 frames"):
         read("forward*20", MAZE, frames=30)
 
 

@@ -88,7 +88,7 @@ def test_names_may_stand_in_another_order_but_none_may_be_missing(tmp_path):
     file = recorded(tmp_path, frame("w", dx=10, buttons=[1]))
     names = (*MINECRAFT[::-1], "fly")
     np.testing.assert_array_equal(read(file, names), parse("forward+use+cameraY=0.075", names))
-    with pytest.raises(ActionError, match=r"recording of Minecraft.*no 'inventory'") as caught:
+    with pytest.raises(ActionError, match=r"recording of Minecraft.*'inventory' is not") as caught:
         read(file, MAZE)
     assert caught.value.code == 3 and "backward" in caught.value.hint
 
@@ -103,8 +103,8 @@ BAD = {  # what stands in line 2, and words of the message
     "inf": (json.dumps(frame(dy=1e300)), "mouse dy is 1e+300"),
     "text": (json.dumps(frame(dy="much")), "mouse dy is 'much'"),
     "slot": (json.dumps(frame(hotbar=9)), "hotbar is 9"),
-    "cut": (json.dumps(frame())[:-40], "not JSON"),
-    "code": ("__import__('os').system('true')", "not JSON"),
+    "cut": (json.dumps(frame())[:-40], "not valid JSON"),
+    "code": ("__import__('os').system('true')", "not valid JSON"),
     "long": (json.dumps(frame(stats="x" * (2 << 20))), "longer"),
 }
 

@@ -107,7 +107,7 @@ def test_every_flag_of_the_app_can_be_set_too(home, arvdm, monkeypatch):
     home("own", 'json = true\nprogress = "none"\n')
     assert json.loads(arvdm("schedule", "list").stdout)["presets"]
     monkeypatch.setenv("ARVDM_JSON", "0")
-    assert "known from" in arvdm("schedule", "list").stdout
+    assert "used by" in arvdm("schedule", "list").stdout
 
 
 def test_flags_that_repeat_take_lists_or_one_value_and_words_of_a_variable(home, arvdm, no_checks, monkeypatch):
@@ -150,8 +150,8 @@ def test_doctor_shows_where_every_value_came_from(home, arvdm, no_checks, monkey
     [
         ("[generate]\nstepz = 3", "[generate] stepz is not a setting", "Did you mean 'steps'?"),
         ("[generat]\nsteps = 3", "generat is not a setting", "Did you mean 'generate'?"),
-        ("[eval]\ndrift = 3", "[eval] drift is not a setting", "[eval.drift] begins the table"),
-        ("[[generate]]\nsteps = 3", "generate is not a setting", "[generate] begins the table"),
+        ("[eval]\ndrift = 3", "[eval] drift is not a setting", "[eval.drift] is the table"),
+        ("[[generate]]\nsteps = 3", "generate is not a setting", "[generate] is the table"),
         ("steps = 3", "steps is not a setting", "such as [generate]"),
         ("[bench]\nmodel = 'maze'", "[bench] model is not a setting", "arvdm bench --help"),
         ("[list]\nname = 3", "list is not a setting", "arvdm --help"),
@@ -160,8 +160,8 @@ def test_doctor_shows_where_every_value_came_from(home, arvdm, no_checks, monkey
         ("config = 'other.toml'", "config is not a setting", "hint"),
         ("[schedule.show]\nsteps = 0", "[schedule.show] steps is 0: ", "arvdm schedule show --help"),
         ("[generate]\nsteps = 'many'", "[generate] steps is 'many': ", "arvdm generate --help"),
-        ("[generate]\nsteps = true", "[generate] steps is True, not a text or a number", "hint"),
-        ("[generate]\nsteps = [3]", "[generate] steps is [3], not a text or a number", "hint"),
+        ("[generate]\nsteps = true", "[generate] steps is True, not a string or a number", "hint"),
+        ("[generate]\nsteps = [3]", "[generate] steps is [3], not a string or a number", "hint"),
         ("[generate]\nsteps = {a = 3}", "[generate] steps is {'a': 3}, not", "hint"),
         ("[generate]\nseed = 2026-01-01", "[generate] seed is datetime.date", "hint"),
         ('[generate]\noutput = "a\\u0000b"', "[generate] output is ", "hint"),
@@ -241,7 +241,7 @@ def test_a_file_with_the_mark_that_some_editors_write_is_read(home, window):
 def test_a_file_in_the_current_folder_sets_nothing_that_could_do_harm(home, refused, arvdm, text):
     home("arvdm.toml", text)
     told = refused()
-    assert "by a file that lies in the current folder" in told and "--config arvdm.toml" in told
+    assert "by a file in the current folder" in told and "--config arvdm.toml" in told
     for named in ("arvdm.toml", "../here/arvdm.toml"):  # the same file, but now the user has said so
         assert arvdm("schedule", "list", "--config", named).exit_code == 0
 
@@ -279,7 +279,7 @@ def test_every_flag_has_a_variable_of_its_own_and_none_is_one_that_means_somethi
 def test_variables_of_other_programs_are_left_alone(arvdm, monkeypatch):
     for name in ("ARVDM_VERSION", "ARVDM_HELP", "ARVDM_INSTALL_COMPLETION", "ARVDM_SHOW_COMPLETION", "ARVDM_X"):
         monkeypatch.setenv(name, "1")
-    assert "known from" in arvdm("schedule", "list").stdout
+    assert "used by" in arvdm("schedule", "list").stdout
 
 
 def test_the_example_of_the_documentation_is_taken(home, arvdm, no_checks):

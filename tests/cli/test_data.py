@@ -60,7 +60,7 @@ def test_a_recording_becomes_actions(arvdm):
 
 def test_what_a_format_cannot_say_is_a_warning(arvdm):
     done = arvdm("data", "convert", "forward left", "out.npy", "--clip")
-    assert "warning" in done.stderr and "what led into frame 0" in done.stderr
+    assert "warning" in done.stderr and "the action that led into frame 0" in done.stderr
     np.testing.assert_array_equal(read("out.npy", MAZE), parse("left ?", MAZE))
 
 
@@ -104,8 +104,8 @@ BAD = {
     "another vocabulary": (3, ["clip.pt", "out.csv"], "--vocabulary minecraft"),
     "a recording for the maze": (3, ["play.jsonl", "out.csv"], "--vocabulary minecraft"),
     "no such action": (3, ["forwards*3", "out.csv"], "Did you mean 'forward'?"),
-    "no such format": (2, ["left", "out.mp4"], "It ends in"),
-    "no format": (2, ["left", "out"], "It ends in"),
+    "no such format": (2, ["left", "out.mp4"], "must end in"),
+    "no format": (2, ["left", "out"], "must end in"),
     "no such vocabulary": (2, ["left", "out.csv", "--vocabulary", "doom"], "'doom'"),
     "no such model": (4, ["left", "out.csv", "-m", "mazes"], "maze"),
     "no such folder": (7, ["left", "none/out.csv"], "cannot be written"),

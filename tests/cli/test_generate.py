@@ -313,9 +313,9 @@ def test_settings_beyond_those_of_training_are_warned_of_with_both_numbers(arvdm
     flags = ("--context", 400, "--chunk", 3, "--memory-slots", 5)
     done = arvdm("generate", "-m", tiny, "-n", 2, "-o", tmp_path / "out.mp4", *flags)
     assert done.exit_code == 0, done.stderr
-    assert "context is 400 frames, beyond the 2 " in done.stderr
-    assert "chunk is 3 frames, beyond the 2 " in done.stderr and "2 are asked for" in done.stderr
-    assert "memory is 5 groups, beyond the 2 " in done.stderr
+    assert "context is 400 frames, more than the 2 " in done.stderr
+    assert "chunk is 3 frames, more than the 2 " in done.stderr and "--length is 2" in done.stderr
+    assert "memory is 5 groups, more than the 2 " in done.stderr
     usual = arvdm("generate", "-m", tiny, "-n", 2, "-o", tmp_path / "usual.mp4", "--context", 1)
     assert "beyond" not in usual.stderr
 

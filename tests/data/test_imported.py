@@ -292,11 +292,11 @@ def bomb(path):
 
 
 FAULTS = {
-    "empty": (lambda path: path.write_bytes(b""), "not an archive"),
-    "text": (lambda path: path.write_text("hello"), "not an archive"),
-    "cut": (cut, "not an archive"),
+    "empty": (lambda path: path.write_bytes(b""), "not a readable archive"),
+    "text": (lambda path: path.write_text("hello"), "not a readable archive"),
+    "cut": (cut, "not a readable archive"),
     "flipped": (flip, "CRC"),
-    "bomb": (bomb, "promises an array of 1228800000000 bytes"),
+    "bomb": (bomb, "declares an array of 1228800000000 bytes"),
     "pickle": (changed(actions=np.array([Canary()] * FRAMES, object)), "Python objects"),
     "pickled video": (changed(video=np.array([Canary()], object)), "Python objects"),
     "floats": (changed(video=np.zeros((FRAMES, 64, 64, 3), np.float32)), "video is float32 (12, 64, 64, 3)"),
@@ -304,7 +304,10 @@ FAULTS = {
     "no frame": (changed(video=np.zeros((0, 64, 64, 3), np.uint8)), "video is uint8 (0, 64, 64, 3)"),
     "continuous": (changed(actions=np.zeros(FRAMES)), "actions is float64 (12,)"),
     "wide": (changed(actions=np.zeros((FRAMES, 3), int)), "actions is int64 (12, 3)"),
-    "unknown action": (changed(actions=np.full(FRAMES, 3)), "action 0 is 3; known are 0 left, 1 right, 2 forward"),
+    "unknown action": (
+        changed(actions=np.full(FRAMES, 3)),
+        "action 0 is 3; valid actions are 0 left, 1 right, 2 forward",
+    ),
     "negative action": (changed(actions=np.full(FRAMES, -1)), "action 0 is -1"),
     "too few actions": (changed(actions=np.zeros(FRAMES - 2, int)), "12 frames and 10 actions"),
     "too short": (lambda path: dmlab_clip(path, frames=FRAMES - 1), "11 frames; an episode has 12"),
@@ -358,7 +361,7 @@ def test_a_folder_without_a_clip_says_so(tmp_path, content):
         (tmp_path / name).write_text("hello")
     with pytest.raises(DataError, match="no clip"):
         recordings.find(tmp_path)
-    with pytest.raises(DataError, match="no folder"):
+    with pytest.raises(DataError, match="not a folder"):
         recordings.find(tmp_path / "notes.txt")
     with pytest.raises(DataError, match=r"no clip of TECO's DMLab \(\.npz\)"):
         recordings.find(tmp_path, "teco-dmlab")
@@ -444,7 +447,7 @@ def test_a_folder_takes_clips_of_one_data_set_with_one_setting_only(tmp_path):
 
 def test_nothing_else_is_written_over_and_a_disk_too_small_is_named(tmp_path, monkeypatch):
     source = dmlab(tmp_path / "in")
-    with pytest.raises(OutputExistsError, match="something else"):
+    with pytest.raises(OutputExistsError, match="other files"):
         bring(source, render(tmp_path / "rendered"))
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10**6))
     with pytest.raises(OutputError, match=r"3 clips need 0\.0 GB"):

@@ -133,7 +133,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(folder, copy, tmp_path):
     with pytest.raises(OutputError, match="GB"):
         make(SHORT, 10**9, 5, copy)
     (tmp_path / "letter.txt").write_text("dear reader")
-    with pytest.raises(OutputExistsError, match="something else"):
+    with pytest.raises(OutputExistsError, match="other files"):
         make(SHORT, 1, 0, tmp_path)
     with lock(copy), pytest.raises(OutputBusyError):
         make(SHORT, 3, 5, copy)

@@ -79,7 +79,7 @@ def test_the_truth_scores_best_and_what_stands_still_scores_what_repeat_last_sco
 
 
 def test_what_does_not_fit_is_said(folder, imported):
-    with pytest.raises(DataError, match="40 frames; 38 shown and 4 made"):
+    with pytest.raises(DataError, match="40 frames; 38 context frames and 4 new ones"):
         continuation.cut(folder, 2, 38, 4)
     with pytest.raises(UsageError, match="0 starts"):
         continuation.cut(folder, 0, 8, 4)

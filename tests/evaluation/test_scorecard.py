@@ -133,11 +133,11 @@ def test_the_last_frame_shown_for_ever_reaches_hardly_any(clips, walked):
     made = {kind: held(clips, lambda past: past[-1], kind) for kind in KINDS}
     frozen = np.repeat(walked[0][:, :1], 300, 1)
     card, bars = judged(clips, made, made, frozen, walked[1])
-    assert bars["new ground, frame 1 over repeat-last"].value == 0
+    assert bars["unseen, frame 1 over repeat-last"].value == 0
     assert card.free.turns["made"].share == 0
     assert (card.memory.both.gain, card.memory.both.low, card.memory.both.high) == (0, 0, 0)
     for name, bar in bars.items():
-        if " over " in name or "move" in name or "memory" in name:
+        if " over " in name or "direction" in name or "memory" in name:
             assert not bar.passed, name
 
 
@@ -145,7 +145,7 @@ def test_what_was_not_measured_is_neither_reached_nor_missed():
     clips = invented()
     card = Figures(score_clips({kind: clips.target(kind) for kind in KINDS}, clips, 8))
     unknown = [bar.name for bar in judge(card) if bar.passed is None]
-    assert len(unknown) == 5 and all(name.startswith(("free run", "memory")) for name in unknown)
+    assert len(unknown) == 5 and all(name.startswith(("long roll-out", "memory")) for name in unknown)
 
 
 def test_both_kinds_of_returns_count_alike():
@@ -208,7 +208,7 @@ def test_a_card_in_the_wide_world_says_so_and_does_not_look_for_the_plain_sky(cl
         assert result.exit_code == 0, result.output
         card = json.loads((tmp_path / name / "card.json").read_text())
         assert {key: card["world"][key] for key in WIDE} == VARIANTS[name]
-        assert ("scene" in card["free"]) == ("with sky above" in result.stdout) == (name == "narrow")
+        assert ("scene" in card["free"]) == ("with sky at the top" in result.stdout) == (name == "narrow")
 
 
 def test_steering_gives_the_same_figures_as_the_card(clips, model):

@@ -45,7 +45,7 @@ def test_a_maze_hangs_on_its_number_alone_and_on_no_training_seed():
     assert not ours & {episode_seed(seed, index) for seed in (0, 1_000_000) for index in range(500)}
     trained = [episode_seed(0, index) for index in range(500)]
     truth.check_unseen(32, 1_000_000, trained)
-    with pytest.raises(DataError, match="1 of 32 mazes were trained on"):
+    with pytest.raises(DataError, match="1 of 32 mazes are training mazes"):
         truth.check_unseen(32, 1_000_000, [*trained, place_seed(1_000_000, 31)])
 
 
@@ -70,7 +70,7 @@ def test_clips_read_back_the_same_and_are_rendered_once(tmp_path, monkeypatch):
     truth.take(file, MazeWorld(MazeConfig(size=16, walls=9)), "revisit", 4, LENGTH, 8)
     assert rendered == [(3, 7), (4, 7), (4, 8), (4, 8)]
     file.write_bytes(file.read_bytes()[:500])
-    with pytest.raises(DataError, match="holds no clips"):
+    with pytest.raises(DataError, match="contains no clips"):
         truth.take(file, world, "revisit", 1, LENGTH, 7)
 
 
@@ -105,7 +105,7 @@ def test_a_world_that_is_asked_for_is_the_same_whatever_the_card_names_but_size_
 def test_a_model_that_walks_freely_is_refused_in_every_world(model):
     free = Model(model.network, model.codec, FlowMatching(), SAMPLING, {"world": {"walk": "free"}})
     for name in (None, *VARIANTS):
-        with pytest.raises(CheckpointError, match="walks freely"):
+        with pytest.raises(CheckpointError, match="is for free walks"):
             truth.world_of(free, name)
 
 

@@ -164,10 +164,10 @@ def test_a_missing_file_is_named(folder, name):
 def test_without_a_manifest_a_checkpoint_is_read_with_a_warning_that_names_its_files(folder):
     sha256 = load(folder).sha256
     (folder / MANIFEST).unlink()
-    with pytest.warns(ArvdmWarning, match=f"no {MANIFEST} vouches for {CONFIG}, {WEIGHTS}"):
+    with pytest.warns(ArvdmWarning, match=f"no {MANIFEST} confirms the hash of {CONFIG}, {WEIGHTS}"):
         assert load(folder).sha256 == sha256
     (folder / MANIFEST).write_text(json.dumps({CONFIG: digest(folder / CONFIG)}))
-    with pytest.warns(ArvdmWarning, match=f"vouches for {WEIGHTS};"):
+    with pytest.warns(ArvdmWarning, match=f"confirms the hash of {WEIGHTS};"):
         load(folder)
 
 

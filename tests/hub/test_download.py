@@ -46,8 +46,12 @@ def test_a_download_brings_the_checkpoint_and_nothing_else_and_says_what_it_is(h
     folder = result.stdout.strip()
     found = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
     assert found == {name: FILES[name] for name in ("model.safetensors", "config.json", "README.md")}
-    assert "3 files, 3 verified by hash, 256 kB fetched" in result.stderr
-    assert "some/body is Test model" in result.stderr and "not ours" in result.stderr and "CC0" in result.stderr
+    assert "3 files, 3 verified by hash, 256 kB downloaded" in result.stderr
+    assert (
+        "some/body is Test model" in result.stderr
+        and "not made by the arvdm authors" in result.stderr
+        and "CC0" in result.stderr
+    )
     assert json.loads(run("info", "some/body", "--json").stdout)["folder"] == folder
 
     hub.seen.clear()
@@ -360,7 +364,8 @@ def test_the_sha256_of_an_entry_comes_before_what_the_server_says(hub, home, run
 
 def test_minecraft_is_known_as_somebody_elses_before_it_is_here(run, hub):
     facts = json.loads(run("info", "minecraft", "--json").stdout)
-    assert "not ours" in facts["what"] and facts["licence"] == "MIT" and facts["repository"] == "Etched/oasis-500m@main"
+    assert "not by the arvdm authors" in facts["what"]
+    assert facts["licence"] == "MIT" and facts["repository"] == "Etched/oasis-500m@main"
     assert not facts["here"] and "arvdm download minecraft" in facts["fetch"]
     assert "arvdm download minecraft" in run("generate", "-m", "minecraft").stderr
     assert hub.seen == []

@@ -113,7 +113,7 @@ def test_a_name_unlike_any_is_answered_with_all_of_them():
 def test_a_short_name_of_the_hub_is_here_when_all_its_files_are(hub):
     with pytest.raises(UnknownModelError, match="far is not on this machine") as caught:
         resolve("far")
-    assert "`arvdm download far`" in str(caught.value.hint)
+    assert "arvdm download far" in str(caught.value.hint)
     folder = fetched(hub, "some/where")
     with pytest.raises(UnknownModelError):
         resolve("far")

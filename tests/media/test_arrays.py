@@ -76,7 +76,7 @@ def test_an_array_that_was_broken_off_goes_on(kind, tmp_path, monkeypatch):
 def test_frames_that_are_not_there_cannot_be_kept_and_what_is_there_stays(kind, tmp_path):
     target = tmp_path / f"a.{kind}"
     write(target, all_of(kind)[:5])
-    with pytest.raises(OutputError, match="6 frames that are to be kept"):
+    with pytest.raises(OutputError, match="6 frames to keep"):
         open_writer(target, 6)
     np.testing.assert_array_equal(back(target), all_of(kind)[:5])
     assert os.listdir(tmp_path) == [target.name]
@@ -134,7 +134,7 @@ def test_scaled_frames_are_written_large(tmp_path):
         ("a.safetensors", {"scale": 2}, "safetensors holds latents, not frames at scale 2"),
         ("a.safetensors", {"latents": None}, "safetensors holds latents, not frames"),
         ("a.npy", {"crf": 3}, "npy has no crf"),
-        ("-", {"format": "npz"}, "stdout cannot carry a npz"),
+        ("-", {"format": "npz"}, "Cannot write npz to stdout"),
     ],
 )
 def test_what_an_array_cannot_be_is_a_usage_error(name, options, seen, tmp_path, monkeypatch):

@@ -114,7 +114,7 @@ def test_a_video_goes_on_after_a_kill_of_the_encoder_too_and_after_another(kind,
 def test_frames_that_are_not_there_cannot_be_kept_and_what_is_there_stays(kind, tmp_path):
     target = name_of(kind, tmp_path)
     write(target, kind, FRAMES[:5])
-    with pytest.raises(OutputError, match="to be kept"):
+    with pytest.raises(OutputError, match="to keep"):
         Writer(target, 48, 64, Encoding(**KINDS[kind]), keep=6)
     same(shown(target, kind), FRAMES[:5], kind)
     assert len(os.listdir(target.parent)) == (5 if kind == "png" else 1)

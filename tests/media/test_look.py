@@ -129,7 +129,7 @@ def test_what_is_transparent_is_black_whatever_it_hides(name, codec, tmp_path):
     frames[:, :, :8] = (0, 255, 0, 0)
     pixels = {"qtrle": "argb", "prores_ks": "yuva444p10le", "ffv1": "gbrap"}[codec]
     clip = read(film(tmp_path / name, "-pix_fmt", pixels, "-c:v", codec, frames=frames))
-    assert clip.frames[0, 32, 3].max() <= 3 and "transparent parts laid on black" in clip.notes
+    assert clip.frames[0, 32, 3].max() <= 3 and "transparent parts set to black" in clip.notes
     assert np.abs(clip.frames[0, 32, 12:60:8].astype(int) - BARS[1:7]).max() <= 12
 
 
@@ -140,7 +140,7 @@ def test_of_several_clips_in_a_file_the_largest_is_read_wherever_it_stands(tmp_p
         inputs = [word for stem in order for word in ("-i", tmp_path / f"{stem}.mkv")]
         run_ffmpeg(*inputs, "-map", 0, "-map", 1, "-c", "copy", tmp_path / name)
         clip = read(tmp_path / name)
-        assert clip.frames.shape == (6, 64, 64, 3) and "of 2 streams" in clip.notes[0]
+        assert clip.frames.shape == (6, 64, 64, 3) and "2 video streams" in clip.notes[0]
 
 
 @pytest.mark.parametrize("name", ["a.avi", "a.h264", "a.ts", "a.flv", "a.mpg"])

@@ -270,7 +270,7 @@ def test_a_killed_encoder_is_an_output_error_and_keeps_both_files(frames, tmp_pa
                     wait_for(lambda: writer.path.stat().st_size > 5000)
                     os.kill(writer._sink.process.pid, signal.SIGKILL)
 
-    with pytest.raises(OutputError, match=r"SIGKILL.*last said") as caught:
+    with pytest.raises(OutputError, match=r"SIGKILL.*last message") as caught:
         killed()
     assert caught.value.code == 7
     assert "a.part.mp4" in caught.value.hint

@@ -116,10 +116,10 @@ def test_what_was_measured_before_an_error_is_told(arvdm, tiny):
 def test_bench_tells_what_it_is_doing(arvdm, tiny):
     told = arvdm("bench", tiny, "--random-weights", "--frames", 2, "--chunk", 4, "--threads", 1)
     assert told.exit_code == 0, told.stderr
-    steps = ("drawing random weights", "measuring chunk 4", "starting `arvdm generate`")
+    steps = ("drawing random weights", "measuring chunk 4", "cold start of `arvdm generate`")
     places = [told.stderr.index(step) for step in steps]
     assert places == sorted(places)
-    assert "an AR step makes 4 frames, more than the 2" in told.stderr
+    assert "an AR step generates 4 frames, more than the 2" in told.stderr
 
 
 @pytest.mark.parametrize("sign", [KeyboardInterrupt, SystemExit])
@@ -159,7 +159,7 @@ def test_messages_of_another_process_are_read_line_by_line(tmp_path):
 
 def test_memory_of_a_model_without_one_is_refused(tiny, tmp_path):
     checkpoint.save(replace(checkpoint.load(tiny), network=network(fusion="none")), tmp_path / "none")
-    with pytest.raises(ConfigError, match="no memory to hold 2 groups"):
+    with pytest.raises(ConfigError, match="no memory, so 2 groups"):
         benchmark.measure(str(tmp_path / "none"), benchmark.Machine("cpu", "float32", 1), {"slots": 2}, 4)
 
 

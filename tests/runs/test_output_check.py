@@ -74,7 +74,7 @@ def test_another_video_in_its_place_is_refused_and_stays_as_it_is(arvdm, mp4, na
     if older and name in HIDDEN:
         assert done.exit_code == 0, done.stderr
         return
-    assert done.exit_code == 3 and "is not the video that was written there" in done.stderr, done.stderr
+    assert done.exit_code == 3 and "is not the video that this run wrote" in done.stderr, done.stderr
     assert mp4.read_bytes() == before
     assert sorted(path.name for path in mp4.parent.iterdir()) == ["out.json", "out.mp4", "out.state"]
 

@@ -46,7 +46,7 @@ def test_every_part_of_a_request_goes_through_json():
         ({"length": 1.5}, "length"),
         ({"include_prompt": 1}, "include_prompt"),
         ({"prompt": {"paths": "a.mp4"}}, "paths"),
-        ({"encoding": {"fps": 0}}, "0 frames a second"),
+        ({"encoding": {"fps": 0}}, "0 frames per second"),
         ({"encoding": []}, "encoding"),
         ({"steps": 4}, "steps"),
         ({"chunk": 99}, "chunk"),

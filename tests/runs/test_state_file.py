@@ -73,7 +73,7 @@ def test_a_state_before_its_first_window_and_keys_of_oasis_are_kept_too():
     ids=str,
 )
 def test_a_tree_that_fits_nothing_is_refused(tree):
-    with pytest.raises(CheckpointError, match="does not fit"):
+    with pytest.raises(CheckpointError, match="is inconsistent"):
         from_tensors({}, tree)
 
 

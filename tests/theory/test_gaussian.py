@@ -62,8 +62,8 @@ def test_what_is_no_stationary_process_is_refused_with_the_reason():
         Process([[[1.2]]], [[1.0]])
     assert "unit circle" in caught.value.hint
     for lags, noise, says in [
-        ([[[0.5]]], [[0.0]], "not a covariance"),
-        ([[[0.5, 0], [0, 0.5]]], [[1.0, 0.5], [0, 1.0]], "not a covariance"),
+        ([[[0.5]]], [[0.0]], "not a valid covariance"),
+        ([[[0.5, 0], [0, 0.5]]], [[1.0, 0.5], [0, 1.0]], "not a valid covariance"),
         ([[0.5]], [[1.0]], "are not a process"),
         ([[[0.5]]], [[1.0, 0], [0, 1.0]], "are not a process"),
         ([], [[1.0]], "are not a process"),

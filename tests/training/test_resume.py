@@ -167,7 +167,7 @@ def test_a_state_of_another_codec_is_refused(unbroken, data, tmp_path):
 @pytest.mark.parametrize("content", [[], {"step": 3}, {"codec": {}, "unknown": 1}, {"codec": {}, "codec_training": {}}])
 def test_what_is_no_state_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "state.pt")
-    with pytest.raises(CheckpointError, match="is not a saved run"):
+    with pytest.raises(CheckpointError, match="is not the state of a run"):
         TrainState.load(tmp_path / "state.pt")
 
 

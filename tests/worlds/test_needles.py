@@ -206,7 +206,7 @@ def test_a_file_of_tests_reads_back_the_same_and_is_not_drawn_again(tmp_path):
 def test_a_file_of_something_else_is_an_error(tmp_path):
     file = tmp_path / "needles.npz"
     file.write_text("dear reader")
-    with pytest.raises(DataError, match="holds no needle tests"):
+    with pytest.raises(DataError, match="contains no needle tests"):
         take(file, MazeConfig(), "colour", 8, 1, 0)
 
 

@@ -6,20 +6,27 @@ from typing import Annotated
 
 from rich.table import Table
 from rich.text import Text
-from typer import Argument, Option, Typer
+from typer import Option, Typer
 
 from .. import flags
 from ..console import out as stdout
 from ..console import printable, say
 from ..flags import Seed
+from ..help import Command, Group
 from . import drift, memory, pareto, predict
 from .tables import CLIP_SEED, WorldName, loader, resumes, run
 
-app = Typer(help="Measure checkpoints.", no_args_is_help=True)
-app.command()(memory.memory)
-app.command()(drift.drift)
-app.command()(predict.predict)
-app.command()(pareto.pareto)
+app = Typer(cls=Group, help="Measure checkpoints.", no_args_is_help=True, rich_markup_mode=None)
+app.command(
+    cls=Command,
+    epilog="arvdm eval memory maze --quick\narvdm eval memory maze runs/mine -o compare --kind theme --gap 64",
+)(memory.memory)
+app.command(
+    cls=Command,
+    epilog="arvdm eval drift maze -o drift\narvdm eval drift runs/mine --episodes data/play",
+)(drift.drift)
+app.command(cls=Command, epilog="arvdm eval predict maze -s fifo -s rolling --measured pareto")(predict.predict)
+app.command(cls=Command, epilog="arvdm eval pareto maze -s outpainting -s fifo -o pareto")(pareto.pareto)
 
 
 @app.callback()
@@ -27,28 +34,30 @@ def eval_():
     """Measure checkpoints."""
 
 
-@app.command()
+@app.command(cls=Command, epilog="arvdm eval card maze -o card --mazes 8 --free-runs 0")
 @flags.sampling()
 def card(
-    model: Annotated[str, Argument(help="A folder, a short name, or owner/name on the Hub.")],
-    out: Annotated[Path, Option("--out", "-o", help="Folder for card.md, card.json and contact sheets.")] = Path(
-        "card"
-    ),
-    mazes: Annotated[int, Option(min=1, help="Mazes that training never saw.")] = 32,
+    model: flags.ModelArgument,
+    out: Annotated[
+        Path, Option("--out", "-o", metavar="FOLDER", help="Folder for card.md, card.json and contact sheets.")
+    ] = Path("card"),
+    mazes: Annotated[int, Option(min=1, help="Number of held-out mazes.")] = 32,
     seed: Seed = CLIP_SEED,
     world: WorldName = None,
-    clips: Annotated[Path | None, Option(help="File that keeps the true frames; OUT/clips.npz if not given.")] = None,
-    data: Annotated[Path | None, Option(help="Training episodes, to be sure that none of their mazes is used.")] = None,
-    free_runs: Annotated[int, Option(min=0, help="Mazes of a long run each; 0 for none.")] = 8,
-    free_frames: Annotated[int, Option(min=12, help="Frames of a long run.")] = 600,
+    clips: Annotated[Path | None, Option(show_default="OUT/clips.npz", help="Cache file of the true frames.")] = None,
+    data: Annotated[
+        Path | None, Option(metavar="FOLDER", help="Training episodes, to check that none of their mazes is used.")
+    ] = None,
+    free_runs: Annotated[int, Option(min=0, help="Long roll-outs, each in its own maze; 0: none.")] = 8,
+    free_frames: Annotated[int, Option(min=12, help="Frames of each long roll-out.")] = 600,
     *,
     chosen: flags.Choices,
-    yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing card.")] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing scorecard.")] = False,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "float32",
     threads: flags.Threads = None,
 ):
-    """Make the figures of a maze checkpoint's card, on mazes that training never saw."""
+    """Compute the scorecard of a maze checkpoint on held-out mazes."""
     from ...evaluation.studies.card import CardStudy
 
     study = CardStudy(
@@ -67,7 +76,7 @@ def card(
         stdout.print(printable(study.words(report.rows)))
         for each in report.tables:
             show_bars(each.rows)
-        say(f"{printable(str(out))} holds card.md, card.json and the contact sheets")
+        say(f"wrote card.md, card.json and contact sheets to {printable(str(out))}")
 
 
 def show_bars(rows: Sequence[Sequence[str]]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Context, Option
 
 from ...errors import UsageError
-from .. import flags
+from .. import completion, flags
 from ..console import printable, say
 from ..flags import Out, Seed, Yes
 from .tables import DRIFT_SEED, WorldName, loader, resumes, run, show
@@ -26,34 +26,59 @@ OF_FIGURES = ("codec", "lpips", "fvd")
 def drift(
     invocation: Context,
     models: Annotated[
-        list[str] | None, Argument(metavar="MODEL...", help="Folders, short names, or owner/name on the Hub.")
+        list[str] | None,
+        Argument(
+            metavar="MODEL...",
+            autocompletion=completion.models,
+            help="Folders, short names, or owner/name[@revision] on the Hub.",
+        ),
     ] = None,
     out: Out = Path("drift"),
-    mazes: Annotated[int, Option(min=1, help="Mazes that training never saw; two paths in each.")] = 16,
+    mazes: Annotated[int, Option(min=1, help="Number of held-out mazes, with two paths in each.")] = 16,
     length: Annotated[
         int | None,
-        Option("--length", "-n", min=1, max=1000, help="New frames of each path, 300 if not given; 8 of --episodes."),
+        Option(
+            "--length", "-n", min=1, max=1000, show_default="300; 8 with --episodes", help="New frames of each path."
+        ),
     ] = None,
     seed: Seed = DRIFT_SEED,
     world: WorldName = None,
-    truth: Annotated[Path | None, Option(help="Folder that keeps the true frames; OUT/truth if not given.")] = None,
+    truth: Annotated[
+        Path | None, Option(metavar="FOLDER", show_default="OUT/truth", help="Cache folder of the true frames.")
+    ] = None,
     clips: Annotated[
-        Path | None, Option(help="Clips, or a folder of them, that show truth (left) and model side by side.")
+        Path | None,
+        Option(metavar="PATH", help="Clip, or folder of clips, that show truth (left) and model side by side."),
     ] = None,
     context: Annotated[
         int | None,
-        Option(min=1, help="Frames at the start of --clips that were shown; found if not given. 48 of --episodes."),
+        Option(
+            min=1,
+            show_default="detected; 48 with --episodes",
+            help="Frames at the start of --clips or --episodes that the model was given.",
+        ),
     ] = None,
     episodes: Annotated[
-        Path | None, Option(help="Folder of episodes, rendered or imported, to continue instead of paths in mazes.")
+        Path | None,
+        Option(metavar="FOLDER", help="Episodes, rendered or imported, to continue instead of paths in mazes."),
     ] = None,
-    starts: Annotated[int, Option(min=1, help="Where to continue --episodes, spread evenly over them.")] = 8,
-    videos: Annotated[Path | None, Option(help="Folder of videos without a truth: how their looks change.")] = None,
+    starts: Annotated[int, Option(min=1, help="Number of starting points, spread evenly over --episodes.")] = 8,
+    videos: Annotated[
+        Path | None, Option(metavar="FOLDER", help="Videos without a truth, to measure how their appearance changes.")
+    ] = None,
     codec: Annotated[
-        str | None, Option(metavar="MODEL", help="Whose codec the Frechet distance is over; the first MODEL's if none.")
+        str | None,
+        Option(
+            metavar="MODEL",
+            autocompletion=completion.models,
+            show_default="the first MODEL",
+            help="Model whose codec gives the features of the Frechet distance.",
+        ),
     ] = None,
-    lpips: Annotated[Path | None, Option(help="LPIPS as TorchScript, called with two batches in [-1, 1].")] = None,
-    fvd: Annotated[Path | None, Option(help="I3D as TorchScript: i3d_torchscript.pt.")] = None,
+    lpips: Annotated[
+        Path | None, Option(help="LPIPS network as TorchScript, called with two batches in [-1, 1].")
+    ] = None,
+    fvd: Annotated[Path | None, Option(help="I3D network as TorchScript: i3d_torchscript.pt.")] = None,
     *,
     chosen: flags.Choices,
     yes: Yes = False,
@@ -61,17 +86,20 @@ def drift(
     dtype: flags.Dtype = "float32",
     threads: flags.Threads = None,
 ):
-    """Measure error accumulation: long roll-outs with true actions, each frame against the exact truth.
+    """Measure error accumulation over long roll-outs.
 
-    In every maze a model continues 64 true frames along a walk (explore) and turning in place (spin). Figures stand
-    apart for returns (what the frame shows was seen before) and new ground, beside repeating the last frame and the
-    mean of the context. OUT gets drift.json (by ranges of frames), drift.csv (by frame), plots, strips and drift.html.
+    In each maze a model continues 64 true frames with the true actions, along a walk (explore) and rotating in place
+    (spin), and each new frame is compared with the exact truth. Results are separate for revisits (the frame shows a
+    place seen before) and unseen places. Baselines repeat the last frame or the mean of the context. OUT receives
+    drift.json (by ranges of frames), drift.csv (by frame), plots, strips and drift.html.
 
-    --clips scores clips that show truth and model side by side, and --videos tells how videos without a truth change;
-    both work without a MODEL. --episodes lets models continue recorded episodes with their own actions.
+    --clips scores clips that show truth and model side by side; --videos measures how videos without a truth change.
+    Both work without a MODEL. --episodes makes models continue recorded episodes with their recorded actions.
     """
     if episodes and (clips or videos):
-        raise UsageError("--episodes goes with neither --clips nor --videos.", hint="Measure one after the other.")
+        raise UsageError(
+            "--episodes cannot be combined with --clips or --videos.", hint="Measure them one after the other."
+        )
     check_flags(invocation, bool(models), clips, episodes)
     load = loader(device, dtype, threads)
     if episodes:
@@ -101,7 +129,8 @@ def drift(
         show(report.tables)
         for note in study.notes:
             say(note)
-        say(f"{printable(str(out))} holds drift.html, drift.json and by frame {', '.join(study.csv(report.rows))}")
+        files = ", ".join(study.csv(report.rows))
+        say(f"wrote drift.html, drift.json and, by frame, {files} to {printable(str(out))}")
 
 
 def check_flags(invocation: Context, models: bool, clips: Path | None, episodes: Path | None):
@@ -109,11 +138,11 @@ def check_flags(invocation: Context, models: bool, clips: Path | None, episodes:
     if episodes:
         flags.refuse(invocation, (*IN_MAZES, *OF_FIGURES), "not for --episodes.")
     else:
-        flags.refuse(invocation, ("starts",), "for --episodes alone.")
+        flags.refuse(invocation, ("starts",), "only for --episodes.")
     if not episodes and not clips:
         flags.refuse(invocation, ("context",), "for --clips and --episodes.")
     if not models:
-        flags.refuse(invocation, (*IN_MAZES, "length"), "there is no model to roll out.", "Name a MODEL.")
+        flags.refuse(invocation, (*IN_MAZES, "length"), "there is no model to roll out.", "Give a MODEL.")
 
 
 def networks(lpips: Path | None, fvd: Path | None, device: "torch.device") -> "Networks":
@@ -145,4 +174,4 @@ def continue_episodes(
     study = EpisodeStudy(models, load, folder, *counts, seed, chosen)
     if report := run(study, out, resumes(yes)):
         show(report.tables)
-        say(f"{printable(str(out))} holds episodes.json and by frame episodes.csv")
+        say(f"wrote episodes.json and, by frame, episodes.csv to {printable(str(out))}")

@@ -18,21 +18,34 @@ def memory(
     models: Models,
     out: Out = Path("memory"),
     kind: Annotated[
-        list[str] | None, Option(help="theme, colour, blocks2 or blocks4; repeat for more. [default: theme, colour]")
+        list[str] | None,
+        Option(
+            show_default="theme, colour", help="Kind of test: theme, colour, blocks2 or blocks4; repeat for several."
+        ),
     ] = None,
     gap: Annotated[
-        list[int] | None, Option(min=1, help="Frames out of view; repeat for more. [default: 16, 64, 128]")
+        list[int] | None,
+        Option(
+            min=1, show_default="16, 64, 128", help="Frames for which the object is out of view; repeat for several."
+        ),
     ] = None,
     control: Annotated[
         list[str] | None,
-        Option(help="memory, none, other, unseen, context, free or truth; repeat. [default: all but free]"),
+        Option(
+            show_default="all but free",
+            help="Condition: memory, none, other, unseen, context, free or truth; repeat for several.",
+        ),
     ] = None,
-    quick: Annotated[bool, Option("--quick", help="Gap 64, 4 frames, with memory and without: a few minutes.")] = False,
-    worlds: Annotated[int, Option(min=1, help="Mazes that training never saw, for each kind and gap.")] = 64,
-    frames: Annotated[int, Option(min=1, max=12, help="Frames made and compared after the return.")] = 8,
+    quick: Annotated[
+        bool, Option("--quick", help="Only gap 64 and 4 frames, with and without memory; takes a few minutes.")
+    ] = False,
+    worlds: Annotated[int, Option(min=1, help="Held-out mazes for each kind and gap.")] = 64,
+    frames: Annotated[int, Option(min=1, max=12, help="Frames generated and compared after the return.")] = 8,
     seed: Seed = NEEDLE_SEED,
     world: WorldName = None,
-    needles: Annotated[Path | None, Option(help="Folder that keeps the tests; OUT/needles if not given.")] = None,
+    needles: Annotated[
+        Path | None, Option(metavar="FOLDER", show_default="OUT/needles", help="Cache folder of the tests.")
+    ] = None,
     *,
     chosen: flags.Choices,
     yes: Yes = False,
@@ -40,17 +53,18 @@ def memory(
     dtype: flags.Dtype = "float32",
     threads: flags.Threads = None,
 ):
-    """Take needle tests: a thing is shown, goes out of view, and comes back; is it drawn as it was?
+    """Measure memory with needle tests: is an object drawn correctly when it comes back into view?
 
-    True frames are fed up to the return, so memory alone is measured. The share of worlds in which the true candidate
-    is the nearest stands beside chance, and beside controls that must be at chance (none, other, unseen) or at 100 %
-    (truth). OUT gets memory.json, memory.csv, retrieval.png, strips of truth, made and difference, and memory.html.
+    The model sees true frames up to the return, so only memory is measured. Retrieval accuracy is the share of worlds
+    in which the generated frame is closest to the true candidate. It is reported with chance, and with controls that
+    must be at chance (none, other, unseen) or at 100 % (truth). OUT receives memory.json, memory.csv, retrieval.png,
+    strips (truth, generated, difference) and memory.html.
     """
     from ...evaluation.studies.memory import MEASURED, MemoryStudy
 
     gaps, controls = gap or [16, 64, 128], list(control or MEASURED)
     if quick:
-        flags.refuse(invocation, ("gap", "control", "frames"), "--quick sets them itself.", "Leave out --quick.")
+        flags.refuse(invocation, ("gap", "control", "frames"), "--quick sets them.", "Leave out --quick.")
         gaps, controls, frames = [64], ["memory", "none"], 4
     study = MemoryStudy(
         models,
@@ -68,4 +82,4 @@ def memory(
     if report := run(study, out, resumes(yes)):
         for each in report.tables:
             stdout.print(table(each.rows, each.title, each.left))
-        say(f"{printable(str(out))} holds memory.html, memory.json, memory.csv, retrieval.png and strips")
+        say(f"wrote memory.html, memory.json, memory.csv, retrieval.png and strips to {printable(str(out))}")

@@ -19,39 +19,52 @@ def pareto(
     schedule: Schedules = None,
     memory_slots: Annotated[
         list[int] | None,
-        Option(min=0, help="Groups of past frames in memory, 0 for none; repeat. [default: the checkpoint's]"),
+        Option(
+            min=0,
+            show_default="the checkpoint's own",
+            help="Groups of past frames in memory; 0: no memory. Repeat for several.",
+            rich_help_panel=flags.SAMPLING_PANEL,
+        ),
     ] = None,
     *,
     chosen: flags.Choices,
-    kind: Annotated[str, Option(help="Needle: theme, colour, blocks2 or blocks4.")] = "theme",
-    gap: Annotated[int, Option(min=1, help="Frames for which the needle is out of view.")] = 64,
-    worlds: Annotated[int, Option(min=1, help="Needle tests.")] = 32,
-    frames: Annotated[int, Option(min=1, max=12, help="Frames made in each needle test.")] = 4,
-    mazes: Annotated[int, Option(min=1, help="Mazes of the roll-outs; two paths in each.")] = 4,
+    kind: Annotated[str, Option(help="Kind of needle test: theme, colour, blocks2 or blocks4.")] = "theme",
+    gap: Annotated[int, Option(min=1, help="Frames for which the object is out of view.")] = 64,
+    worlds: Annotated[int, Option(min=1, help="Number of needle tests.")] = 32,
+    frames: Annotated[int, Option(min=1, max=12, help="Frames generated in each needle test.")] = 4,
+    mazes: Annotated[int, Option(min=1, help="Mazes for roll-outs, with two paths in each.")] = 4,
     length: Annotated[int, Option("--length", "-n", min=2, max=1000, help="New frames of each roll-out.")] = 64,
     forgetting: Annotated[
         Literal["found", "margin"] | None,
-        Option(help="Needles not found, or by how many dB; can be changed later. [default: found]"),
+        Option(
+            show_default="found",
+            help="Measure of forgetting: share of needles not retrieved, or margin in dB. Can be changed later.",
+        ),
     ] = None,
     degradation: Annotated[
         Literal["looks", "psnr_lost", "psnr_end"] | None,
         Option(
-            help="How far the looks of the last frames are off, or their PSNR on returns, which depends on memory too; "
-            "can be changed later. [default: looks]"
+            show_default="looks",
+            help="Measure of degradation at the end: distance of appearance statistics from the truth (looks), or loss "
+            "or value of PSNR on revisits, which depends on memory, too. Can be changed later.",
         ),
     ] = None,
-    truth: Annotated[Path | None, Option(help="Folder that keeps the true frames; OUT/truth if not given.")] = None,
-    needles: Annotated[Path | None, Option(help="Folder that keeps the tests; OUT/needles if not given.")] = None,
+    truth: Annotated[
+        Path | None, Option(metavar="FOLDER", show_default="OUT/truth", help="Cache folder of the true frames.")
+    ] = None,
+    needles: Annotated[
+        Path | None, Option(metavar="FOLDER", show_default="OUT/needles", help="Cache folder of the tests.")
+    ] = None,
     yes: Yes = False,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "float32",
     threads: flags.Threads = None,
 ):
-    """Set what models forget against how far they degrade, over networks, memory budgets and schedules.
+    """Compare forgetting with degradation over networks, memory sizes and schedules.
 
-    Each point takes needle tests as `eval memory` does and rolls out as `eval drift` does. The paper found that less
-    forgetting goes with more degradation; the last line says whether it does here. OUT gets pareto.json, pareto.csv,
-    pareto.png with the frontier marked, and pareto.html.
+    Each point takes needle tests as in `eval memory` and roll-outs as in `eval drift`. The paper reports a trade-off:
+    less forgetting with more degradation; the last line says whether it holds here. OUT receives pareto.json,
+    pareto.csv, pareto.png with the Pareto frontier, and pareto.html.
     """
     check_schedules(schedule)  # before anything is measured
 
@@ -80,4 +93,4 @@ def pareto(
             stdout.print(table(each.rows, left=each.left))
         stdout.print()
         stdout.print(study.verdict(report.rows), soft_wrap=True)
-        say(f"{printable(str(out))} holds pareto.html, pareto.json, pareto.csv and pareto.png")
+        say(f"wrote pareto.html, pareto.json, pareto.csv and pareto.png to {printable(str(out))}")

@@ -19,14 +19,17 @@ def predict(
     schedule: Schedules = None,
     measured: Annotated[
         list[Path] | None,
-        Option(help="Folder of `eval drift` or `eval pareto` to compare with; repeat for more. Can be given later."),
+        Option(
+            metavar="FOLDER",
+            help="Results of `eval drift` or `eval pareto` to compare with; repeat for several. Can be given later.",
+        ),
     ] = None,
     length: Annotated[int, Option("--length", "-n", min=1, help="New frames of the video to predict.")] = 300,
-    mazes: Annotated[int, Option(min=1, help="Mazes that training never saw; three clips in each.")] = 16,
-    often: Annotated[int, Option(min=1, help="AR steps measured in each clip.")] = 2,
-    parts: Annotated[int, Option(min=2, help="Steps between two levels that stand for the solver's exact path.")] = 4,
+    mazes: Annotated[int, Option(min=1, help="Number of held-out mazes, with three clips in each.")] = 16,
+    often: Annotated[int, Option(min=1, help="AR steps to measure in each clip.")] = 2,
+    parts: Annotated[int, Option(min=2, help="Substeps between two levels, as reference for the solver error.")] = 4,
     seed: Seed = CLIP_SEED,
-    clips: Annotated[Path | None, Option(help="File that keeps the true frames; in OUT/clips if not given.")] = None,
+    clips: Annotated[Path | None, Option(show_default="in OUT/clips", help="Cache file of the true frames.")] = None,
     *,
     chosen: flags.Choices,
     yes: Yes = False,
@@ -34,12 +37,13 @@ def predict(
     dtype: flags.Dtype = "float32",
     threads: flags.Threads = None,
 ):
-    """Predict error accumulation: the errors of single AR steps from true frames, summed over a video.
+    """Predict error accumulation from single AR steps, without roll-outs.
 
-    They are measured where what comes next was seen before and is still known, so that the best estimate's error is
-    about 0 and the network's is its own. Beside their sum stands the raw denoising loss, most of which is nobody's.
-    With --measured, Spearman's rank correlation says how far each agrees with roll-outs of the same models. OUT gets
-    predict.json, predict.csv, predict.png and predict.html.
+    The errors of single AR steps that start from true frames are summed over a video. They are measured where the next
+    frames show places that the model has seen and still knows, so the error of the best possible estimate is about 0.
+    The raw denoising loss, most of which no network can avoid, is reported for comparison. With --measured, Spearman's
+    rank correlation says how well each agrees with roll-outs of the same models. OUT receives predict.json,
+    predict.csv, predict.png and predict.html.
     """
     check_schedules(schedule)  # before anything is measured
 
@@ -61,4 +65,4 @@ def predict(
     if report := run(study, out, resumes(yes, finished=bool(measured))):
         show(report.tables)
         stdout.print(study.verdict(report.rows), soft_wrap=True)
-        say(f"{printable(str(out))} holds predict.html, predict.json, predict.csv and predict.png")
+        say(f"wrote predict.html, predict.json, predict.csv and predict.png to {printable(str(out))}")

@@ -30,8 +30,8 @@ WorldName = Annotated[
     Variant | None,
     Option(
         "--world",
-        help="Mazes of 8 + 8 textures under one sky (narrow), or of all textures, skies and lights (wide). "
-        "[default: the checkpoint's own, else narrow]",
+        show_default="the checkpoint's own, else narrow",
+        help="Mazes with 8 + 8 textures and one sky (narrow), or with all textures, skies and lights (wide).",
     ),
 ]
 

@@ -18,9 +18,11 @@ from ..metrics import BASELINES, METRICS
 from ..scorecard import Card, Measured, measure_card, plan_card, sheets
 from ..study import Load, OnEvent, Resume, Study, stage
 
-TITLES = {"new": "New ground", "back": "Returns: way back", "spin": "Returns: spin", "returns": "Returns: both"}
+TITLES = {"new": "Unseen", "back": "Revisits: way back", "spin": "Revisits: rotation", "returns": "Revisits: both"}
 COLUMNS = {"made": ""} | BASELINES | {"mean_history": "mean of history"}
-LEVELS = {name: name.replace("_", " ") for name in SPREADS} | {"scene": "share of frames with sky above and none below"}
+LEVELS = {name: name.replace("_", " ") for name in SPREADS} | {
+    "scene": "share of frames with sky at the top and none at the bottom"
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class CardStudy(Study[str, Measured]):
 
     def find(self, out: Path, resume: Resume) -> Values | None:
         if (out / "card.json").exists() and resume != "never":
-            raise OutputExistsError(f"{out} holds a card.", hint="-y replaces it; -o chooses another folder.")
+            raise OutputExistsError(
+                f"{out} contains a scorecard.", hint="Use -y to replace it, or choose another folder with -o."
+            )
         return None
 
     def points(self) -> Iterator[str]:
@@ -82,7 +86,7 @@ class CardStudy(Study[str, Measured]):
 
     def tables(self, rows: Sequence[Measured]) -> list[Table]:
         card = rows[0].card
-        tables = [Table("Musts and goals", verdict_cells(card.verdict))]
+        tables = [Table("Requirements and goals", verdict_cells(card.verdict))]
         for name, title in TITLES.items():
             tables.append(Table(title, section_cells(title, card.figures.sections[name])))
         tables += [Table("Memory", memory_cells(card.figures.memory))] if card.figures.memory else []
@@ -106,8 +110,8 @@ def about(card: Card) -> str:
     """What was measured, in one line."""
     sampler = f"{card.schedule}, chunk {card.chunk}, {card.steps} denoising steps"
     return (
-        f"{card.model} {card.sha256[:12]}: {card.mazes} unseen mazes (seed {card.seed}), {card.history} "
-        f"true frames, then {card.length} made with true actions; {sampler}, context {card.sampling['context']}, "
+        f"{card.model} {card.sha256[:12]}: {card.mazes} held-out mazes (seed {card.seed}), {card.history} "
+        f"true frames, then {card.length} generated with true actions; {sampler}, context {card.sampling['context']}, "
         f"{card.sampling['slots']} memory slots; {card.frames_per_second:.0f} frames/s"
     )
 
@@ -138,7 +142,7 @@ def section_cells(title: str, section: Section) -> Cells:
 
 def memory_cells(memory: MemoryGain) -> Cells:
     """What memory gains on revisits, in dB."""
-    table = [["Memory's gain, dB", "mean", memory.interval, "frames a maze"]]
+    table = [["Gain of memory, dB", "mean", memory.interval, "frames a maze"]]
     for kind, gain in memory.gains().items():
         if gain.gain is None:
             table.append([kind, "none beyond the context", "", "0"])
@@ -149,9 +153,9 @@ def memory_cells(memory: MemoryGain) -> Cells:
 
 def free_cells(free: FreeRun) -> Cells:
     """What is left at the end of long runs."""
-    table = [[f"Free run, end of {free.frames} frames", "made", "true frames"]]
+    table = [[f"Long roll-out, end of {free.frames} frames", "made", "true frames"]]
     for name, level in free.levels.items():  # there is no scene in a world of several skies
         table.append([LEVELS[name], f"{level.made:.3f}", f"{level.truth:.3f}"])
     turns = [free.turns[column] for column in ("made", "truth")]
     shares = ("none" if turn.share is None else f"{turn.share:.3f} of {turn.of}" for turn in turns)
-    return [*table, ["turns that move the right way", *shares]]
+    return [*table, ["rotations in the right direction", *shares]]

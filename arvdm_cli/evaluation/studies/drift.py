@@ -21,7 +21,7 @@ from ..study import Latest, Load, OnEvent, Study, grouped, need_figures, stage, 
 from ..truth import HISTORY, PATHS
 
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif", ".y4m")
-TITLES = {REVISIT: "Returns", UNSEEN: "New ground"}
+TITLES = {REVISIT: "Revisits", UNSEEN: "Unseen"}
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class DriftStudy(Study[Piece, Measurement]):
     encoder: Latest[str, Encoder] = field(default_factory=Latest)
 
     name = "drift"
-    title = "How fast it drifts"
+    title = "Error accumulation"
 
     def __post_init__(self) -> None:
         if not (self.models or self.clips or self.videos):
@@ -259,11 +259,11 @@ class DriftStudy(Study[Piece, Measurement]):
 
     def words(self, rows: Sequence[Measurement]) -> str:
         words = (
-            f"{self.mazes} mazes that training never saw; from {HISTORY} true frames on, {self.length} made "
-            "with the true actions along a walk (explore) and turning in place (spin). Returns: what the frame shows "
-            "was seen before, in the history or on the way since. Contrast and sharpness are shares of the truth's; "
-            "motion is the share of turns that move the picture the right way. Plots are means over 8 frames; strips "
-            "show the truth above what was made, at the last frame of each range. "
+            f"{self.mazes} held-out mazes; {self.length} frames generated after {HISTORY} true ones, "
+            "with the true actions, along a walk (explore) and rotating in place (spin). Revisits: the frame shows a "
+            "place seen before, in the history or on the way since. Contrast and sharpness are relative to the truth; "
+            "motion is the share of rotations in the right direction. Plots are means over 8 frames; strips "
+            "show the truth above the generated frame, at the last frame of each range. "
         ) * bool(self.models)
         return words + " ".join(self.notes)
 
@@ -294,10 +294,10 @@ def encoder_of(name: str, load: Load) -> Encoder:
 def videos_of(source: Path | None) -> list[Path]:
     """The videos of a folder, or the one that is named."""
     if source is None or not source.exists():
-        raise DataError(f"{source} is not there.")
+        raise DataError(f"{source} does not exist.")
     files = sorted(file for file in source.iterdir() if file.suffix.lower() in VIDEOS) if source.is_dir() else [source]
     if not files:
-        raise DataError(f"{source} holds no videos.", hint=f"They end with {', '.join(VIDEOS)}.")
+        raise DataError(f"{source} contains no videos.", hint=f"Supported: {', '.join(VIDEOS)}.")
     return files
 
 
@@ -319,7 +319,7 @@ def across(rows: Sequence[DriftRow], scales: int) -> Cells:
         if metric.beside:
             for name, what in BASELINES.items():
                 add(f"... {what}", f"{metric.name}_{name}", metric.digits)
-    add("turns the right way", "motion", 2)
+    add("rotates correctly", "motion", 2)
     add("... of the truth", "motion_truth", 2)
     return table
 
@@ -342,7 +342,7 @@ def distance_cells(rows: Sequence[Distance] | Sequence[LaterDistance]) -> Cells:
     table = [["", *(row.frames for row in rows)], ["stretches of 16", *(str(row.stretches) for row in rows)]]
     table.append(["distance", *(cell(row.distance, 2) for row in rows)])
     if floors := [cell(row.floor, 2) for row in rows if isinstance(row, Distance)]:
-        table.append(["truth from truth, half as many", *floors])
+        table.append(["truth to truth, half as many", *floors])
     return table
 
 
@@ -355,7 +355,7 @@ def clip_tables(rows: Sequence[ClipRow]) -> list[Table]:
             table = [["frames made", *spans]]
             for name, clip in grouped(group, lambda row: row.clip).items():
                 table.append([name, *(cell(row.means.figures[figure], digits) for row in clip)])
-            about = f"clips of {size}, {context} frames shown, {length} made"
+            about = f"clips of {size}, {context} context frames, {length} new"
             tables.append(Table(f"{title}, {about}", table))
     return tables
 
@@ -367,7 +367,7 @@ def video_tables(videos: VideoDrift) -> list[Table]:
         [row.frames or "", str(row.videos), *(cell(row.figures[name], 3) for name in APPEARANCE)]
         for row in videos.ranges
     ]
-    tables = [Table("Videos, beside their first second", [header, *body])]
+    tables = [Table("Videos, compared with their first second", [header, *body])]
     if videos.frechet and videos.frechet.rows:
         tables.append(Table(f"Videos: {videos.frechet.name} from frames 1-64", distance_cells(videos.frechet.rows)))
     return tables

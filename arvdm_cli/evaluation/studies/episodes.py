@@ -43,12 +43,12 @@ class EpisodeStudy(Study[str, Continued]):
     chosen: Mapping[str, object]  # see `generation.choose`
 
     name = "episodes"
-    title = "How episodes are continued"
+    title = "Continued episodes"
     resumes = False
 
     def __post_init__(self) -> None:
         if not self.models:
-            raise UsageError("--episodes measures models.", hint="Name one.")
+            raise UsageError("Give at least one MODEL with --episodes.", hint="Name one.")
 
     @cached_property
     def cuts(self) -> Cuts:
@@ -60,7 +60,9 @@ class EpisodeStudy(Study[str, Continued]):
 
     def find(self, out: Path, resume: Resume) -> Values | None:
         if (out / "episodes.json").exists() and resume != "never":
-            raise OutputExistsError(f"{out} holds a measurement.", hint="-y replaces it; -o chooses another folder.")
+            raise OutputExistsError(
+                f"{out} contains results.", hint="Use -y to replace it, or choose another folder with -o."
+            )
         return None
 
     def points(self) -> Iterator[str]:
@@ -96,7 +98,7 @@ class EpisodeStudy(Study[str, Continued]):
         return {"episodes.csv": [{"model": row.model} | line.to_json() for row in rows for line in row.frames]}
 
     def tables(self, rows: Sequence[Continued]) -> list[Table]:
-        about = f"{self.starts} starts in {self.folder}, {self.shown} frames shown"
+        about = f"{self.starts} starts in {self.folder}, {self.shown} context frames"
         return [Table(f"{row.model}: {about}", across(row.ranges, 0)) for row in rows]
 
     def words(self, rows: Sequence[Continued]) -> str:

@@ -53,7 +53,7 @@ class MemoryStudy(Study[NeedleTests, RetrievalRow]):
     chosen: Mapping[str, object]  # see `generation.choose`
 
     name = "memory"
-    title = "What is remembered"
+    title = "Memory: needle tests"
 
     def __post_init__(self) -> None:
         for name in self.controls:
@@ -111,8 +111,8 @@ class MemoryStudy(Study[NeedleTests, RetrievalRow]):
 
     def words(self, rows: Sequence[RetrievalRow]) -> str:
         return (
-            f"{self.worlds} mazes for each kind and gap, {self.frames} frames made after the return. "
-            "Strips show truth, what was made, and their difference. "
+            f"{self.worlds} mazes for each kind and gap, {self.frames} frames generated after the return. "
+            "Strips show truth, generated frame and difference. "
         ) + " ".join(f"{name}: {CONTROLS[name]}." for name in self.controls)
 
 

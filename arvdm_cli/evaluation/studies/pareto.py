@@ -63,7 +63,7 @@ class ParetoStudy(Study[Sampled, ParetoRow]):
     taken: Latest[str, tuple[Truth, Sequence[Needle]]] = field(default_factory=Latest)
 
     name = "pareto"
-    title = "Forgetting against degradation"
+    title = "Forgetting and degradation"
 
     def __post_init__(self) -> None:
         metrics.need_ms_ssim()
@@ -136,8 +136,8 @@ class ParetoStudy(Study[Sampled, ParetoRow]):
     def words(self, rows: Sequence[ParetoRow]) -> str:
         return (
             f"{self.worlds} needle tests ({self.kind}, {self.gap} frames out of view), {self.frames} "
-            f"frames made in each; roll-outs of {self.length} frames on two paths in each of {self.mazes} mazes. "
-            "Margin, PSNR of returns at the end, and what of it is lost since frame 1, are in dB; looks is 0 where the "
+            f"frames generated in each; roll-outs of {self.length} frames on two paths in each of {self.mazes} mazes. "
+            "Margin, PSNR of revisits at the end and its loss since frame 1 are in dB; looks (appearance) is 0 if the "
             "last frames have the truth's contrast, sharpness and colour spread. "
             f"Forgetting: {FORGETTING[self.forgetting]}. Degradation, over the last frames: "
             f"{DEGRADATION[self.degradation]}. No point has less of both than one on the frontier. "
@@ -152,9 +152,9 @@ class ParetoStudy(Study[Sampled, ParetoRow]):
 def say(verdict: Verdict) -> str:
     """A verdict in one line."""
     holds = {
-        "yes": "Less forgetting goes with more degradation here, as the paper says",
-        "no": "That less forgetting goes with more degradation does not show here",
-        "opposite": "Less forgetting goes with less degradation here, against what the paper says",
+        "yes": "Less forgetting comes with more degradation, as the paper reports",
+        "no": "These points do not show the trade-off between forgetting and degradation that the paper reports",
+        "opposite": "Less forgetting comes with less degradation, unlike in the paper",
     }[verdict.verdict]
     rank = "none" if verdict.spearman is None else f"{verdict.spearman:.2f} (by chance {verdict.chance:.3f})"
     return f"{holds}: rank correlation {rank}, {verdict.frontier} of {verdict.points} points on the frontier."

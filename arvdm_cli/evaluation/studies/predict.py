@@ -18,9 +18,9 @@ from ..study import Latest, Load, OnEvent, Study, grouped, need_figures, schedul
 
 EXPECTED = 0.7  # rank correlation with roll-outs that the paper's sum of errors should reach
 ROLLED = {  # figures of roll-outs
-    "psnr_end": "PSNR of returns at the end, dB",
-    "psnr_lost": "dB of PSNR lost on returns since frame 1",
-    "looks": "looks off the truth's",
+    "psnr_end": "PSNR of revisits at the end, dB",
+    "psnr_lost": "PSNR lost on revisits since frame 1, dB",
+    "looks": "distance of appearance statistics",
 }
 FIGURES = (  # of a model's table: title, figure, digits
     ("start", "start", 4),
@@ -69,7 +69,7 @@ class PredictStudy(Study[Scheduled, Predicted]):
     found: list[Measured] = field(init=False)
 
     name = "predict"
-    title = "What schedules will lose"
+    title = "Predicted error accumulation"
 
     def __post_init__(self) -> None:
         found = [one for folder in self.measured for one in agreement.measured(folder)]
@@ -130,9 +130,9 @@ class PredictStudy(Study[Scheduled, Predicted]):
             tables.append(Table(title, [header, *body]))
             orders = {name: ranks([row[name] for row in values]) for name in ORDERS}
             body = [[name, *(f"{rank:g}" for rank in order)] for name, order in orders.items()]
-            tables.append(Table(f"{model}: rank of each schedule, the least error first, by", [header, *body]))
+            tables.append(Table(f"{model}: rank of each schedule (1: least error) by", [header, *body]))
         if agreed := self.agreed(rows):
-            title = "Spearman's rank correlation with roll-outs (and by chance as far from 0)"
+            title = "Spearman's rank correlation with roll-outs (probability by chance)"
             tables.append(Table(title, agreement_cells(agreed), ("of",)))
         return tables
 
@@ -150,10 +150,10 @@ class PredictStudy(Study[Scheduled, Predicted]):
 
     def words(self, rows: Sequence[Predicted]) -> str:
         return (
-            f"{self.mazes} mazes that training never saw; {self.often} AR steps in each clip, from true frames, "
+            f"{self.mazes} held-out mazes; {self.often} AR steps in each clip, from true frames, "
             f"summed over {self.length} frames. start: {START}. "
             + " ".join(f"{name}: {what}." for name, what in (TERMS | ORDERS).items())
-            + " By chance: how often points that have nothing to do with each other would agree or disagree as much. "
+            + " By chance: probability that unrelated points agree or disagree as much. "
             + self.verdict(rows)
         )
 
@@ -171,7 +171,7 @@ def verdict(agreed: Sequence[Agreement]) -> str:
     """How far predictions agree with roll-outs, in one line."""
     ranked = [row for row in agreed if (row.figure, row.model) == ("psnr_lost", None) and row.spearman is not None]
     if not ranked:
-        return "Nothing measured to compare with: --measured takes at least 3 points of `eval drift` or `eval pareto`."
+        return "No results to compare with: give at least 3 points of `eval drift` or `eval pareto` with --measured."
     orders = ", ".join(f"{row.order} {row.spearman:.2f}" for row in ranked)
     return (
         f"Spearman against dB lost since frame 1, over {ranked[0].points} points: {orders}; "

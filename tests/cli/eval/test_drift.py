@@ -72,7 +72,7 @@ def test_clips_and_videos_need_no_model(arvdm, tmp_path, monkeypatch):
             writer.write(frames)
     done = arvdm("eval", "drift", "--clips", "clips", "--videos", "videos", "-o", "out")
     assert done.exit_code == 0, done.stderr
-    assert "clips of 32x32, 12 frames shown, 10 made" in done.stdout and "first second" in done.stdout
+    assert "clips of 32x32, 12 context frames, 10 new" in done.stdout and "first second" in done.stdout
     names = {"clips.csv", "videos.csv", "drift.json", "drift.html"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     report = json.loads((tmp_path / "out" / "drift.json").read_text())
@@ -84,7 +84,7 @@ def test_what_cannot_be_measured_is_said_at_once(arvdm, tmp_path, monkeypatch):
     assert arvdm("eval", "drift").exit_code == 2
     (tmp_path / "empty").mkdir()
     done = arvdm("eval", "drift", "--videos", "empty")
-    assert done.exit_code == 3 and "holds no videos" in done.stderr
+    assert done.exit_code == 3 and "contains no videos" in done.stderr
     assert arvdm("eval", "drift", "--videos", "empty", "--lpips", "missing.pt").exit_code == 3
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     done = arvdm("eval", "drift", "maze")

@@ -48,7 +48,7 @@ def measured(report, folder, **changed):
 def test_terms_are_left_in_the_folder_and_what_was_measured_can_be_set_beside_them_later(arvdm, tiny, tmp_path):
     done = arvdm("eval", "predict", "one", "two", *FEW)
     assert done.exit_code == 0, done.stderr
-    assert "Nothing measured to compare with" in done.stdout and "discretisation" in done.stdout
+    assert "No results to compare with" in done.stdout and "discretisation" in done.stdout
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir()} == FILES
     report = json.loads((out / "predict.json").read_text())
@@ -89,7 +89,7 @@ def test_what_cannot_be_predicted_is_said_at_once(arvdm, tiny, tmp_path, monkeyp
     assert arvdm("eval", "predict", "one", "-s", "fifo:steps").exit_code == 2
     assert arvdm("eval", "predict", "one", "--measured", "missing").exit_code == 3
     done = arvdm("eval", "predict", "one", *FEW, "--memory-slots", "0", "-s", "fifo:steps=20")
-    assert done.exit_code == 3 and "stands in the context or in memory" in done.stderr.replace("\n", " ")
+    assert done.exit_code == 3 and "is in the context or in memory" in done.stderr.replace("\n", " ")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     done = arvdm("eval", "predict", "one", *FEW)
     assert done.exit_code == 2 and "pip install matplotlib" in done.stderr
