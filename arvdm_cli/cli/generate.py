@@ -287,7 +287,7 @@ class Take:
 def list_takes(prompts: Sequence[str | None], schedules: Sequence[str | None], output: str) -> list[Take]:
     """The videos of a command: out.mp4; out-0.mp4, out-1.mp4 of prompts; out-fifo.mp4, out-rolling.mp4 of schedules.
 
-    Raises: UsageError where two would have one name, or there is no place for so many
+    Raises: UsageError where two would have one name, or the output has no place for all of them
     """
     outputs = name_outputs(output, len(prompts))
     if len(schedules) == 1:

@@ -110,7 +110,7 @@ class Fingerprint:
         return cls(kept, digest(checksums[:kept]), tuple(checksums[kept:]))
 
     def fits(self, checksums: Sequence[str]) -> bool:
-        """Whether frames are the first of those that were written, so many that all to be kept are among them."""
+        """Whether frames are the first of those that were written, with all that are to be kept among them."""
         after = checksums[self.count :]
         return digest(checksums[: self.count]) == self.digest and after == self.rest[: len(after)]
 
