@@ -51,11 +51,18 @@ def test_figures_plots_and_strips_are_left_in_the_folder(arvdm, tiny, tmp_path):
 
 
 def test_one_json_object_is_printed_and_quick_asks_for_little(arvdm, tiny):
-    done = arvdm("eval", "memory", "tiny", *FEW, "--quick", "--json", "-o", "out")
+    few = ("--kind", "theme", "--worlds", "3", "--steps", "1", "--device", "cpu")
+    done = arvdm("eval", "memory", "tiny", *few, "--quick", "--json", "-o", "out")
     assert done.exit_code == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["asked"]["gaps"] == [64] and report["asked"]["frames"] == 4
     assert [row["control"] for row in report["rows"]] == ["memory", "none"]
+
+
+@pytest.mark.parametrize("flag", [("--gap", "8"), ("--frames", "2"), ("--control", "none")])
+def test_what_quick_sets_cannot_be_set_beside_it(arvdm, tiny, flag):
+    done = arvdm("eval", "memory", "tiny", "--quick", *flag, "-o", "out")
+    assert done.exit_code == 2 and flag[0] in done.stderr and "--quick sets them" in done.stderr
 
 
 def test_a_measurement_that_was_stopped_goes_on_where_it_was(arvdm, tiny, tmp_path):
