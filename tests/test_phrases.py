@@ -7,6 +7,7 @@ import pytest
 import typer
 
 from arvdm_cli.cli import app
+from support.documents import WRITTEN
 from support.paths import ROOT
 
 NOT_ONE = r"(TOML|JSON|file|folder|number|crop|size|picture|video|schedule|checkpoint)s?"
@@ -34,6 +35,9 @@ PHRASES = {
     r"\bnew ground\b": "unseen places",
     r"\bimpostors?\b": "distractor",
     r"\bwhat there is\b": "the options",
+    r"\btold in advance\b": "predicted",
+    r"\bkeeps the three requirements\b": "name them",
+    r"\bkeys are only turned\b": "the position of its keys changes",
 }
 
 
@@ -59,9 +63,8 @@ def texts():
         for line, text in literals(path):
             yield f"{path.relative_to(ROOT)}:{line}", text
     yield from helps(typer.main.get_command(app))
-    documents = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
     registry = ROOT / "arvdm_cli" / "hub" / "registry.toml"
-    for path in [*documents, registry, *(ROOT / "examples").rglob("*.toml")]:
+    for path in [*WRITTEN, registry, *(ROOT / "examples").rglob("*.toml")]:
         for number, line in enumerate(path.read_text().splitlines(), 1):
             yield f"{path.relative_to(ROOT)}:{number}", line
 

@@ -23,7 +23,7 @@ from ..worlds import table
 from ..worlds.world import PURPOSES, Needle, NeedleWorld, Recording, World, record
 
 HISTORY, LENGTH = 64, 64  # true frames a walk begins with, and frames to be made after them
-KINDS = PURPOSES["revisit"].kinds  # of walks on which a model meets new ground and what it was shown
+KINDS = PURPOSES["revisit"].kinds  # of walks on which a model meets unseen places and what it was shown
 PATHS = PURPOSES["drift"].kinds  # of walks for long roll-outs
 FORMAT = 1  # of the file of true frames
 TRACKS = ("frames", "actions", "poses")  # arrays of it; the last only where there are poses
