@@ -1,4 +1,4 @@
-"""README, SECURITY and the documentation: commands and Python run as written, links lead somewhere, words are plain."""
+"""README, SECURITY and the documentation: commands and Python run as written, and links lead somewhere."""
 
 import os
 import re
