@@ -182,8 +182,9 @@ def test_a_photo_is_one_whole_frame(name, size):
     assert clip.frames.shape == (1, size, size, 3) and clip.fps is None and off(clip.frames[0]) <= 12
 
 
-def test_a_thumbnail_before_a_clip_is_not_the_clip():
-    clip = read(CASES / "thumbnail-first.mp4")
+@pytest.mark.parametrize("part", [{}, {"start": 0, "count": 40}], ids=["whole", "first frames"])
+def test_a_thumbnail_before_a_clip_is_not_the_clip(part):
+    clip = read(CASES / "thumbnail-first.mp4", **part)
     assert clip.frames.shape == (12, 32, 32, 3) and "16x16" in clip.notes[0]
     assert grey(clip.frames)[0] == pytest.approx(20, abs=3) and grey(clip.frames)[-1] == pytest.approx(230, abs=3)
 

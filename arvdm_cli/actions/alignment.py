@@ -19,6 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import ActionError
+from .phrases import FRAMES
 
 TURNS = ("cameraX", "cameraY")  # actions that say how far a frame turned, and not how it was pressed
 SPARE = 1.0  # seconds that rows with times may go on after their clip
@@ -107,7 +108,7 @@ def hold(rows: Rows, times: np.ndarray, names: Sequence[str], name: str) -> np.n
         raise ActionError(
             f"{rows.end}: its time is {rows.times[-1]:g} seconds, and the clip of {name} ends at "
             f"{times[-1] + step:.3g}.",
-            hint="Times are in seconds from the first frame of the clip.",
+            hint="Times are in seconds from the first frame of the clip; under `time_ms` in milliseconds.",
         )
     usual = float(np.median(np.diff(rows.times))) if len(rows) > 1 else step
     early = 0.5 * min(usual, step)
@@ -118,6 +119,11 @@ def hold_from(rows: Rows, fps: float, names: Sequence[str], name: str) -> np.nda
     """Give what leads into new frames at a rate (m, a), as far as rows with times of their own go."""
     assert rows.times is not None
     count = math.floor(float(rows.times[-1]) * fps + 0.5) + 1
+    if count > FRAMES:
+        raise ActionError(
+            f"{rows.end}: its time is {rows.times[-1]:g} seconds, or frame {count - 1}; at most {FRAMES} are read.",
+            hint="Times are in seconds from the first new frame; under `time_ms` in milliseconds.",
+        )
     return hold(rows, np.arange(count) / fps, names, name)
 
 

@@ -16,7 +16,7 @@ things to ask of a file:
                is null. Where the clip is thinned or cut, they follow its frames: see `alignment`.
 
 Text may count its rows: with a column or key `frame` they are sorted by it, and none may be missing or there twice;
-with `time`, in seconds from the first frame on, a row holds until the next one's time.
+with `time`, in seconds from the first frame on, or `time_ms`, a row holds until the next one's time.
 
 So the reference script of Oasis puts a row of zeros before its sample actions: it belongs to the one prompt frame. Here
 a prompt's frames have rows of their own, null where nothing is known, and the sample is read as it stands.
@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 
@@ -62,8 +62,11 @@ from .phrases import (
 
 BYTES = 1 << 30  # of an array, once unpacked
 INDEX = ""  # title of a column of a .csv that only numbers its lines
-FRAME = "frame"  # title of the column that says which frame a row belongs to
-TIMES = ("time", "seconds", "timestamp")  # titles of the column that says when a row begins to hold
+FRAME = "frame"  # title, in any case, of the column that says which frame a row belongs to
+SECONDS = {  # title, in any case, of the column that says when a row begins to hold -> seconds of its unit
+    **dict.fromkeys(("time", "seconds", "timestamp"), 1.0),
+    **dict.fromkeys(("time_ms", "milliseconds", "timestamp_ms"), 1e-3),
+}
 Excuse = Callable[[ActionError], None]  # told of a row that cannot be read and is taken for unknown
 
 
@@ -279,6 +282,17 @@ def _order(rows: Iterable[_Row], names: Sequence[str], name: str) -> Rows:
     return Rows(values)
 
 
+def _is_place(title: str) -> bool:
+    return title.lower() == FRAME or title.lower() in SECONDS
+
+
+def _place(title: str, value: object, where: str) -> tuple[str, float]:
+    """Read which frame a row belongs to, or when it begins to hold: "frame" or "time", and the number."""
+    number_of(math.nan if value in ("", None) else value, title, where)  # refuses what is no number
+    number = float(cast("float", value))  # which float32 may not hold
+    return (FRAME, number) if title.lower() == FRAME else ("time", number * SECONDS[title.lower()])
+
+
 def _excused(read: Callable[[], _Row], where: str, names: Sequence[str], excuse: Excuse | None) -> _Row:
     """Read a row, or take it for unknown where it cannot be read and that is excused."""
     try:
@@ -297,8 +311,8 @@ def _read_jsonl(path: Path, name: str, names: Sequence[str], excuse: Excuse | No
         value = parse_line(line, where)
         if not isinstance(value, dict):
             return _Row(where, read_row(value, names, where))
-        keys = [key for key in value if key in (FRAME, *TIMES) and key not in names]
-        told = {key if key == FRAME else "time": number_of(value[key], key, where) for key in keys}
+        keys = [key for key in value if _is_place(key) and key not in names]
+        told = dict(_place(key, value[key], where) for key in keys)
         rest = {key: number for key, number in value.items() if key not in keys}
         if first and rest and not {*rest} & {*names, "action"}:
             unknown = shorten(next(iter(rest)))
@@ -320,7 +334,7 @@ def _names_in_lines(file: IO[bytes], name: str) -> tuple[str, ...]:
         if isinstance(value, dict) and "action" in value:
             value = value["action"]
         if isinstance(value, dict):
-            names |= dict.fromkeys(key for key in value if key not in (FRAME, *TIMES))
+            names |= dict.fromkeys(key for key in value if not _is_place(key))
         for word in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
             names |= dict.fromkeys(_words(word) if isinstance(word, str) else ())
     return tuple(names)
@@ -353,7 +367,7 @@ class _Table:
 
     def columns(self, names: Sequence[str]) -> list[str]:
         """Give the titles of columns that are actions."""
-        others = {title for title in self.titles if title in (INDEX, FRAME) or title.lower() in TIMES}
+        others = {title for title in self.titles if title == INDEX or _is_place(title)}
         return [title for title in self.titles if title in names or title not in others]
 
 
@@ -390,17 +404,29 @@ def _read_csv(path: Path, name: str, names: Sequence[str], excuse: Excuse | None
                 if title in columns:
                     values[title] = field
                 elif title != INDEX:
-                    told[FRAME if title == FRAME else "time"] = number_of(field or math.nan, title, where)
+                    told |= [_place(title, field, where)]
             action = values.get("action", "")
             index = int(action) if re.fullmatch("-?[0-9]{1,9}", action) and action not in names else action
             return _Row(where, read_row(index if named else values, names, where), told.get(FRAME), told.get("time"))
 
+        lines = _inner(table.lines) if len(table.titles) == 1 else (line for line in table.lines if line[1].strip())
         rows = (
             _excused(lambda w=where, text=line: row(w, text), where, names, excuse)  # type: ignore[misc]
-            for where, line in table.lines
-            if line.strip()
+            for where, line in lines
         )
         return _order(rows, names, repr(name))
+
+
+def _inner(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Leave out blank lines at the end of a table of one column; the others are rows of an empty field."""
+    blank: list[tuple[str, str]] = []
+    for where, line in lines:
+        blank.append((where, line))
+        if line.strip():
+            yield from blank
+            blank = []
+        elif len(blank) > FRAMES:
+            return
 
 
 def _names_in_table(file: IO[bytes], name: str) -> tuple[str, ...]:
@@ -418,8 +444,10 @@ def _names_in_table(file: IO[bytes], name: str) -> tuple[str, ...]:
 
 def _fields(line: str, delimiter: str, where: str) -> list[str]:
     try:
-        return [field.strip() for field in next(csv.reader([line], delimiter=delimiter), [])]
+        return [field.strip() for field in next(csv.reader([line], delimiter=delimiter), [])] or [""]
     except csv.Error as error:
+        if "\r" in line.rstrip():
+            raise ActionError(f"{where}: its lines end in CR alone.", hint="Save it with LF or CRLF.") from error
         raise ActionError(f"{where}: {error}.") from error
 
 

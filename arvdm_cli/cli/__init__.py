@@ -21,6 +21,7 @@ from typer import Option
 from ..errors import ArvdmError, ArvdmWarning, MemoryLimitError, OutputError, UsageError
 from ..version import __version__
 from . import bench, checkpoints, config, data, doctor, generate, schedule, theory, train
+from .config import unread
 from .console import Color, ProgressKind, Settings, coloured, configure, settings, show_error, warn
 from .eval import card
 from .help import Command, Group, show_help
@@ -130,6 +131,7 @@ def color_of(args: Sequence[str]) -> Color:
 
 @app.callback()
 def begin(
+    context: typer.Context,
     quiet: Annotated[bool, Option("--quiet", "-q", help="Print results, warnings and errors only.")] = False,
     verbose: Annotated[bool, Option("--verbose", "-v", help="Print details, too.")] = False,
     json: Annotated[bool, Option("--json", help="Print the result as one JSON object.")] = False,
@@ -166,6 +168,8 @@ def begin(
     configure(
         Settings(quiet=quiet, verbose=verbose, debug=debug, color=color, json=json, progress=progress, offline=offline)
     )
+    for words in unread(context):
+        warn(words)
 
 
 @contextmanager

@@ -149,6 +149,21 @@ def from_variables(context: Context) -> dict[Words, Setting]:
     return values
 
 
+def unread(context: Context) -> Iterator[str]:
+    """Say of each variable that is like one of a flag, and is none, that it sets nothing."""
+    given = [name for name in os.environ if name.startswith("ARVDM_")]
+    options = settable(context.command) if given else {}
+    known = {"_".join(("arvdm", *words)).upper(): words for words in options}
+    commands = {name.removesuffix(words[-1].upper()) for name, words in known.items() if len(words) > 1}
+    for name in given:
+        if name in known:
+            continue
+        near = get_close_matches(name, known, 1, 0.9)
+        near = near or [other for other in known if other.endswith(name.removeprefix("ARVDM"))]
+        if near or name.startswith(tuple(commands)):
+            yield f"{name} sets nothing: no flag is called so." + (f" Did you mean {near[0]}?" if near else "")
+
+
 class Command(Protocol):
     """A command or group, as typer builds it."""
 

@@ -153,6 +153,8 @@ def import_(
         frames = imported.saved_length(out)  # as the import that goes on has it
     chosen = recordings.settle(found, names, size_of(size), frames, fps, fit)
     say(f"{found.folder}: {len(found.files)} clips, read as {kind.title} (--format {found.format})")
+    if found.unused:
+        warn(f"{len(found.unused)} files belong to no clip of the import: {listed(file.name for file in found.unused)}")
     said = Said()
     with progress("clip", len(found.files[:limit])) as report:
         for index, step in enumerate(imported.gather(found, chosen, out, limit)):

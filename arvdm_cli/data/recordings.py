@@ -11,7 +11,7 @@ Sources: TECO, arXiv 2210.02396, for its two data sets; `action_files` for the f
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from ..media import read as read_video
 from ..media.fit import FITTINGS, Fitting, fit
 
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".mts", ".m2ts")
+PASSED_OVER = (".gif", ".webp", ".apng", ".avif", ".ts", ".flv", ".wmv", ".3gp", ".ogv", ".y4m")  # clips, not imported
 LENGTH = 300  # frames of an episode, where clips allow so many
 MEASURED = 64  # clips that are measured to find out what they allow
 EXCUSED = 0.1  # share of a file's rows that may be unreadable
@@ -106,6 +107,7 @@ class Source:
     format: str  # a name in FORMATS
     folder: Path
     files: list[Path]  # in natural order: 2.npz before 10.npz
+    unused: list[Path] = field(default_factory=list)  # moving pictures of other kinds, and actions without a clip
 
 
 # What each kind of data set holds
@@ -250,7 +252,16 @@ def find(source: Path, format: str = "auto", split: str = "train") -> Source:
         suffixes = ", ".join(FORMATS[format].suffixes)
         raise DataError(f"{str(folder)!r} contains no clip of {FORMATS[format].title} ({suffixes}).")
     chosen.sort(key=lambda file: [decoder.natural(part) for part in file.relative_to(folder).parts])
-    return Source(format, folder, chosen)
+    return Source(format, folder, chosen, _unused(files, chosen) if format == "folder" else [])
+
+
+def _unused(files: list[Path], clips: list[Path]) -> list[Path]:
+    """Find files that may have been meant for an import, and are not part of it."""
+    acted = {clip.with_suffix("") for clip in clips}
+    orphans = {
+        file for file in files if file.suffix.lower() in action_files.FORMATS and file.with_suffix("") not in acted
+    }
+    return sorted(file for file in files if file.suffix.lower() in PASSED_OVER or file in orphans)
 
 
 def _choose(source: Path, split: str) -> Path:

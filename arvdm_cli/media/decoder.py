@@ -172,13 +172,13 @@ def probe(path: Path, name: str, limit: int | None = None) -> Header:
 
 
 def _count(path: Path, limit: int | None, times: str) -> tuple[list[_Stream], Process]:
-    """Count the packets of each stream of pictures; `times` says which of their times are read.
+    """Count the packets of each stream of pictures, until one has `limit`; `times` says which of their times are read.
 
-    The other time only counts them: out of order, it would be changed, and an error be told.
+    The other time only counts them: out of order, it would be changed, and an error be told. ffmpeg's own -frames ends
+    all streams with the shortest, which may be a thumbnail.
     """
     streams: dict[int, _Stream] = {}
-    most = () if limit is None else ("-frames:v", str(limit))
-    copied = ("-map", "0:V", "-c", "copy", "-bsf:v", f"setts=dts=N-1e12:{times}", *most, "-f", "framecrc", "pipe:1")
+    copied = ("-map", "0:V", "-c", "copy", "-bsf:v", f"setts=dts=N-1e12:{times}", "-f", "framecrc", "pipe:1")
     with Process(*GUARDS, "-copyts", "-i", f"file:{path}", *copied, stdout=PIPE, level="info") as process:
         for line in process.stdout:
             if line.startswith(b"#"):  # "#dimensions 0: 128x64"
@@ -195,7 +195,10 @@ def _count(path: Path, limit: int | None, times: str) -> tuple[list[_Stream], Pr
             stream.last = int(fields[3])
             if stream.last >= UNTIMED:
                 stream.timed, stream.last = False, 0
-        process.wait()
+            if len(stream.shown) == limit:
+                break
+        else:
+            process.wait()
     return [streams[number] for number in sorted(streams)], process
 
 

@@ -102,6 +102,7 @@ TABLES = {
     "out of order": ("time,action\n2,left\n0,forward\n", "forward*20 left*20"),
     "in seconds, another column first": ("left,seconds,forward\n0,0,1\n1,2,0\n", "forward*20 left*20"),
     "begun later": ("timestamp,action\n1,left\n", "?*10 left*30"),
+    "in milliseconds": ("Time_ms,action\n0,forward\n2000,left\n", "forward*20 left*20"),
 }
 
 
@@ -119,7 +120,26 @@ def test_new_frames_take_rows_with_times_at_their_rate(tmp_path):
     np.testing.assert_array_equal(led, files.read("forward*10 left", NAMES[:2]))
 
 
+def test_times_that_are_too_late_for_new_frames_are_refused_with_their_line(tmp_path):
+    (tmp_path / "a.csv").write_text("time,action\n1700000000.0,forward\n1700000000.2,left\n")
+    with pytest.raises(ActionError, match=r"line 3: its time is 1.7e.09 seconds"):
+        files.read(tmp_path / "a.csv", NAMES[:2], fps=15)
+
+
+def test_numbers_of_rows_may_have_a_title_in_any_case_and_are_no_actions(tmp_path):
+    (tmp_path / "a.csv").write_text("Frame,left,forward\n1,1,0\n0,0,1\n")
+    np.testing.assert_array_equal(files.read(tmp_path / "a.csv", NAMES[:2]), files.read("forward left", NAMES[:2]))
+    assert files.names_in(tmp_path / "a.csv") == ("left", "forward")
+
+
+def test_blank_lines_at_the_end_of_a_table_are_no_rows(tmp_path):
+    (tmp_path / "a.csv").write_text("action\nforward\nleft\n\n\n")
+    np.testing.assert_array_equal(files.read(tmp_path / "a.csv", NAMES[:2]), files.read("forward left", NAMES[:2]))
+
+
 WRONG = {
+    "lines that end as on an old Mac": ("action\rforward\rleft\r", "line 1: its lines end in CR alone"),
+    "a blank line between rows": ("action\nforward\n\nleft\n", "line 3: no action is called ''"),
     "a frame twice": ("frame,action\n0,left\n1,left\n1,left\n", "line 4: frame 1 comes after frame 1"),
     "counted from one": ("frame,action\n1,left\n2,left\n", "line 2: frame 1 comes after no other"),
     "half of a frame": ("frame,action\n0,left\n0.5,left\n", "line 3: frame 0.5"),
@@ -133,7 +153,7 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_numbers_of_rows_that_cannot_be_are_refused_with_their_line(name, tmp_path):
     text, message = WRONG[name]
-    (tmp_path / "a.csv").write_text(text)
+    (tmp_path / "a.csv").write_text(text, newline="")
     with pytest.raises(ActionError, match=message):
         files.read_clip(tmp_path / "a.csv", NAMES[:2], TIMED)
 

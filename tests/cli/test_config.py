@@ -279,7 +279,19 @@ def test_every_flag_has_a_variable_of_its_own_and_none_is_one_that_means_somethi
 def test_variables_of_other_programs_are_left_alone(arvdm, monkeypatch):
     for name in ("ARVDM_VERSION", "ARVDM_HELP", "ARVDM_INSTALL_COMPLETION", "ARVDM_SHOW_COMPLETION", "ARVDM_X"):
         monkeypatch.setenv(name, "1")
-    assert "used by" in arvdm("schedule", "list").stdout
+    done = arvdm("schedule", "list")
+    assert "used by" in done.stdout and "sets nothing" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("GENERATE_GUIDENCE", "ARVDM_GENERATE_GUIDANCE"), ("CRF", "ARVDM_GENERATE_CRF"), ("GENERATE_NO_OVERWRITE", None)],
+)
+def test_a_variable_that_is_like_a_flag_s_and_sets_nothing_is_warned_of(name, near, arvdm, monkeypatch):
+    monkeypatch.setenv(f"ARVDM_{name}", "1")
+    done = arvdm("schedule", "list")
+    assert done.exit_code == 0 and f"warning: ARVDM_{name} sets nothing" in done.stderr
+    assert near is None or f"Did you mean {near}?" in done.stderr
 
 
 def test_the_example_of_the_documentation_is_taken(home, arvdm, no_checks):

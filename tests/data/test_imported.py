@@ -560,6 +560,14 @@ def test_an_import_says_how_many_clips_have_no_actions(arvdm, tmp_path):
     assert json.loads(arvdm("data", "import", *flags, "--json").stdout)["without_actions"] == 1
 
 
+def test_an_import_names_the_files_that_belong_to_no_clip(tmp_path):
+    for name in ("a.mp4", "a.csv", "b.csv", "c.gif", "photo.png", "notes.txt"):
+        (tmp_path / name).touch()
+    found = recordings.find(tmp_path)
+    assert [file.name for file in found.files] == ["a.mp4"]
+    assert [file.name for file in found.unused] == ["b.csv", "c.gif"]
+
+
 def test_an_import_without_a_length_takes_what_nine_of_ten_clips_have(arvdm, tmp_path):
     for i, frames in enumerate([5, *[20] * 10, 30]):
         video(tmp_path / "in" / f"{i}.mp4", film(walk(frames), i))
