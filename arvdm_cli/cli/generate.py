@@ -255,13 +255,7 @@ def generate(
         )  # fmt: skip
         inputs = read_inputs(request, loaded, show if take.schedule in (None, takes[0].schedule) else events.ignore)
         jobs.append(Job(request, loaded, inputs))
-    for job, saved in zip(jobs, states, strict=True):
-        if dry_run:
-            show_plan(job, seed)
-        else:
-            show_run(partial(job.resume, saved))
-    if not dry_run:
-        compare(takes, jobs)
+    carry_out(takes, jobs, states, seed, dry_run)
 
 
 def check_flags(invocation: Context, extend: str | None, prompted: bool):
@@ -325,6 +319,17 @@ def allow_all(takes: Sequence[Take], states: Sequence[list[Saved]], format: str 
     wanted |= {take.together: None for take, saved in zip(takes, states, strict=True) if take.together and not saved}
     for target in wanted:
         allow(target, format, yes, never)
+
+
+def carry_out(takes: list[Take], jobs: list[Job], states: list[list[Saved]], seed: int | None, dry_run: bool):
+    """Make all videos, and the comparison of their schedules; in a dry run, print how."""
+    for job, saved in zip(jobs, states, strict=True):
+        if dry_run:
+            show_plan(job, seed)
+        else:
+            show_run(partial(job.resume, saved))
+    if not dry_run:
+        compare(takes, jobs)
 
 
 def compare(takes: Sequence[Take], jobs: Sequence[Job]):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Context, Option
 
-from ...errors import UsageError
+from ...errors import InputError, UsageError
 from .. import completion, flags
 from ..console import printable, say
 from ..flags import Out, Seed, Yes
@@ -96,11 +96,7 @@ def drift(
     --clips scores clips that show truth and model side by side; --videos measures how videos without a truth change.
     Both work without a MODEL. --episodes makes models continue recorded episodes with their recorded actions.
     """
-    if episodes and (clips or videos):
-        raise UsageError(
-            "--episodes cannot be combined with --clips or --videos.", hint="Measure them one after the other."
-        )
-    check_flags(invocation, bool(models), clips, episodes)
+    check_flags(invocation, bool(models), clips, videos, episodes)
     load = loader(device, dtype, threads)
     if episodes:
         counts = starts, context or 48, length or 8
@@ -133,8 +129,15 @@ def drift(
         say(f"wrote drift.html, drift.json and, by frame, {files} to {printable(str(out))}")
 
 
-def check_flags(invocation: Context, models: bool, clips: Path | None, episodes: Path | None):
-    """Refuse flags of what is not measured."""
+def check_flags(invocation: Context, models: bool, clips: Path | None, videos: Path | None, episodes: Path | None):
+    """Refuse flags of what is not measured, and files that are not there."""
+    if episodes and (clips or videos):
+        raise UsageError(
+            "--episodes cannot be combined with --clips or --videos.", hint="Measure them one after the other."
+        )
+    for path in filter(None, (clips, videos, episodes)):
+        if not path.exists():
+            raise InputError(f"{str(path)!r} does not exist.")
     if episodes:
         flags.refuse(invocation, (*IN_MAZES, *OF_FIGURES), "not for --episodes.")
     else:
