@@ -45,7 +45,10 @@ def no_settings_of_the_users_own(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def plain_terminal(monkeypatch):
-    """Run every test in a terminal of 80 columns with none of the user's settings."""
+    """Run every test in a terminal of 80 columns with none of the user's settings, nor those of the test before."""
+    from arvdm_cli.cli import console
+
+    console.configure(console.Settings())
     for name in list(os.environ):
         if name.startswith("ARVDM_") or name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
             monkeypatch.delenv(name)

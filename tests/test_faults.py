@@ -142,7 +142,7 @@ def program(folder):
 PROMPTS = {
     "1 nothing there": ("none.mp4", None, "'none.mp4'"),
     "2 a folder without images": ("notes", folder_without_images, "no image"),
-    "2 a picture that is a program": ("pages", program, "not an image"),
+    "2 a picture that is a program": ("pages", program, "not a readable image"),
     "3 empty": ("empty.mp4", fixed("empty.mp4", b""), "empty"),
     "3 text": ("text.mp4", fixed("text.mp4", BAD["text.mp4"]), "text.mp4"),
     "4 cut in half": ("half.mp4", cut_in_half, "index"),
@@ -353,7 +353,7 @@ def test_15_any_name_works_for_input_and_output(several, tiny, clip, tmp_path):
 
 
 ACTIONS = {
-    "16 fewer than the frames": ("a.jsonl", b'"left"\n' * 3, "3 actions; 4 frames"),
+    "16 fewer than the frames": ("a.jsonl", b'"left"\n' * 3, "3 actions, but 4 frames need one each"),
     "16 no number": ("a.jsonl", b'"left"\n{"left": NaN}\n"left"\n"left"\n', "line 2"),
     "16 a row too narrow": ("a.jsonl", b'"left"\n"left"\n[1, 0]\n"left"\n', "line 3"),
     "16 an unknown name": ("a.csv", b"left,up\n1,0\n", "'up'"),

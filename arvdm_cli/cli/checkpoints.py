@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from rich.text import Text
 from typer import Argument, Option, confirm
 
 from ..configs import Json
-from ..errors import OutputExistsError, UnknownModelError, UsageError
+from ..errors import CheckpointError, OutputExistsError, UnknownModelError, UsageError
 from . import completion, flags
 from .console import confirm_replacing, printable, progress, say, settings, warn, write_json
 from .console import out as stdout
@@ -96,16 +97,20 @@ def measures(folder: Path) -> Json:
     from ..hub.download import show_size
     from ..hub.sizes import count_parameters, show_count
 
-    counts = count_parameters(folder)
+    counts: dict[str, int] = {}
+    with suppress(CheckpointError):  # what the checkpoint is can be told even where its weights cannot be read
+        counts = count_parameters(folder)
     if settings.json:
         return {"parameters": counts}
     total = sum(counts.values())
     card = folder / "README.md"
     return {
-        "parameters": ", ".join(f"{part} {show_count(number)}" for part, number in counts.items()),
+        "parameters": ", ".join(f"{part} {show_count(number)}" for part, number in counts.items()) or "not readable",
         "on disk": show_size(sum(path.stat().st_size for path in folder.iterdir() if path.is_file())),
         "memory": f"{show_size(4 * total)} of weights in float32, {show_size(2 * total)} in bfloat16; torch and frames "
-        "come on top",
+        "come on top"
+        if total
+        else "",
         "speed": "`arvdm bench` measures it here",
         "card": str(card) if card.is_file() else "",
     }

@@ -28,9 +28,11 @@ def test_parameters_are_counted_in_shards_too(arvdm, tiny, tmp_path):
     assert json.loads(arvdm("info", folder, "--json").stdout)["parameters"] == whole
 
 
-def test_weights_that_cannot_be_read_are_refused(arvdm, tiny, tmp_path):
+def test_weights_that_cannot_be_read_are_said_to_be_so_and_generate_nothing(arvdm, tiny, tmp_path):
     for number, data in enumerate((b"", b"\xff" * 99, b"\x02\0\0\0\0\0\0\0[]", b'\x09\0\0\0\0\0\0\0{"a": 12}')):
         folder = shutil.copytree(tiny, tmp_path / str(number))
         (folder / "model.safetensors").write_bytes(data)
         told = arvdm("info", folder)
-        assert told.exit_code == 3 and "that can be read" in told.stderr, told.stderr
+        assert told.exit_code == 0 and "not readable" in told.stdout and "16x16" in told.stdout, told.stderr
+        refused = arvdm("generate", "-m", folder, "-n", 2, "-o", tmp_path / "out.mp4")
+        assert refused.exit_code in (3, 6) and not (tmp_path / "out.mp4").exists()

@@ -83,7 +83,7 @@ def test_actions_of_a_prompt_lead_into_the_same_frames_from_every_format(arvdm, 
         known = tmp_path / f"known{suffix}"
         files.write(known, files.shift(walk, -form.lead), ACTIONS)
         flags = ["-a", "left*3", "--prompt-actions", known, "--seed", 1, "-o", tmp_path / f"{suffix}.y4m"]
-        done = arvdm("generate", "-m", tiny, "-p", clip, *flags)
+        done = arvdm("-v", "generate", "-m", tiny, "-p", clip, *flags)
         assert done.exit_code == 0 and str(form) in done.stderr, done.stderr
         assert np.array_equal(frames_of(tmp_path / f"{suffix}.y4m"), frames_of(tmp_path / ".jsonl.y4m"))
     arvdm("generate", "-m", tiny, "-p", clip, "-a", "left*3", "--seed", 1, "-o", tmp_path / "unknown.y4m")

@@ -134,7 +134,7 @@ def test_plots_are_written_and_never_over_something_unasked(arvdm, command, tmp_
         (["drift", "--ar-steps", 999], "hold 23988 numbers; the limit is 3000"),
         (["memory", "-s", "trapezoid"], "breaks monotonicity"),
         (["memory", "--memory", "all"], "No memory is called 'all'"),
-        (["bound", "--score-error", "inf"], "The score error must be a number, not inf"),
+        (["bound", "--score-error", "inf"], "inf is not a finite number"),
         (["bound", "--seed", 2**64], "--seed"),
         (["bound", "--order", 10_000], "10000 lags of 3 dimensions are 30000; the limit is 600"),
         (["bound", "--plot", "bound.doc"], "bound.doc is not an image file name"),

@@ -316,7 +316,7 @@ def test_what_a_download_brings_without_a_manifest_can_be_used(hub, run_apart, t
     hub.add("some/body", {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors")})
     assert run_apart("download", "some/body").returncode == 0
     result = run_apart("generate", "-m", "some/body", "-n", "2", "-o", tmp_path / "out.mp4")
-    assert result.returncode == 0 and "no sha256.json vouches" in result.stderr, result.stderr
+    assert result.returncode == 0 and "no sha256.json confirms" in result.stderr, result.stderr
 
 
 @pytest.fixture

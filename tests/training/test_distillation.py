@@ -113,7 +113,7 @@ def test_a_teacher_that_does_not_fit_is_refused_and_an_older_run_stays(run, data
     distill = tmp_path / "other" if part in others else folder
     chosen = {"distill_steps": 0} if part == "distill_steps" else {}
     config = configured(data, tmp_path / "out", start=str(folder), distill=str(distill), early=0.0, **chosen)
-    with pytest.raises(ConfigError, match=f"another {part}" if part in others else part):
+    with pytest.raises(ConfigError, match=f"its {part} differs" if part in others else part):
         train(config, False, quiet)
     assert (tmp_path / "out" / "metrics.jsonl").read_text() == "{}\n"
 
@@ -122,8 +122,8 @@ def test_a_teacher_must_have_the_same_noise_and_moves_and_may_predict_otherwise(
     teacher = taught(diffusion=DDPM(prediction="v", count=50))
     codec, config = teacher.model.codec, teacher.model.network.config
     teacher.check("it", codec, config, DDPM(prediction="x0", count=50, least_level=0.3))
-    with pytest.raises(ConfigError, match="another diffusion"):
+    with pytest.raises(ConfigError, match="its diffusion differs"):
         teacher.check("it", codec, config, DDPM(prediction="v", count=60))
     moves = tuple((2 * ahead, turned) for ahead, turned in config.moves)
-    with pytest.raises(ConfigError, match="another network"):
+    with pytest.raises(ConfigError, match="its network differs"):
         teacher.check("it", codec, replace(config, moves=moves), teacher.model.diffusion)
