@@ -125,8 +125,7 @@ def drift(
         show(report.tables)
         for note in study.notes:
             say(note)
-        files = ", ".join(study.csv(report.rows))
-        say(f"wrote drift.html, drift.json and, by frame, {files} to {printable(str(out))}")
+        say(f"wrote drift.html, drift.json and, by frame, {', '.join(study.csv(report.rows))} to {printable(str(out))}")
 
 
 def check_flags(invocation: Context, models: bool, clips: Path | None, videos: Path | None, episodes: Path | None):
