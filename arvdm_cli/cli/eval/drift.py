@@ -134,9 +134,6 @@ def check_flags(invocation: Context, models: bool, clips: Path | None, videos: P
         raise UsageError(
             "--episodes cannot be combined with --clips or --videos.", hint="Measure them one after the other."
         )
-    for path in filter(None, (clips, videos, episodes)):
-        if not path.exists():
-            raise InputError(f"{str(path)!r} does not exist.")
     if episodes:
         flags.refuse(invocation, (*IN_MAZES, *OF_FIGURES), "not for --episodes.")
     else:
@@ -145,6 +142,9 @@ def check_flags(invocation: Context, models: bool, clips: Path | None, videos: P
         flags.refuse(invocation, ("context",), "for --clips and --episodes.")
     if not models:
         flags.refuse(invocation, (*IN_MAZES, "length"), "there is no model to roll out.", "Give a MODEL.")
+    for path in filter(None, (clips, videos, episodes)):
+        if not path.exists():
+            raise InputError(f"{str(path)!r} does not exist.")
 
 
 def networks(lpips: Path | None, fvd: Path | None, device: "torch.device") -> "Networks":
