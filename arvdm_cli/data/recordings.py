@@ -25,7 +25,7 @@ from ..media.fit import FITTINGS, Fitting, fit
 
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".mts", ".m2ts")
 PASSED_OVER = (".gif", ".webp", ".apng", ".avif", ".ts", ".flv", ".wmv", ".3gp", ".ogv", ".y4m")  # clips, not imported
-LENGTH = 300  # frames of an episode, where clips allow so many
+LENGTH = 300  # frames of an episode, where clips are long enough
 MEASURED = 64  # clips that are measured to find out what they allow
 EXCUSED = 0.1  # share of a file's rows that may be unreadable
 SPLITS = {"train": ("train", "training"), "test": ("test", "validation")}  # what their folders are called

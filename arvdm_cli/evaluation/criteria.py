@@ -15,7 +15,7 @@ from .truth import KINDS, LENGTH
 RANGES = tuple(span.label for span in ranges(LENGTH))  # of new frames, counted from 1
 REVISITS = ("back", "spin")  # kinds of walks all of whose new frames show what was seen before
 SECTIONS = (*KINDS, "returns")  # of a card: each kind, and the revisits together
-COLUMNS = (*BASELINES, "mean_history")  # what stands beside a model; the last need not be beaten
+COLUMNS = (*BASELINES, "mean_history")  # columns next to the model; it need not beat the last
 SPREADS = {"contrast": contrast, "colour_spread": colour_spread}  # what fades at the end of a long run
 
 

@@ -289,7 +289,7 @@ class Metric:
     look: Look | None = None  # an appearance statistic, of a frame alone: shown as a share of the true frame's
     unit: str = ""
     baselines: bool = False  # whether a frame that repeats the last, and one of the context's mean, are measured too
-    beside: bool = False  # whether they stand beside it in tables and plots, apart for revisits and unseen frames
+    beside: bool = False  # whether tables and plots show them next to it, separately for revisits and unseen frames
     plot: tuple[str, str] | None = None  # picture it is drawn in, and the label of its axis
     shown: bool = True  # whether tables have it
 

@@ -1,6 +1,6 @@
 """How past frames outside the window enter the network.
 
-A fusion gives a network three openings, of which it uses the ones it needs: keys and values that stand before the
+A fusion gives a network three openings, of which it uses the ones it needs: keys and values placed before the
 context's, something added to the window's tokens as they enter, and something done to them after each block. What
 depends on memory alone is computed by `encode_memory`, once per change of memory. Without memory it does nothing.
 """
@@ -57,7 +57,7 @@ class Fusion(nn.Module, Generic[Encoded]):
         return None
 
     def keys(self, memory: Encoded | None) -> list[list[KV]]:
-        """Keys and values that stand before the context's: parts, one after the other, each of them per block."""
+        """Return keys and values to place before the context's: parts in order, each a list per block."""
         return []
 
     def enter(self, x: Tensor, times: Tensor, poses: Tensor, memory: Encoded | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""What stands beside a video: its sidecar, with every setting that made it and what came of it."""
+"""The sidecar of a video: every setting that made it, and its frames and time."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_a_cut_keeps_each_row_with_its_frame(count, seed, first, length):
 @given(st.integers(1, 60), st.integers(2, 4), st.integers(0, 2**31))
 def test_a_clip_filmed_at_a_multiple_of_a_rate_has_the_actions_of_that_rate(count, times, seed):
     slow = rows_of(count, seed)[:, :2]
-    fast = slow.repeat(times, 0)[times - 1 :]  # frame 0 stands alone, then so many to a step
+    fast = slow.repeat(times, 0)[times - 1 :]  # frame 0 once, then `times` rows a step
     chosen = np.arange(count) * times
     np.testing.assert_array_equal(follow(fast, chosen, NAMES[:2]), slow)
 

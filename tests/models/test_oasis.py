@@ -42,7 +42,7 @@ def predict(network, case, actions):
 
 
 def reenact(model, clip, cache="exact", frames=None):
-    """Latents of a recorded clip, prompt included, made anew from its prompt, actions and noise."""
+    """Latents of a recorded clip, prompt included, made again from its prompt, actions and noise."""
     prompt, actions = GOLDEN[f"{clip}.prompt_latents"], GOLDEN[f"{clip}.actions"]
     steps, first = int(GOLDEN[f"{clip}.steps"]), prompt.shape[1]
     sampling = replace(model.sampling, cache=cache)
@@ -148,9 +148,9 @@ def test_kept_keys_of_frames_that_see_no_other_frame_stay_exact_for_ever():
             part = slice(i, i + 1)
             past = network.encode_context(frames[:, part], levels[:, part], actions[:, part], origin, past=past)
             past = past.drop(1) if past.frames > 5 else past
-        anew = network.encode_context(frames[:, -5:], levels[:, -5:], actions[:, -5:], origin)
+        again = network.encode_context(frames[:, -5:], levels[:, -5:], actions[:, -5:], origin)
         window, level = frames[:, :1], torch.full((1, 1), 0.5)
-        close = [network(window, level, actions[:, :1], seen) for seen in (past, anew)]
+        close = [network(window, level, actions[:, :1], seen) for seen in (past, again)]
     assert deviation(*close) < 1e-5
 
 

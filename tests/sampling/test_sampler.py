@@ -399,9 +399,9 @@ def test_kept_keys_of_frames_that_see_no_other_frame_are_those_of_frames_encoded
     net, frames, driven = network(depth=1, moves=()), latents(9), track(9)
     levels, origin = torch.full((1, 9), 0.02), torch.zeros(1, 3)
     kept = net.encode_context(frames, levels, driven, origin).drop(4)
-    anew = net.encode_context(frames[:, 4:], levels[:, 4:], driven[:, 4:], origin)
-    tokens = anew.context[0][0].shape[2] // 5
-    for one, other in zip(kept.context[0], anew.context[0], strict=True):  # the first of them saw no frame before it
+    again = net.encode_context(frames[:, 4:], levels[:, 4:], driven[:, 4:], origin)
+    tokens = again.context[0][0].shape[2] // 5
+    for one, other in zip(kept.context[0], again.context[0], strict=True):  # the first of them saw no frame before it
         close(one[:, :, tokens:], other[:, :, tokens:])
         assert (one[:, :, :tokens] - other[:, :, :tokens]).abs().max() > 1e-3
 
