@@ -26,7 +26,7 @@ from safetensors.torch import save
 from arvdm_cli import media
 from arvdm_cli.actions import files, phrases
 from arvdm_cli.cli import app, config
-from arvdm_cli.cli.train import overrides
+from arvdm_cli.cli.train.keys import overrides
 from arvdm_cli.errors import ArvdmError
 from arvdm_cli.hub import checkpoint, registry
 from arvdm_cli.runs import state_file

@@ -20,11 +20,12 @@ from typer import Option
 
 from ..errors import ArvdmError, ArvdmWarning, MemoryLimitError, OutputError, UsageError
 from ..version import __version__
-from . import bench, checkpoints, config, data, doctor, generate, schedule, theory, train
+from . import bench, checkpoints, config, data, doctor, generate, schedule, theory
 from .config import unread
 from .console import Color, ProgressKind, Settings, coloured, configure, settings, show_error, warn
 from .eval import card
 from .help import Command, Group, show_help
+from .train import command as train
 
 if TYPE_CHECKING:
     from typer._click import Context

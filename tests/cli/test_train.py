@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 
-from arvdm_cli.cli.train import overrides
+from arvdm_cli.cli.train.keys import overrides
 from arvdm_cli.configs import describe
 from arvdm_cli.errors import UsageError
 from arvdm_cli.training import trainer

@@ -1,0 +1,1 @@
+"""`arvdm train` and its commands, one file each."""
