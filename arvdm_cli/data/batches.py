@@ -92,7 +92,7 @@ class Episodes:
     """Latents and actions of rendered or imported folders, cut at random from a seed.
 
     held_out: the last episodes of all folders together, never drawn for training, as many of each as of the others
-    Frames come back to others where their poses are equal. In imported clips these are few: see `recordings.reckon`.
+    Frames come back to others where their poses are equal. In imported clips these are few: see `formats.reckon`.
     """
 
     def __init__(self, parts: Mapping[str, Part], held_out: int):

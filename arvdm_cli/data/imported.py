@@ -1,7 +1,7 @@
 """Recorded clips -> a folder of episodes to train on.
 
 An import appends one clip after the other to arrays on disk, so memory holds one clip, and a run that was stopped goes
-on. A clip that does not fit is named and left out; `recordings` says what clips are.
+on. A clip that does not fit is named and left out; `formats` says what clips are.
 """
 
 import json
@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..actions import files as action_files
 from ..errors import DataError, InputError, OutputError, OutputExistsError
 from ..files import replacing
 from .array_folder import LOCK, extend, lock, put
-from .recordings import FORMATS, Settings, Source, cut_into_episodes
+from .formats import FORMATS, Settings, Source, SourceClip, cut_into_episodes
 
 VERSION = 1  # of the folder
 ARRAYS = ("frames", "actions", "poses")
@@ -79,19 +78,19 @@ def gather(source: Source, settings: Settings, out: Path, limit: int | None = No
     A clip that cannot be used is left out, and tried again by the next run. One that has changed since is read again.
     An import that brings nothing leaves nothing.
     """
-    files = {str(file.relative_to(source.folder)): file for file in source.files[:limit]}
+    clips = {clip.name: clip for clip in source.clips[:limit]}
     new = not out.exists()
     with lock(out):
         journal = _prepare(out, settings)
         try:
-            changed = _refresh(out, journal, files, settings)
-            _afford(out, settings, len(files.keys() - journal.keys()))
-            for name, file in files.items():
+            changed = _refresh(out, journal, clips, settings)
+            _afford(out, settings, len(clips.keys() - journal.keys()))
+            for name, clip in clips.items():
                 if name in journal:
                     entry = journal[name]
                     yield changed.get(name, Step(name, entry.episodes, acted=entry.acted))
                 else:
-                    yield _add(out, journal, name, file, settings)
+                    yield _add(out, journal, clip, settings)
         finally:
             if not journal:
                 for own in OWN:
@@ -101,15 +100,16 @@ def gather(source: Source, settings: Settings, out: Path, limit: int | None = No
             out.rmdir()
 
 
-def _add(out: Path, journal: Journal, name: str, file: Path, settings: Settings) -> Step:
+def _add(out: Path, journal: Journal, clip: SourceClip, settings: Settings) -> Step:
     """Append a clip to a folder."""
+    name = clip.name
     try:
-        stamp = _stamp(file)
-        rows, recording = cut_into_episodes(file, settings)
+        stamp = _stamp(clip)
+        rows, recording = cut_into_episodes(clip, settings)
     except InputError as error:
         return Step(name, 0, str(error))
     except OSError as error:
-        return Step(name, 0, f"{str(file)!r} cannot be read: {error.strerror or error}.")
+        return Step(name, 0, f"{str(clip.files()[0])!r} cannot be read: {error.strerror or error}.")
     count = sum(entry.episodes for entry in journal.values())
     entry = _Entry(len(rows["frames"]), stamp, recording.acted)
     try:
@@ -126,7 +126,7 @@ def _add(out: Path, journal: Journal, name: str, file: Path, settings: Settings)
     return Step(name, entry.episodes, None, recording.notes, recording.warnings, recording.acted)
 
 
-def _refresh(out: Path, journal: Journal, files: dict[str, Path], settings: Settings) -> dict[str, Step]:
+def _refresh(out: Path, journal: Journal, clips: dict[str, SourceClip], settings: Settings) -> dict[str, Step]:
     """Read clips again that have changed since they were imported: give what became of those that are still there.
 
     One with as many episodes as before takes their place. Else it and those after it leave the journal, and are
@@ -136,13 +136,13 @@ def _refresh(out: Path, journal: Journal, files: dict[str, Path], settings: Sett
     at = 0
     for name, entry in list(journal.items()):
         first, at = at, at + entry.episodes
-        if name not in files or entry.stamp is None:
+        if name not in clips or entry.stamp is None:
             continue
         try:
-            stamp = _stamp(files[name])
+            stamp = _stamp(clips[name])
             if stamp == entry.stamp:
                 continue
-            rows, recording = cut_into_episodes(files[name], settings)
+            rows, recording = cut_into_episodes(clips[name], settings)
         except (InputError, OSError) as error:
             kept = f"it has changed and cannot be read; its imported episodes are kept: {error}"
             steps[name] = Step(name, entry.episodes, warnings=(kept,), acted=entry.acted)
@@ -163,10 +163,9 @@ def _refresh(out: Path, journal: Journal, files: dict[str, Path], settings: Sett
     return steps
 
 
-def _stamp(file: Path) -> list[int]:
-    """Give the size and the time of change of a clip and of the file of actions beside it."""
-    beside = action_files.beside(file)
-    found = [os.stat(path) for path in dict.fromkeys((file, beside)) if path]
+def _stamp(clip: SourceClip) -> list[int]:
+    """Give the size and the time of change of the files of a clip."""
+    found = [os.stat(path) for path in dict.fromkeys(clip.files())]
     return [number for entry in found for number in (entry.st_size, entry.st_mtime_ns)]
 
 

@@ -17,7 +17,7 @@ from typing import Generic, Protocol, TypeVar
 
 from .wad import Grid, Pose
 
-ACTIONS = ("left", "right", "forward")  # as TECO's DMLab counts them: see `recordings.FORMATS`
+ACTIONS = ("left", "right", "forward")  # as TECO's DMLab counts them: see `formats.FORMATS`
 LEFT, RIGHT, FORWARD, UNKNOWN = range(4)  # UNKNOWN leads into the first frame, as in imported clips
 INVERSE = (RIGHT, LEFT, FORWARD, UNKNOWN)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from arvdm_cli.actions.phrases import MINECRAFT
-from arvdm_cli.data import imported, recordings
+from arvdm_cli.data import formats, imported
 from arvdm_cli.data.array_folder import lock
 from arvdm_cli.data.batches import Episodes, read_all
 from arvdm_cli.errors import ConfigError, DataError, OutputBusyError, OutputError, OutputExistsError, UsageError
@@ -59,9 +59,9 @@ KINDS = {
 
 def bring(root, out, limit=None, **options):
     """Import a data set, as small as it is; gives the steps."""
-    found = recordings.find(root)
-    actions = () if recordings.FORMATS[found.format].actions else DMLAB
-    settings = recordings.settle(found, **({"actions": actions, "size": SIZE, "frames": FRAMES} | options))
+    found = formats.find(root)
+    actions = () if formats.FORMATS[found.format].actions else DMLAB
+    settings = formats.settle(found, **({"actions": actions, "size": SIZE, "frames": FRAMES} | options))
     return list(imported.gather(found, settings, out, limit))
 
 
@@ -114,11 +114,11 @@ def test_only_the_split_asked_for_is_read(tmp_path, names):
     for number, name in enumerate(names):
         dmlab_clip(tmp_path / name / "w" / f"{number}.npz")
     for split, name in zip(("train", "test"), names, strict=True):
-        assert recordings.find(tmp_path, split=split).folder == tmp_path / name
-        assert recordings.find(tmp_path / name, split=split).folder == tmp_path / name
+        assert formats.find(tmp_path, split=split).folder == tmp_path / name
+        assert formats.find(tmp_path / name, split=split).folder == tmp_path / name
     os.rename(tmp_path / names[0], tmp_path / "other")
     with pytest.raises(DataError, match=f"no train.*{names[1]}"):
-        recordings.find(tmp_path)
+        formats.find(tmp_path)
 
 
 @pytest.mark.parametrize("frames", [FRAMES, FRAMES + 1])
@@ -245,7 +245,7 @@ def test_equal_poses_of_dmlab_look_alike_and_turns_undone_are_recognised(tmp_pat
             again += poses.index(pose) < t
     assert again > 10
     rows = np.eye(3)[[2, 0, 0, 1, 2, 1, 0]]
-    poses = recordings.reckon(rows, recordings.FORMATS["teco-dmlab"].turns).tolist()
+    poses = formats.reckon(rows, formats.FORMATS["teco-dmlab"].turns).tolist()
     assert poses[1] == poses[3] and poses[4] == poses[6] and len({tuple(pose) for pose in poses}) == 5
 
 
@@ -360,20 +360,20 @@ def test_a_folder_without_a_clip_says_so(tmp_path, content):
     for name in content:
         (tmp_path / name).write_text("hello")
     with pytest.raises(DataError, match="no clip"):
-        recordings.find(tmp_path)
+        formats.find(tmp_path)
     with pytest.raises(DataError, match="not a folder"):
-        recordings.find(tmp_path / "notes.txt")
+        formats.find(tmp_path / "notes.txt")
     with pytest.raises(DataError, match=r"no clip of TECO's DMLab \(\.npz\)"):
-        recordings.find(tmp_path, "teco-dmlab")
+        formats.find(tmp_path, "teco-dmlab")
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("size", 60), ("size", 0), ("frames", 1), ("fps", 0), ("actions", ("left", "left"))]
 )
 def test_settings_that_cannot_be_are_named(tmp_path, name, value):
-    found = recordings.find(pairs(tmp_path, count=1))
+    found = formats.find(pairs(tmp_path, count=1))
     with pytest.raises(UsageError, match="left" if name == "actions" else f"{name} is {value}"):
-        recordings.settle(found, **({"actions": DMLAB} | {name: value}))
+        formats.settle(found, **({"actions": DMLAB} | {name: value}))
 
 
 # The folder that is written
@@ -387,8 +387,8 @@ def files(folder):
 def test_an_import_that_was_stopped_goes_on_to_the_same_bytes(tmp_path, stopped):
     source = dmlab(tmp_path / "in")
     bring(source, tmp_path / "at once")
-    found = recordings.find(source)
-    steps = imported.gather(found, recordings.settle(found, size=SIZE, frames=FRAMES), tmp_path / "out")
+    found = formats.find(source)
+    steps = imported.gather(found, formats.settle(found, size=SIZE, frames=FRAMES), tmp_path / "out")
     assert len(list(islice(steps, stopped))) == stopped
     steps.close()
     (tmp_path / "out").mkdir(exist_ok=True)
@@ -563,8 +563,8 @@ def test_an_import_says_how_many_clips_have_no_actions(arvdm, tmp_path):
 def test_an_import_names_the_files_that_belong_to_no_clip(tmp_path):
     for name in ("a.mp4", "a.csv", "b.csv", "c.gif", "photo.png", "notes.txt"):
         (tmp_path / name).touch()
-    found = recordings.find(tmp_path)
-    assert [file.name for file in found.files] == ["a.mp4"]
+    found = formats.find(tmp_path)
+    assert [clip.name for clip in found.clips] == ["a.mp4"]
     assert [file.name for file in found.unused] == ["b.csv", "c.gif"]
 
 
@@ -618,7 +618,7 @@ def test_a_model_trains_on_imported_clips_and_takes_their_actions_by_name(arvdm,
     done = arvdm("train", tmp_path / "run.toml", "--data", tmp_path / "out", "--out", tmp_path / "run")
     assert done.exit_code == 0, done.stderr
     model = checkpoint.load(tmp_path / "run" / "checkpoint")
-    assert model.actions == names and model.fps == recordings.FORMATS[kind].fps
+    assert model.actions == names and model.fps == formats.FORMATS[kind].fps
 
     flags = ["--model", tmp_path / "run" / "checkpoint", "--length", 8, "-o", tmp_path / "new.mp4"]
     made = arvdm("generate", *flags, "--actions", "forward*8")
@@ -643,7 +643,7 @@ def test_a_network_codec_or_card_of_another_shape_than_the_data_is_refused(tmp_p
 
 def test_the_example_for_dmlab_has_its_actions_and_size():
     config = configure(EXAMPLES / "train-teco-dmlab.toml")
-    kind = recordings.FORMATS["teco-dmlab"]
+    kind = formats.FORMATS["teco-dmlab"]
     assert config.network.actions == len(kind.actions) and config.codec.height == config.codec.width == kind.size
     assert config.network.channels == config.codec.channels and config.network.group == config.sampling.group
     assert (config.network.height, config.network.width) == (kind.size // 8, kind.size // 8)

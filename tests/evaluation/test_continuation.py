@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from arvdm_cli.data import formats
 from arvdm_cli.data import imported as clips
-from arvdm_cli.data import recordings
 from arvdm_cli.data.rendered import read
 from arvdm_cli.errors import CheckpointError, DataError, UsageError
 from arvdm_cli.evaluation import continuation
@@ -30,8 +30,8 @@ def imported(tmp_path_factory):
     draw = np.random.default_rng(0)
     video, actions = draw.integers(0, 256, (40, 32, 32, 3), np.uint8), draw.integers(0, 3, 40)
     np.savez(base / "teco" / "5.npz", video=video, actions=actions)
-    found = recordings.find(base / "teco")
-    for _ in clips.gather(found, recordings.settle(found, size=32, frames=40), base / "data"):
+    found = formats.find(base / "teco")
+    for _ in clips.gather(found, formats.settle(found, size=32, frames=40), base / "data"):
         pass
     return base / "data"
 

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from arvdm_cli.cli.data import app
-from arvdm_cli.data import imported, recordings
+from arvdm_cli.data import formats, imported
 from arvdm_cli.data.batches import Episodes, read_all
 from arvdm_cli.data.rendered import check, episode, make, read
 from arvdm_cli.errors import DataError, UsageError
@@ -197,16 +197,16 @@ def test_a_folder_names_its_actions_as_imported_clips_do_and_leaves_the_first_un
     source.mkdir(parents=True)
     draw = np.random.default_rng(0)
     np.savez(source / "5.npz", video=draw.integers(0, 256, (60, 64, 64, 3), np.uint8), actions=draw.integers(0, 3, 60))
-    found = recordings.find(tmp_path / "teco")
-    for _ in imported.gather(found, recordings.settle(found, frames=60, fps=7.5), tmp_path / "imported"):
+    found = formats.find(tmp_path / "teco")
+    for _ in imported.gather(found, formats.settle(found, frames=60, fps=7.5), tmp_path / "imported"):
         pass
     ours, theirs = (Episodes(read_all([source]), 0) for source in (folder, tmp_path / "imported"))
-    assert ours.names == theirs.names == recordings.FORMATS["teco-dmlab"].actions
+    assert ours.names == theirs.names == formats.FORMATS["teco-dmlab"].actions
     for rows in (ours.one_hot(np.arange(1)), theirs.one_hot(np.arange(1))):
         assert rows.shape == (1, 60, 3) and not rows[0, 0].any() and (rows[0, 1:].sum(-1) == 1).all()
     both = Episodes(read_all([folder, tmp_path / "imported"]), 0).one_hot(np.arange(4))
     assert both.equal(torch.cat((ours.one_hot(np.arange(3)), theirs.one_hot(np.arange(1)))))
-    turned = np.array(recordings.FORMATS["teco-dmlab"].turns)
+    turned = np.array(formats.FORMATS["teco-dmlab"].turns)
     data = read(folder)
     for actions, poses in zip(data.actions, data.poses.astype(int), strict=True):
         np.testing.assert_array_equal(3 * turned[actions[1:]], (np.diff(poses[:, 2]) + 32) % 64 - 32)

@@ -64,25 +64,24 @@ def import_(
 
     Each frame is stored with the action that led into it.
     """
-    from ...data import imported, recordings
+    from ...data import formats, imported
 
-    found = recordings.find(source, format, split)
-    kind = recordings.FORMATS[found.format]
-    names = name_actions(vocabulary, found.files[:limit]) if vocabulary is not None or not kind.actions else ()
+    found = formats.find(source, format, split)
+    names = name_actions(vocabulary, found.clips[:limit]) if vocabulary is not None or found.actions is None else ()
     if frames is None:
         frames = imported.saved_length(out)  # as the import that goes on has it
-    chosen = recordings.settle(found, names, size_of(size), frames, fps, fit)
-    say(f"{found.folder}: {len(found.files)} clips, read as {kind.title} (--format {found.format})")
+    chosen = formats.settle(found, names, size_of(size), frames, fps, fit)
+    say(f"{found.folder}: {len(found.clips)} clips, read as {found.kind.title} (--format {found.format})")
     if found.unused:
         warn(f"{len(found.unused)} files belong to no clip of the import: {listed(file.name for file in found.unused)}")
     said = Said()
-    with progress("clip", len(found.files[:limit])) as report:
+    with progress("clip", len(found.clips[:limit])) as report:
         for index, step in enumerate(imported.gather(found, chosen, out, limit)):
             said.show(step)
             if step.problem and strict:
                 raise DataError(step.problem, hint="Without --strict, such a clip is left out.")
             report(index)
-    said.sum_up(bool(names or kind.actions), vocabulary)
+    said.sum_up(bool(chosen.actions), vocabulary)
     if settings.json:
         facts = {"folder": str(out), "format": found.format, "episodes": said.episodes, "frames": chosen.frames}
         facts |= {"actions": chosen.actions, "fps": chosen.fps, "left_out": said.left_out}

@@ -1,10 +1,13 @@
 """Names of actions as flags give them."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...errors import DataError, UsageError
 from ..console import say
+
+if TYPE_CHECKING:
+    from ...data.formats import SourceClip
 
 VOCABULARIES = ("maze", "minecraft")
 
@@ -24,17 +27,15 @@ def names_of(model: str | None, vocabulary: str | None) -> list[str]:
     return [str(name) for name in names]
 
 
-def name_actions(vocabulary: str | None, clips: Sequence[Path]) -> tuple[str, ...]:
+def name_actions(vocabulary: str | None, clips: "Sequence[SourceClip]") -> tuple[str, ...]:
     """What the actions of videos are called: a vocabulary of its own, names joined by commas, or those in their files.
 
     Raises: DataError where none is given and their files have other names than maze, or none can be found in them
     """
-    from ...actions import files
-
-    if vocabulary in ("none", "") or (vocabulary is None and not any(map(files.beside, clips))):
+    if vocabulary in ("none", "") or (vocabulary is None and not any(clip.has_actions() for clip in clips)):
         return ()
     if vocabulary == "auto":
-        names = dict.fromkeys(name for clip in clips if (file := files.beside(clip)) for name in files.names_in(file))
+        names = dict.fromkeys(name for clip in clips for name in clip.names())
         if not names:
             raise DataError(
                 "The action files of the clips contain no action names.", hint="--vocabulary names,with,commas"
@@ -43,10 +44,10 @@ def name_actions(vocabulary: str | None, clips: Sequence[Path]) -> tuple[str, ..
         return tuple(names)
     if vocabulary is None:
         maze = tuple(names_of(None, None))
-        file = next(file for clip in clips if (file := files.beside(clip)))
-        if others := [name for name in files.names_in(file) if name not in maze]:
+        first = next(clip for clip in clips if clip.has_actions())
+        if others := [name for name in first.names() if name not in maze]:
             raise DataError(
-                f"{str(file)!r}: {others[0]!r} is not an action of maze.",
+                f"{str(first.files()[-1])!r}: {others[0]!r} is not an action of maze.",
                 hint=f"--vocabulary auto uses the names in the files ({', '.join(others[:9])}); "
                 "--vocabulary none imports without actions.",
             )

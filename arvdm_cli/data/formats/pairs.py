@@ -1,0 +1,68 @@
+"""Videos, each with a file of actions of the same stem beside it, or without actions."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...actions import files as action_files
+from ...errors import ActionError
+from .format import Contents, Folder, Format, Recording, Settings
+from .videos import VIDEOS, VideoClip, decode
+
+PASSED_OVER = (".gif", ".webp", ".apng", ".avif", ".ts", ".flv", ".wmv", ".3gp", ".ogv", ".y4m")  # clips, not imported
+EXCUSED = 0.1  # share of a file's rows that may be unreadable
+
+
+@dataclass(frozen=True)
+class PairClip(VideoClip):
+    """A video, and the file of actions beside it; without one they are unknown."""
+
+    def read(self, settings: Settings) -> Recording:
+        """Read it; its file of actions says which frame each row leads into."""
+        return read_pair(self.video, action_files.beside(self.video), settings)
+
+    def has_actions(self) -> bool:
+        """Whether a file of actions is beside it."""
+        return action_files.beside(self.video) is not None
+
+    def names(self) -> tuple[str, ...]:
+        """What the file beside it calls its actions."""
+        file = action_files.beside(self.video)
+        return action_files.names_in(file) if file else ()
+
+
+def read_pair(video: Path, file: Path | None, settings: Settings) -> Recording:
+    """Read a video, and the file of its actions; without one they are unknown."""
+    if file is None or not settings.actions:
+        clip = decode(video, settings)
+        unknown = np.zeros((len(clip.frames), len(settings.actions)), np.float32)
+        return Recording(clip.frames, unknown, tuple(clip.notes), acted=False)
+    wrong: list[ActionError] = []
+    rows = action_files.load(file, settings.actions, wrong.append)  # before the video, which takes longer
+    if len(wrong) > EXCUSED * len(rows):
+        raise wrong[0]
+    clip = decode(video, settings)
+    actions, notes = action_files.set_to(clip.clock, rows, file, settings.actions)
+    lost = (f"{len(wrong)} of {len(rows)} actions cannot be read, so they are unknown: {wrong[0]}",) if wrong else ()
+    return Recording(clip.frames, actions, (*clip.notes, *notes), lost, acted=bool(actions.any()))
+
+
+def _recognise(folder: Folder) -> bool:
+    return any(file.suffix.lower() in VIDEOS for file in folder.files)
+
+
+def _find(folder: Folder) -> Contents:
+    videos = [file for file in folder.files if file.suffix.lower() in VIDEOS]
+    clips = [PairClip(folder.name(file), file) for file in videos]
+    acted = {video.with_suffix("") for video in videos}
+    orphans = {
+        file
+        for file in folder.files
+        if file.suffix.lower() in action_files.FORMATS and file.with_suffix("") not in acted
+    }
+    unused = sorted(file for file in folder.files if file.suffix.lower() in PASSED_OVER or file in orphans)
+    return Contents(clips, unused)
+
+
+PAIRS = Format("videos", ", ".join(VIDEOS), _recognise, _find)

@@ -1,0 +1,101 @@
+"""TECO's two data sets: DMLab as archives, Minecraft as videos with archives beside them.
+
+Source: TECO, arXiv 2210.02396.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...actions import files as action_files
+from ...actions.alignment import align, follow
+from ...errors import DataError
+from ...media import Clip
+from ...media.fit import fit
+from .format import Contents, Folder, Format, Recording, Settings, SourceClip
+from .videos import VIDEOS, VideoClip, decode, numbered
+
+
+@dataclass(frozen=True)
+class DMLabClip(SourceClip):
+    """An archive of `video` and `actions`; other keys are ignored."""
+
+    name: str
+    archive: Path
+
+    def files(self) -> Sequence[Path]:
+        """The archive."""
+        return (self.archive,)
+
+    def read(self, settings: Settings) -> Recording:
+        """Read it; lead 1: an action is chosen after its frame was seen."""
+        name = str(self.archive)
+        rows = numbered(self.archive, settings.actions)
+        video = action_files.read_key(self.archive, name, "video")
+        if video.dtype != np.uint8 or video.ndim != 4 or video.shape[3] != 3 or not video.size:
+            raise DataError(f"{name!r}: video is {video.dtype} {video.shape}, not uint8 (f, h, w, 3).")
+        actions, note = align(rows, 1, len(video), repr(name))
+        fitted = fit(Clip(video, None, name), *settings.size, fit=settings.fit)
+        return Recording(fitted.frames, actions, (*fitted.notes, *([note] if note else [])))
+
+
+@dataclass(frozen=True)
+class MinecraftClip(VideoClip):
+    """A video, and an archive of `actions` beside it."""
+
+    def read(self, settings: Settings) -> Recording:
+        """Read it; lead 0: action t leads into frame t, and none into the first."""
+        rows = numbered(self.video.with_suffix(".npz"), settings.actions)
+        clip = decode(self.video, settings)
+        led, note = align(rows, 0, clip.clock.count, repr(str(self.video)))
+        actions = follow(led, clip.clock.chosen, settings.actions)[clip.clock.first : clip.clock.last]
+        return Recording(clip.frames, actions, (*clip.notes, *([note] if note else [])))
+
+
+def _is_dmlab(folder: Folder) -> bool:
+    return any(file.suffix == ".npz" for file in folder.files) and not any(
+        file.suffix.lower() in VIDEOS for file in folder.files
+    )
+
+
+def _is_minecraft(folder: Folder) -> bool:
+    videos = [file for file in folder.files if file.suffix.lower() in VIDEOS]
+    archives = {file.with_suffix("") for file in folder.files if file.suffix == ".npz"}
+    return all(re.fullmatch("[0-9]{6}", file.stem) for file in videos) and any(
+        file.with_suffix("") in archives for file in videos
+    )
+
+
+def _find_dmlab(folder: Folder) -> Contents:
+    archives = [file for file in folder.files if file.suffix.lower() == ".npz"]
+    return Contents([DMLabClip(folder.name(file), file) for file in archives])
+
+
+def _find_minecraft(folder: Folder) -> Contents:
+    videos = [file for file in folder.files if file.suffix.lower() == ".mp4"]
+    return Contents([MinecraftClip(folder.name(file), file) for file in videos])
+
+
+DMLAB = Format(
+    "TECO's DMLab",
+    ".npz",
+    _is_dmlab,
+    _find_dmlab,
+    actions=("left", "right", "forward"),
+    turns=(1, -1, 0),
+    fps=10,  # of the samples that Meta-ARVDM shows; the files do not say
+    frames=300,
+)
+MINECRAFT = Format(
+    "TECO's Minecraft",
+    ".mp4",
+    _is_minecraft,
+    _find_minecraft,
+    actions=("none", "forward", "left", "right"),  # a turn may come with a jump, so it is not on the spot
+    fps=20,
+    size=128,
+    frames=300,
+)
