@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING
 from .version import __version__
 
 if TYPE_CHECKING:
+    from . import measure
     from .api import Chunk, Encoding, Model, Report, generate, load, stream
     from .sampling.schedules import Schedule
 
-__all__ = ["Chunk", "Encoding", "Model", "Report", "Schedule", "__version__", "generate", "load", "stream"]
+__all__ = [
+    "Chunk", "Encoding", "Model", "Report", "Schedule", "__version__", "generate", "load", "measure", "stream",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "measure":
+        return import_module(".measure", __name__)
     home = ".sampling.schedules" if name == "Schedule" else ".api"  # a schedule needs no torch
     return getattr(import_module(home, __name__), name)
 

@@ -229,6 +229,12 @@ def generate(
 
 def choose(model: Model, schedule: str | Schedule | None, settings: Mapping[str, Setting]) -> Plan:
     """How a model is sampled; raises UsageError for a setting that is unknown or of another type."""
+    check_settings(settings)
+    return generation.choose(model.sampling, schedule=schedule, **settings)
+
+
+def check_settings(settings: Mapping[str, Setting]) -> None:
+    """Raise UsageError for a setting that is unknown or of another type."""
     for name, value in settings.items():
         if name not in SETTINGS:
             near = get_close_matches(name, SETTINGS, n=1, cutoff=0.5) or SETTINGS
@@ -236,7 +242,6 @@ def choose(model: Model, schedule: str | Schedule | None, settings: Mapping[str,
         kind = SETTINGS[name].kind
         if value is not None and not (isinstance(value, kind) or (kind is float and isinstance(value, int))):
             raise UsageError(f"The setting {name} is {value!r}; it takes a value of type {kind.__name__}.")
-    return generation.choose(model.sampling, schedule=schedule, **settings)
 
 
 def read_prompt(

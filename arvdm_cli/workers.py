@@ -52,7 +52,10 @@ def render_all(
                 results[numbers[future]] = future.result()
                 progress(len(results), len(jobs))
     except BrokenProcessPool as error:
-        raise ArvdmError("A rendering process ended early.", hint="Repeat the command.") from error
+        raise ArvdmError(
+            "A rendering process ended early.",
+            hint='Repeat it; a Python script must do so under `if __name__ == "__main__":`.',
+        ) from error
     return [results[number] for number in range(len(jobs))]
 
 

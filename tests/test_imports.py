@@ -17,7 +17,7 @@ FOUNDATION = {"version", "errors", "files", "configs", "device", "workers"}
 LIBRARY = FOUNDATION | {"sampling", "models", "media", "actions", "worlds", "reports"}
 STORES = LIBRARY | {"hub", "data"}
 MAY_IMPORT = {
-    "": {"version", "api", "sampling"},  # the public names, loaded when first used
+    "": {"version", "api", "measure", "sampling"},  # the public names, loaded when first used
     "version": set(),
     "errors": set(),
     "files": {"errors"},
@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "runs": STORES | {"training"},  # the benchmark times training too
     "cli": STORES | {"theory", "training", "evaluation", "runs", "cli"},
     "api": STORES | {"runs"},
+    "measure": STORES | {"evaluation", "api"},
     "__main__": {"cli"},
 }
 

@@ -153,6 +153,10 @@ class Report(Generic[R]):
     tables: list[Table]
     values: Values  # its file
 
+    def __str__(self) -> str:
+        """Its tables as text."""
+        return "\n\n".join(map(str, self.tables))
+
 
 def run_study(study: Study[P, R], out: Path, resume: Resume = "stopped", on_event: OnEvent = no_events) -> Report[R]:
     """Measure all points of a study that the folder has no rows of yet, and write it.

@@ -33,7 +33,8 @@ def resume(file: Path, asked: Mapping[str, object], replace: bool, again: bool =
     if (complete and not again) or before != asked:
         what = "a finished measurement" if complete and not again else "a measurement of something else"
         raise OutputExistsError(
-            f"{file.parent} contains {what}.", hint="Use -y to replace it, or choose another folder with -o."
+            f"{file.parent} contains {what}.",
+            hint="Replace it with -y (in Python: replace=True), or choose another folder.",
         )
     return report
 

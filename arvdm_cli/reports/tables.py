@@ -16,6 +16,18 @@ class Table:
     rows: Sequence[Sequence[str]]  # the first is the header
     left: tuple[str, ...] = ()  # columns set flush left, besides the first
 
+    def __str__(self) -> str:
+        """Its title, and its columns set side by side."""
+        widths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
+        left = [at == 0 or name in self.left for at, name in enumerate(self.rows[0])]
+        lines = [
+            "  ".join(
+                f"{text:{'<' if flush else '>'}{width}}" for text, flush, width in zip(row, left, widths, strict=True)
+            )
+            for row in self.rows
+        ]
+        return "\n".join([self.title, *(line.rstrip() for line in lines)])
+
 
 def cell(value: float | None, digits: int) -> str:
     """A number, or a dash."""

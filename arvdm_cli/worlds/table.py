@@ -30,6 +30,8 @@ class Builder(Protocol):
 
 
 WORLDS = {"maze": Entry("maze_world", ("narrow", "wide"))}
+# Seeds of the unseen places that evaluation takes: for clips, needle tests and roll-outs
+CLIP_SEED, NEEDLE_SEED, DRIFT_SEED = 1_000_000, 2_000_000, 3_000_000
 VARIANTS = {variant: name for name, entry in WORLDS.items() for variant in entry.variants}
 
 

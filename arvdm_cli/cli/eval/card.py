@@ -8,13 +8,14 @@ from rich.table import Table
 from rich.text import Text
 from typer import Option, Typer
 
+from ...worlds.table import CLIP_SEED
 from .. import flags
 from ..console import out as stdout
 from ..console import printable, say
 from ..flags import Seed
 from ..help import Command, Group
 from . import drift, memory, pareto, predict
-from .tables import CLIP_SEED, WorldName, loader, resumes, run
+from .tables import WorldName, loader, resumes, run
 
 app = Typer(cls=Group, help="Measure checkpoints.", no_args_is_help=True, rich_markup_mode=None)
 app.command(

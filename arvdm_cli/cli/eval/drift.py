@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Context, Option
 
 from ...errors import InputError, UsageError
+from ...worlds.table import DRIFT_SEED
 from .. import completion, flags
 from ..console import printable, say
 from ..flags import Out, Seed, Yes
-from .tables import DRIFT_SEED, WorldName, loader, resumes, run, show
+from .tables import WorldName, loader, resumes, run, show
 
 if TYPE_CHECKING:
     import torch

@@ -5,11 +5,12 @@ from typing import Annotated
 
 from typer import Context, Option
 
+from ...worlds.table import NEEDLE_SEED
 from .. import flags
 from ..console import out as stdout
 from ..console import printable, say
 from ..flags import Models, Out, Seed, Yes
-from .tables import NEEDLE_SEED, WorldName, loader, resumes, run, table
+from .tables import WorldName, loader, resumes, run, table
 
 
 @flags.sampling()

@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 
 from typer import Option
 
+from ...worlds.table import DRIFT_SEED, NEEDLE_SEED
 from .. import flags
 from ..console import out as stdout
 from ..console import printable, say
 from ..flags import Models, Out, Schedules, Yes
-from .tables import DRIFT_SEED, NEEDLE_SEED, check_schedules, loader, resumes, run, table
+from .tables import check_schedules, loader, resumes, run, table
 
 
 @flags.sampling(presets=False)

@@ -5,11 +5,12 @@ from typing import Annotated
 
 from typer import Option
 
+from ...worlds.table import CLIP_SEED
 from .. import flags
 from ..console import out as stdout
 from ..console import printable, say
 from ..flags import Models, Out, Schedules, Seed, Yes
-from .tables import CLIP_SEED, check_schedules, loader, resumes, run, show
+from .tables import check_schedules, loader, resumes, run, show
 
 
 @flags.sampling(presets=False)

@@ -24,8 +24,6 @@ else:
 P = TypeVar("P")  # a point of a study
 R = TypeVar("R")  # a row
 
-CLIP_SEED, NEEDLE_SEED, DRIFT_SEED = 1_000_000, 2_000_000, 3_000_000  # of mazes for clips, needles and roll-outs
-
 WorldName = Annotated[
     Variant | None,
     Option(

@@ -1,0 +1,353 @@
+"""Measure models from Python, as `arvdm eval` does from a shell.
+
+    from arvdm_cli import load, measure
+
+    if __name__ == "__main__":  # mazes are rendered by processes that read the script again
+        print(measure.drift(load("maze"), mazes=1, length=16))
+
+models: one or several: names as `load` takes them (loaded in float32), loaded models, or a mapping of names to these
+out: folder for what the command writes: a page, plots, CSV, JSON, and true frames that a later call reads again; an
+    interrupted measurement resumes there. None: nothing is left behind
+replace: begin again where the folder holds a measurement
+schedule, settings: how models are sampled, as in `stream`; None: their own
+on_event: called as the measurement goes on, see `evaluation.study`
+Returns: a report with `rows`, `tables` and `values`, which is what the JSON file holds; `print` shows its tables
+Raises: UsageError for a setting or a package that is missing; OutputExistsError where the folder holds something else
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar, cast
+
+from . import api
+from .errors import UsageError
+from .evaluation.agreement import Predicted
+from .evaluation.metrics import Networks
+from .evaluation.retrieval import RetrievalRow
+from .evaluation.scorecard import Measured
+from .evaluation.studies.card import CardStudy
+from .evaluation.studies.drift import DriftStudy, ModelDrift
+from .evaluation.studies.episodes import Continued, EpisodeStudy
+from .evaluation.studies.memory import MEASURED, MemoryStudy
+from .evaluation.studies.pareto import ParetoRow, ParetoStudy
+from .evaluation.studies.predict import PredictStudy
+from .evaluation.study import Load, OnEvent, Report, Study, no_events, run_study
+from .sampling.model import Model
+from .worlds.table import CLIP_SEED, DRIFT_SEED, NEEDLE_SEED
+
+__all__ = ["Report", "card", "drift", "episodes", "memory", "pareto", "predict"]
+
+Named = str | os.PathLike[str] | Model
+Models = Named | Sequence[Named] | Mapping[str, Named]
+Folder = str | os.PathLike[str] | None
+
+P = TypeVar("P")  # a point of a study
+R = TypeVar("R")  # a row
+
+
+def drift(
+    models: Models,
+    out: Folder = None,
+    *,
+    mazes: int = 16,
+    length: int = 300,
+    seed: int = DRIFT_SEED,
+    world: str | None = None,
+    truth: Folder = None,
+    replace: bool = False,
+    schedule: str | None = None,
+    on_event: OnEvent = no_events,
+    **settings: api.Setting,
+) -> Report[ModelDrift]:
+    """Compare long roll-outs with the exact truth, frame by frame: error accumulation.
+
+    mazes: unseen ones, with two paths in each
+    length: new frames of each path
+    world: narrow, wide, or None for the model's own
+    truth: folder that keeps the true frames; None: in `out`
+    Rows: one for each model, with `ranges` and `frames` of figures for revisits and for unseen ground
+    """
+    names, load = named(models)
+    study = DriftStudy(
+        names,
+        load,
+        mazes=mazes,
+        length=length,
+        seed=seed,
+        variant=world,
+        truth=path(truth),
+        clips=None,
+        context=None,
+        videos=None,
+        codec=None,
+        lpips=None,
+        fvd=None,
+        networks=Networks(),
+        chosen=chosen(schedule, settings),
+    )
+    return cast(Report[ModelDrift], run(study, out, replace, on_event))  # without clips and videos, rows are of models
+
+
+def episodes(
+    models: Models,
+    data: str | os.PathLike[str],
+    out: Folder = None,
+    *,
+    starts: int = 8,
+    context: int = 48,
+    length: int = 8,
+    seed: int = DRIFT_SEED,
+    replace: bool = False,
+    schedule: str | None = None,
+    on_event: OnEvent = no_events,
+    **settings: api.Setting,
+) -> Report[Continued]:
+    """Continue recorded episodes with their own actions, and compare with the recorded frames.
+
+    data: folder of episodes, as `arvdm data` writes it
+    starts: starting points, spread evenly over the episodes
+    context: true frames before each
+    length: new frames after each
+    Rows: one for each model, with `ranges` and `frames` of figures
+    """
+    names, load = named(models)
+    study = EpisodeStudy(names, load, Path(data), starts, context, length, seed, chosen(schedule, settings))
+    return run(study, out, replace, on_event)
+
+
+def memory(
+    models: Models,
+    out: Folder = None,
+    *,
+    kinds: Sequence[str] = ("theme", "colour"),
+    gaps: Sequence[int] = (16, 64, 128),
+    controls: Sequence[str] = MEASURED,
+    worlds: int = 64,
+    frames: int = 8,
+    seed: int = NEEDLE_SEED,
+    world: str | None = None,
+    needles: Folder = None,
+    replace: bool = False,
+    schedule: str | None = None,
+    on_event: OnEvent = no_events,
+    **settings: api.Setting,
+) -> Report[RetrievalRow]:
+    """Test whether a thing is drawn as it was when it comes back into view: forgetting.
+
+    kinds: theme, colour, blocks2, blocks4
+    gaps: frames for which the thing is out of view
+    controls: conditions, see `evaluation.retrieval.CONTROLS`
+    worlds: unseen mazes for each kind and gap
+    frames: new frames after the return
+    needles: folder that keeps the tests; None: in `out`
+    Rows: one for each model, kind, gap and control
+    """
+    names, load = named(models)
+    study = MemoryStudy(
+        names,
+        load,
+        kinds=list(kinds),
+        gaps=list(gaps),
+        controls=list(controls),
+        worlds=worlds,
+        frames=frames,
+        seed=seed,
+        variant=world,
+        needles=path(needles),
+        chosen=chosen(schedule, settings),
+    )
+    return run(study, out, replace, on_event)
+
+
+def pareto(
+    models: Models,
+    out: Folder = None,
+    *,
+    schedules: Sequence[str] | None = None,
+    slots: Sequence[int] | None = None,
+    kind: str = "theme",
+    gap: int = 64,
+    worlds: int = 32,
+    frames: int = 4,
+    mazes: int = 4,
+    length: int = 64,
+    forgetting: str = "found",
+    degradation: str = "looks",
+    truth: Folder = None,
+    needles: Folder = None,
+    replace: bool = False,
+    on_event: OnEvent = no_events,
+    **settings: api.Setting,
+) -> Report[ParetoRow]:
+    """Compare forgetting with degradation over models, schedules and sizes of memory.
+
+    schedules: as in `stream`; None: the models' own
+    slots: groups of past frames in memory; None: the models' own
+    kind, gap, worlds, frames: of the needle tests, as in `memory`
+    mazes, length: of the roll-outs, as in `drift`
+    forgetting: found or margin
+    degradation: looks, psnr_lost or psnr_end
+    Rows: one for each model, schedule and size of memory
+    """
+    names, load = named(models)
+    study = ParetoStudy(
+        names,
+        load,
+        schedules=schedules and list(schedules),
+        slots=slots and list(slots),
+        kind=kind,
+        gap=gap,
+        worlds=worlds,
+        frames=frames,
+        mazes=mazes,
+        length=length,
+        seeds=(DRIFT_SEED, NEEDLE_SEED),
+        forgetting=forgetting,
+        degradation=degradation,
+        truth=path(truth),
+        needles=path(needles),
+        chosen=chosen(None, settings),
+    )
+    return run(study, out, replace, on_event)
+
+
+def predict(
+    models: Models,
+    out: Folder = None,
+    *,
+    schedules: Sequence[str] | None = None,
+    measured: Sequence[str | os.PathLike[str]] = (),
+    length: int = 300,
+    mazes: int = 16,
+    often: int = 2,
+    parts: int = 4,
+    seed: int = CLIP_SEED,
+    clips: Folder = None,
+    replace: bool = False,
+    on_event: OnEvent = no_events,
+    **settings: api.Setting,
+) -> Report[Predicted]:
+    """Predict error accumulation under schedules from single AR steps, without roll-outs.
+
+    schedules: as in `stream`; None: the models' own
+    measured: folders of `drift` or `pareto` to compare with
+    length: new frames of the video to predict
+    mazes: unseen ones, with three clips in each
+    often: AR steps measured in each clip
+    parts: substeps between two levels, as reference for the solver's error
+    clips: file that keeps the true frames; None: in `out`
+    Rows: one for each model and schedule
+    """
+    names, load = named(models)
+    study = PredictStudy(
+        names,
+        load,
+        schedules=schedules and list(schedules),
+        measured=[Path(folder) for folder in measured],
+        length=length,
+        mazes=mazes,
+        often=often,
+        parts=parts,
+        seed=seed,
+        clips=path(clips),
+        chosen=chosen(None, settings),
+    )
+    return run(study, out, replace, on_event)
+
+
+def card(
+    model: Named,
+    out: Folder = None,
+    *,
+    mazes: int = 32,
+    seed: int = CLIP_SEED,
+    world: str | None = None,
+    clips: Folder = None,
+    data: Folder = None,
+    free_runs: int = 8,
+    free_frames: int = 600,
+    replace: bool = False,
+    schedule: str | None = None,
+    on_event: OnEvent = no_events,
+    **settings: api.Setting,
+) -> Report[Measured]:
+    """Compute the scorecard of a model on unseen mazes.
+
+    clips: file that keeps the true frames; None: in `out`
+    data: training episodes, to check that none of their mazes is used
+    free_runs: long roll-outs, each in its own maze
+    free_frames: frames of each
+    """
+    (name,), load = named(model)
+    study = CardStudy(
+        name,
+        load,
+        mazes=mazes,
+        seed=seed,
+        variant=world,
+        clips=path(clips),
+        data=path(data),
+        free_runs=free_runs,
+        free_frames=free_frames,
+        chosen=chosen(schedule, settings),
+    )
+    return run(study, out, replace, on_event)
+
+
+# What they share
+
+
+def named(models: Models) -> tuple[list[str], Load]:
+    """Names of models, and what loads one by its name; one that is loaded is named by its source or its card."""
+    if isinstance(models, Mapping):
+        found = dict(models)
+    else:
+        several = [models] if isinstance(models, str | os.PathLike | Model) else list(models)
+        found = {name_of(model): model for model in several}
+        if len(found) < len(several):
+            raise UsageError(f"Several models are called {', '.join(found)}.", hint="Give a mapping of names to them.")
+
+    def load(name: str) -> Model:
+        model = found.get(name, name)
+        return model if isinstance(model, Model) else api.load(model, dtype="float32")
+
+    return [*found], load
+
+
+def name_of(model: Named) -> str:
+    """What a model is called in a report."""
+    if isinstance(model, Model):
+        return model.source or str(model.card.get("name", "model"))
+    return os.fspath(model)
+
+
+def chosen(schedule: str | None, settings: Mapping[str, api.Setting]) -> dict[str, api.Setting]:
+    """What is set of how models are sampled; raises UsageError for a setting that is unknown or of another type."""
+    api.check_settings(settings)
+    return {name: value for name, value in {"schedule": schedule, **settings}.items() if value is not None}
+
+
+def path(folder: Folder) -> Path | None:
+    """A path, where there is one."""
+    return None if folder is None else Path(folder)
+
+
+def run(study: Study[P, R], out: Folder, replace: bool, on_event: OnEvent) -> Report[R]:
+    """Run a study in its folder, or in one that is removed afterwards."""
+    with folder_of(out) as folder:
+        return run_study(study, folder, "never" if replace else "stopped", on_event)
+
+
+@contextmanager
+def folder_of(out: Folder) -> Iterator[Path]:
+    """The folder itself, or a temporary one."""
+    if out is not None:
+        yield Path(out)
+        return
+    with TemporaryDirectory(prefix="arvdm-") as folder:
+        yield Path(folder)
