@@ -9,7 +9,6 @@ from typer.main import get_command
 
 from arvdm_cli import load, measure
 from arvdm_cli.cli import app
-from arvdm_cli.data import imported, recordings
 from arvdm_cli.errors import OutputExistsError, UsageError
 from arvdm_cli.evaluation import truth
 from arvdm_cli.hub import checkpoint
@@ -32,14 +31,12 @@ def tiny(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def recorded(tmp_path):
+def recorded(arvdm, tmp_path):
     """A folder of imported episodes."""
     (tmp_path / "teco").mkdir()
     video = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
     np.savez(tmp_path / "teco" / "5.npz", video=video, actions=np.arange(40) % 3)
-    found = recordings.find(tmp_path / "teco")
-    for _ in imported.gather(found, recordings.settle(found, size=32, frames=40), tmp_path / "data"):
-        pass
+    assert arvdm("data", "import", "teco", "--out", "data", "--size", 32, "--frames", 40).exit_code == 0
     return tmp_path / "data"
 
 
