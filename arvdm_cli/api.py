@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .actions import files, phrases, sources
+from .actions import arrays, phrases, sources
 from .errors import ActionError, ConfigError, UsageError, VideoError
 from .hub import registry
 from .media import Clip, Encoding, fit, to_bytes, to_tensor
@@ -321,7 +321,7 @@ def read_track(actions: np.ndarray | Tensor | Sequence[Action], names: Sequence[
     if isinstance(actions, Tensor):
         actions = actions.detach().cpu().numpy()
     if isinstance(actions, np.ndarray):
-        return files.from_array(actions, names, "actions").values
+        return arrays.from_array(actions, names, "actions").values
     rows = (phrases.read_row(plain(each), names, f"Action {at}") for at, each in enumerate(actions))
     return phrases.stack(rows, names, "A list of actions")
 

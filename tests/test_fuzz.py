@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from arvdm_cli import media
-from arvdm_cli.actions import files, phrases
+from arvdm_cli.actions import files, formats, phrases
 from arvdm_cli.cli import app, config
 from arvdm_cli.cli.train.keys import overrides
 from arvdm_cli.errors import ArvdmError
@@ -167,7 +167,7 @@ TRACK = np.eye(5, dtype=np.float32)[[1, 1, 3, 2, 0, 4]]
 
 def action_sources():
     found = []
-    for suffix, form in files.FORMATS.items():
+    for suffix, form in formats.FORMATS.items():
         stream = io.BytesIO()
         form.write(stream, TRACK, NAMES)
         found.append((suffix, stream.getvalue()))
@@ -400,7 +400,7 @@ def prompts(folder):
         write(folder / name, scene(6, 16, 16))
     for name in ("a.png", "a.jpg", "a.bmp", "a.tif", "a.webp", "a.ppm"):
         imageio.v3.imwrite(folder / name, scene(1, 16, 16)[0])
-    return [path.read_bytes() for path in sorted(folder.glob("a.*")) if path.suffix not in files.FORMATS]
+    return [path.read_bytes() for path in sorted(folder.glob("a.*")) if path.suffix not in formats.FORMATS]
 
 
 @cases(0.5)

@@ -48,6 +48,7 @@ class Rows:
     values: np.ndarray  # float32 (n, a)
     times: np.ndarray | None = None  # float64 (n,), seconds from the first frame, ascending; None: a row a frame
     end: str = ""  # where the last row stands, for messages
+    notes: tuple[str, ...] = ()  # what was done to them
 
     def __len__(self) -> int:
         return len(self.values)

@@ -63,7 +63,7 @@ def random(names: Sequence[str], frames: int, seed: int, walk: Mapping[str, floa
         as the vocabulary has them, else of all its names alike
     """
     if not walk:
-        moves = {move: often for move, often in MOVES.items() if _names_in(move) <= set(names)}
+        moves = {move: often for move, often in MOVES.items() if {*words(move)} <= {*names}}
         moves = moves or dict.fromkeys(names, 1)
         walk = {f"{move}*{run}": often for move, often in moves.items() for run in RUNS}
     phrases = [parse(phrase, names) for phrase in walk]
@@ -185,8 +185,15 @@ def index_of(name: str, names: Sequence[str], where: str) -> int:
     raise ActionError(f"{where}: no action is called {shorten(name)}.", hint=hint)
 
 
-def _names_in(word: str) -> set[str]:
-    return {part.partition("=")[0] for part in word.split("+")}
+def words(word: str) -> list[str]:
+    """Give the names in a word such as jump+cameraX=0.5."""
+    return [part.partition("=")[0].strip() for part in word.split("+") if word != UNKNOWN]
+
+
+def plain(value: np.float32) -> int | float:
+    """Give the shortest number that reads back as this one."""
+    number = float(str(value))
+    return int(number) if number.is_integer() else number
 
 
 def stack(rows: Iterable[np.ndarray], names: Sequence[str], where: str) -> np.ndarray:

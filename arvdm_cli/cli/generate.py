@@ -22,6 +22,7 @@ from .console import confirm_replacing, detail, printable, progress, say, settin
 from .console import out as stdout
 
 if TYPE_CHECKING:
+    from ..media import Encoding
     from ..runs.events import Event, OnEvent
     from ..runs.job import Job
     from ..runs.request import Machine
@@ -218,7 +219,6 @@ def generate(
     ] = False,
 ):
     """Generate a video; each frame is written as soon as it is clean."""
-    from ..media import Encoding
     from ..runs.request import Machine, PromptSource, Request
 
     machine = Machine(device, dtype, threads, compile, deterministic)
@@ -226,7 +226,8 @@ def generate(
     if extend:
         return lengthen(extend, length, actions, machine, keep_state)
     drawn = secrets.randbelow(2**31) if seed is None else seed
-    name = output or f"{Path(model).name}-{'SEED' if seed is None and dry_run else drawn}.mp4"
+    name = f"{Path(model).name}-{'SEED' if seed is None and dry_run else drawn}.mp4" if output is None else output
+    encoding = choose_encoding(name, fps, crf, codec, scale, format)
     schedules: list[str | None] = [*schedule] if schedule else [None]
     takes = list_takes(prompt_frames or [None], schedules, name)
     check_streams(takes, actions, length)
@@ -241,7 +242,7 @@ def generate(
     from ..runs.job import Job, load  # these bring in torch: what can be told without has been told
 
     loaded, machine = load(folder, machine, show)
-    encoding = Encoding(loaded.fps if fps is None else fps, crf, codec, scale, format)
+    encoding = replace(encoding, fps=loaded.fps if fps is None else fps)
     plans = {
         each: choose_plan(model, loaded, chosen | ({"schedule": each} if each else {}), length) for each in schedules
     }
@@ -265,6 +266,24 @@ def check_flags(invocation: Context, extend: str | None, prompted: bool):
         flags.refuse(invocation, idle, "a video is extended under its own settings.", "Leave them out.")
     elif not prompted:
         flags.refuse(invocation, OF_PROMPTS, "there is no prompt.", "Give one with --prompt-frames.")
+
+
+def choose_encoding(
+    name: str, fps: float | None, crf: int | None, codec: str | None, scale: int, format: str | None
+) -> Encoding:
+    """How frames become a file, at the model's rate where `fps` is None; says where a rate is kept if not in it.
+
+    Raises: UsageError where the format of the output cannot have that
+    """
+    from .. import media
+    from ..runs.sidecar import sidecar
+
+    encoding = media.Encoding(media.Encoding.fps if fps is None else fps, crf, codec, scale, format)
+    media.check_encoding(name, encoding)
+    if fps is not None and not media.keeps_rate(name, encoding.format):
+        kind = encoding.format or Path(name).suffix.removeprefix(".").lower() or "png"
+        say(f"{name}: {kind} stores no frame rate; --fps {fps:g} is kept in {sidecar(name)}")
+    return encoding
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 """
 
 from .fit import crop, fit
-from .formats import FORMATS, holds_latents, resumes
+from .formats import FORMATS, check_encoding, holds_latents, keeps_rate, resumes
 from .frames import Clip, contact_sheet, to_bytes, to_tensor
 from .output import Encoding
 from .reader import read
@@ -15,10 +15,12 @@ __all__ = [
     "Clip",
     "Encoding",
     "Writer",
+    "check_encoding",
     "contact_sheet",
     "crop",
     "fit",
     "holds_latents",
+    "keeps_rate",
     "occupied",
     "read",
     "resumes",

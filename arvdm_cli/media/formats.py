@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import OutputError, UsageError
 from .arrays import ARRAYS
 from .ffmpeg import knows
-from .output import Format, Output, Sink, _pattern
+from .output import Encoding, Format, Output, Sink, _pattern
 from .sinks import _Encoder, _Images, _Y4m
 
 QUALITY = {"h264": 51, "h265": 51, "vp9": 63}  # codec -> its largest crf; 0 is best
@@ -41,15 +41,9 @@ def _options(output: Output, codecs: tuple[str, ...]) -> list[str]:
     if not codecs:
         return GIF
     codec = output.encoding.codec or codecs[0]
-    if codec not in codecs:
-        raise UsageError(f"{kind} cannot hold the codec {codec!r}.", hint=f"Choose from: {', '.join(codecs)}.")
     if codec == "ffv1":
-        if crf is not None:
-            raise UsageError("ffv1 is lossless, so it has no crf.")
         return ["-c:v", "ffv1", "-level", "3", "-g", "1", "-pix_fmt", "bgr0"]
     crf = CRF if crf is None else crf
-    if not 0 <= crf <= QUALITY[codec]:
-        raise UsageError(f"{crf} is not a valid crf of {codec}.", hint=f"Choose from 0 (best) to {QUALITY[codec]}.")
     pixels = "yuv420p"
     if codec != "vp9" and (height % 2 or width % 2):
         pixels = "yuv444p"
@@ -110,21 +104,53 @@ def holds_latents(name: str, format: str | None = None) -> bool:
     return FORMATS[_format(name, format)].latents
 
 
+def check_encoding(name: str, encoding: Encoding) -> None:
+    """Refuse an encoding that the format of a target cannot have; raises UsageError, also as `_format`."""
+    kind, codec, crf = _format(name, encoding.format), encoding.codec, encoding.crf
+    codecs = FORMATS[kind].codecs
+    if not codecs and (crf is not None or codec is not None):
+        those = ", ".join(other for other in FORMATS if FORMATS[other].codecs)
+        raise UsageError(f"{kind} has no crf or codec.", hint=f"Those with: {those}.")
+    if codec is not None and codec not in codecs:
+        raise UsageError(f"{kind} cannot hold the codec {codec!r}.", hint=f"Choose from: {', '.join(codecs)}.")
+    if crf is not None:
+        codec = codec or codecs[0]
+        if codec not in QUALITY:
+            raise UsageError(f"{codec} is lossless, so it has no crf.", hint="Leave --crf out.")
+        if not 0 <= crf <= QUALITY[codec]:
+            raise UsageError(f"{crf} is not a valid crf of {codec}.", hint=f"Choose from 0 (best) to {QUALITY[codec]}.")
+    if FORMATS[kind].latents and encoding.scale > 1:
+        wrong = f"frames at scale {encoding.scale}"
+        raise UsageError(f"{kind} holds latents, not {wrong}.", hint="Write frames as npy or npz.")
+
+
+def keeps_rate(name: str, format: str | None = None) -> bool:
+    """Whether an output says how many frames a second it shows; raises UsageError as `_format`."""
+    kind = _format(name, format)
+    return kind in VIDEOS or kind == "y4m"
+
+
+def check_stdout() -> None:
+    """Refuse to write a video to a stdout that is closed, or a terminal."""
+    if sys.stdout is None or sys.stdout.closed:
+        raise OutputError("Cannot write the video to stdout: it is closed.")
+    if sys.stdout.isatty():
+        raise UsageError(
+            "Cannot write the video to stdout: it is a terminal.",
+            hint="Pipe it into another program, or give -o a file name.",
+        )
+
+
 def _format(name: str, format: str | None) -> str:
     """Find what to write from a target's name, or from `format` where that is given."""
     if format is not None and format not in FORMATS:
         raise UsageError(f"No format is called {format!r}.", hint=f"Choose from: {', '.join(FORMATS)}.")
+    if not name:
+        raise UsageError("The name of the output is empty.", hint="Give -o a file name, such as out.mp4.")
     if name == "-":
         if format is not None and not FORMATS[format].streams:
             streams = (kind for kind in FORMATS if FORMATS[kind].streams)
             raise UsageError(f"Cannot write {format} to stdout.", hint=f"Choose {' or '.join(streams)}.")
-        if sys.stdout is None or sys.stdout.closed:
-            raise OutputError("Cannot write the video to stdout: it is closed.")
-        if sys.stdout.isatty():
-            raise UsageError(
-                "Cannot write the video to stdout: it is a terminal.",
-                hint="Pipe it into another program, or give -o a file name.",
-            )
         return format or "y4m"
     if format is None and (name.endswith(("/", os.sep)) or os.path.isdir(name)):
         return "png"

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OutputError, UsageError
-from .formats import FORMATS, SIDE, _format
+from .formats import FORMATS, SIDE, _format, check_encoding, check_stdout
 from .output import Encoding, Output, _numbers, _pattern
 
 WAITING = 4  # frames that may wait for the encoder
@@ -53,14 +53,13 @@ class Writer:
             limit = f"The scale must be at least 1, and each side at most {SIDE} pixels."
             raise UsageError(f"Frames of {width}x{height} cannot be written at scale {scale}.", hint=limit)
         name = os.fspath(target)
+        check_encoding(name, encoding)
         kind = _format(name, encoding.format)
         form = FORMATS[kind]
-        if not form.codecs and (encoding.crf is not None or encoding.codec is not None):
-            those = ", ".join(other for other in FORMATS if FORMATS[other].codecs)
-            raise UsageError(f"{kind} has no crf or codec.", hint=f"Those with: {those}.")
-        if form.latents and (latents is None or scale > 1):
-            wrong = "frames" if latents is None else f"frames at scale {scale}"
-            raise UsageError(f"{kind} holds latents, not {wrong}.", hint="Write frames as npy or npz.")
+        if name == "-":
+            check_stdout()
+        if form.latents and latents is None:
+            raise UsageError(f"{kind} holds latents, not frames.", hint="Write frames as npy or npz.")
         if keep is not None and (not form.resumes or name == "-"):
             raise UsageError(f"Cannot resume a {'stream' if name == '-' else kind}.", hint="Write an mp4.")
         self.notes: list[str] = []  # for the user to see: what is not as one might expect
@@ -148,6 +147,7 @@ def occupied(target: str | os.PathLike[str], format: str | None = None) -> bool:
     name = os.fspath(target)
     kind = _format(name, format)
     if name == "-":
+        check_stdout()
         return False
     if kind != "png":
         return os.path.lexists(name)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .. import media
-from ..actions import files, phrases, sources
+from ..actions import files, formats, phrases, sources
 from ..actions.sources import endless, live
 from ..sampling.config import Sampling
 from ..sampling.generation import given
@@ -104,7 +104,7 @@ def read_prompt(
         on_event(Note(f"prompt: {len(clip.frames)} frames, fewer than the {source.count} requested"))
     led, notes, warning = sources.read_prompt(file, names, clip.clock, found=source.actions is None)
     if file is not None and not warning:
-        on_event(Detail(f"prompt: actions from {file}, {files.recognise(file)}"))
+        on_event(Detail(f"prompt: actions from {file}, {formats.recognise(file)}"))
     for note in notes:
         on_event(Note(f"prompt: {note}"))
     if warning:
@@ -124,7 +124,9 @@ def read_actions(
         return endless(lambda frames: phrases.random(names, frames, seed, walk)), None
     if source == "-":
         return live(phrases.stream(sys.stdin.buffer, names), len(names), bool(length)), None
-    track = files.read(source, names, frames=length or None, fps=model.fps)
+    track = files.read(
+        source, names, frames=length or None, fps=model.fps, on_note=lambda note: on_event(Note(f"actions: {note}"))
+    )
     if length and len(track) > length:
         on_event(Note(f"actions: the first {length} of {len(track)} are used"))
     return given(torch.from_numpy(track).unsqueeze(0)), len(track)

@@ -140,7 +140,8 @@ def test_blank_lines_at_the_end_of_a_table_are_no_rows(tmp_path):
 WRONG = {
     "lines that end as on an old Mac": ("action\rforward\rleft\r", "line 1: its lines end in CR alone"),
     "a blank line between rows": ("action\nforward\n\nleft\n", "line 3: no action is called ''"),
-    "a frame twice": ("frame,action\n0,left\n1,left\n1,left\n", "line 4: frame 1 comes after frame 1"),
+    "a frame twice": ("frame,action\n0,left\n1,left\n1,forward\n", "line 4: its frame 1 is also that of line 3, with"),
+    "a time twice": ("time,action\n0.5,left\n0,left\n0.5,forward\n", "line 4: its time 0.5 is also that of line 2"),
     "counted from one": ("frame,action\n1,left\n2,left\n", "line 2: frame 1 comes after no other"),
     "half of a frame": ("frame,action\n0,left\n0.5,left\n", "line 3: frame 0.5"),
     "no number": ("frame,action\n0,left\nx,left\n", "line 3: frame is 'x'"),
@@ -156,6 +157,48 @@ def test_numbers_of_rows_that_cannot_be_are_refused_with_their_line(name, tmp_pa
     (tmp_path / "a.csv").write_text(text, newline="")
     with pytest.raises(ActionError, match=message):
         files.read_clip(tmp_path / "a.csv", NAMES[:2], TIMED)
+
+
+REPEATS = [
+    "frame,action\n1,left\n0,forward\n1,left\n",
+    "time,action\n0,forward\n0.1,left\n0,forward\n",
+    "timestamp_ms,action\n0,forward\n100,left\n100.0,left\n",
+]
+
+
+@pytest.mark.parametrize("text", REPEATS)
+def test_equal_rows_of_one_frame_or_time_are_one_row_and_told(tmp_path, text):
+    (tmp_path / "a.csv").write_text(text)
+    notes = []
+    led = files.read(tmp_path / "a.csv", NAMES[:2], fps=10, on_note=notes.append)
+    np.testing.assert_array_equal(led, files.read("forward left", NAMES[:2]))
+    assert len(notes) == 1 and notes[0].startswith("1 rows repeat")
+
+
+def test_a_row_with_a_place_that_cannot_be_read_is_unknown_there_and_costs_no_other(tmp_path):
+    def excused(text):
+        (tmp_path / "a.csv").write_text(text)
+        wrong = []
+        rows = files.load(tmp_path / "a.csv", NAMES[:2], wrong.append)
+        assert len(wrong) == 1
+        return rows
+
+    unknown = files.read("left ? forward", NAMES[:2])
+    np.testing.assert_array_equal(excused("frame,action\n2,forward\n1,up\n0,left\n").values, unknown)
+    np.testing.assert_array_equal(excused("frame,action\n0,left\nx,left\n2,forward\n").values, unknown)
+    rows = excused("time,action\n0,left\n0.1,up\n0.2,forward\n")
+    np.testing.assert_array_equal(rows.values, unknown)
+    np.testing.assert_array_equal(rows.times, [0, 0.1, 0.2])
+    np.testing.assert_array_equal(excused("time,action\n0,left\nx,left\n0.2,forward\n").times, [0, 0.2])
+    np.testing.assert_array_equal(
+        excused("time,action\n0,left\n0.1,up\n0.1,left\n").values, files.read("left left", NAMES[:2])
+    )
+
+
+def test_a_table_of_numbers_alone_has_no_names_to_take(tmp_path):
+    (tmp_path / "a.csv").write_text("0,1\n1,0\n0.5,0\n")
+    with pytest.raises(ActionError, match="line 1: 0, 1 are numbers, not the names of actions"):
+        files.names_in(tmp_path / "a.csv")
 
 
 def test_a_row_of_a_frame_may_stand_in_any_line_of_json(tmp_path):

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from arvdm_cli.actions import files
-from arvdm_cli.actions.files import FORMATS, read, read_clip, shift, write
+from arvdm_cli.actions.files import read, read_clip, shift, write
+from arvdm_cli.actions.formats import FORMATS
 from arvdm_cli.actions.phrases import MINECRAFT, parse
 from arvdm_cli.errors import ActionError, OutputError, UsageError
 from support.recordings import OASIS

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from arvdm_cli.actions import vpt
-from arvdm_cli.actions.files import read, read_clip, recognise
+from arvdm_cli.actions.files import read, read_clip
+from arvdm_cli.actions.formats import recognise
 from arvdm_cli.actions.phrases import MINECRAFT, parse
 from arvdm_cli.errors import ActionError
 from support.recordings import frame

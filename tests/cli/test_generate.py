@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from arvdm_cli.actions import files, phrases
+from arvdm_cli.actions import files, formats, phrases
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.media.ffmpeg import executable
 from support.checkpoints import ACTIONS
@@ -79,7 +79,7 @@ def test_actions_come_from_a_phrase_a_file_and_stdin_alike(arvdm, tiny, clip, tm
 
 def test_actions_of_a_prompt_lead_into_the_same_frames_from_every_format(arvdm, tiny, clip, tmp_path):
     walk = phrases.parse("? forward*3 left*4", ACTIONS)  # into each frame of the clip
-    for suffix, form in files.FORMATS.items():
+    for suffix, form in formats.FORMATS.items():
         known = tmp_path / f"known{suffix}"
         files.write(known, files.shift(walk, -form.lead), ACTIONS)
         flags = ["-a", "left*3", "--prompt-actions", known, "--seed", 1, "-o", tmp_path / f"{suffix}.y4m"]
@@ -307,6 +307,32 @@ NUMBERS = ["--guidance", "--history-guidance", "--eta", "--stabilization", "--sh
 def test_a_number_that_cannot_be_is_refused_before_a_model_is_looked_for(arvdm, flag, value):
     done = arvdm("generate", "-m", "no-such-model", flag, value)
     assert done.exit_code == 2 and flag.strip("-") in done.stderr.replace("_", "-")
+
+
+UNFIT = {  # output, flags -> what is said
+    ("a.gif", "--crf", "20"): "gif has no crf or codec",
+    ("a.webm", "--codec", "h264"): "webm cannot hold the codec 'h264'",
+    ("a.mkv", "--codec", "ffv1", "--crf", "9"): "ffv1 is lossless",
+    ("a.mp4", "--crf", "60"): "60 is not a valid crf of h264",
+    ("frames/", "--codec", "h264"): "png has no crf or codec",
+    ("a.safetensors", "--scale", "2"): "safetensors holds latents",
+    ("a.webm", "--format", "mp4", "--codec", "vp9"): "mp4 cannot hold the codec 'vp9'",
+    ("", "-n", "1"): "The name of the output is empty",
+}
+
+
+@pytest.mark.parametrize("flags", UNFIT)
+def test_an_encoding_that_does_not_fit_the_output_is_refused_before_a_model_is_looked_for(arvdm, flags):
+    done = arvdm("generate", "-m", "no-such-model", "-n", 1, "-o", *flags)
+    assert done.exit_code == 2 and UNFIT[flags] in done.stderr and "hint:" in done.stderr, done.stderr
+
+
+def test_a_rate_that_images_cannot_store_is_said_to_be_in_the_sidecar(arvdm, tiny, tmp_path):
+    done = arvdm("generate", "-m", tiny, "-n", 1, "--fps", 20, "-o", f"{tmp_path}/frames/")
+    assert done.exit_code == 0 and "png stores no frame rate; --fps 20 is kept in" in done.stderr
+    assert json.loads((tmp_path / "frames.json").read_text())["encoding"]["fps"] == 20
+    done = arvdm("generate", "-m", tiny, "-n", 1, "--fps", 20, "-o", tmp_path / "a.mp4")
+    assert done.exit_code == 0 and "frame rate" not in done.stderr
 
 
 def test_settings_beyond_those_of_training_are_warned_of_with_both_numbers(arvdm, tiny, tmp_path):

@@ -41,14 +41,14 @@ def convert(
     The rows keep their order, so SRC and DST give the same video with `arvdm generate --actions`. With --clip, SRC and
     DST describe the same frames of a recorded clip, as in `arvdm generate --prompt-actions`.
     """
-    from ...actions import files
+    from ...actions import files, formats
 
     if model and vocabulary:
         raise UsageError("--model and --vocabulary both set the names of the actions.", hint="Use only one of them.")
     names = names_of(model, vocabulary)
-    theirs, ours = files.recognise(source), files.writable(target)
+    theirs, ours = formats.recognise(source), formats.writable(target)
     try:
-        track = files.read(source, names)
+        track = files.read(source, names, on_note=lambda note: say(f"{source}: {note}"))
     except ActionError as error:
         if not model and not vocabulary:
             error.hint = f"{error.hint or ''} Choose other action names with --vocabulary minecraft or --model.".strip()

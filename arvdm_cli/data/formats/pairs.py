@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ...actions import files as action_files
+from ...actions.formats import FORMATS as ACTION_FORMATS
 from ...errors import ActionError
 from .format import Contents, Folder, Format, Recording, Settings
 from .videos import VIDEOS, VideoClip, decode
@@ -57,9 +58,7 @@ def _find(folder: Folder) -> Contents:
     clips = [PairClip(folder.name(file), file) for file in videos]
     acted = {video.with_suffix("") for video in videos}
     orphans = {
-        file
-        for file in folder.files
-        if file.suffix.lower() in action_files.FORMATS and file.with_suffix("") not in acted
+        file for file in folder.files if file.suffix.lower() in ACTION_FORMATS and file.with_suffix("") not in acted
     }
     unused = sorted(file for file in folder.files if file.suffix.lower() in PASSED_OVER or file in orphans)
     return Contents(clips, unused)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...actions import files as action_files
+from ...actions import arrays
 from ...actions.alignment import align, follow
 from ...errors import DataError
 from ...media import Clip
@@ -34,7 +34,7 @@ class DMLabClip(SourceClip):
         """Read it; lead 1: an action is chosen after its frame was seen."""
         name = str(self.archive)
         rows = numbered(self.archive, settings.actions)
-        video = action_files.read_key(self.archive, name, "video")
+        video = arrays.read_key(self.archive, name, "video")
         if video.dtype != np.uint8 or video.ndim != 4 or video.shape[3] != 3 or not video.size:
             raise DataError(f"{name!r}: video is {video.dtype} {video.shape}, not uint8 (f, h, w, 3).")
         actions, note = align(rows, 1, len(video), repr(name))

@@ -6,7 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from arvdm_cli.actions.files import FORMATS, read, read_clip, shift, write
+from arvdm_cli.actions.files import read, read_clip, shift, write
+from arvdm_cli.actions.formats import FORMATS
 from arvdm_cli.actions.phrases import MINECRAFT, parse
 from support.recordings import OASIS, frame
 
