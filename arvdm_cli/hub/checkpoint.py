@@ -22,7 +22,7 @@ from ..models import Architecture, architecture, architecture_of
 from ..sampling.model import Model
 from .build import build
 from .registry import CONFIG, MANIFEST, WEIGHTS, index_of, read_config, read_text
-from .weights import digest, digest_weights, files_of, read_weights
+from .weights import digest, digest_weights, files_of, missing_file, read_weights
 
 
 def save(
@@ -121,6 +121,8 @@ def verify(folder: Path) -> dict[str, str]:
         for name, promised in hashes.items():
             if Path(name).name != name:
                 raise IntegrityError(f"{folder / MANIFEST} lists a file outside its folder: {name!r}.")
+            if not (folder / name).exists():
+                raise missing_file(folder / name, MANIFEST)
             if digest(folder / name) != promised:
                 raise IntegrityError(f"{folder / name} differs from the file that was saved: its sha256 is another.")
     except (OSError, ValueError, AttributeError, RecursionError) as error:

@@ -38,8 +38,8 @@ def digest_weights(folder: Path, name: str, hashes: Mapping[str, str]) -> str:
 def files_of(folder: Path, name: str) -> dict[Path, list[str] | None]:
     """Files that hold the weights of a name, with the tensors to read of each; None: all of them.
 
-    Raises: CheckpointError where there is neither the file nor an index that can be read, IntegrityError where the
-    index names a file outside its folder
+    Raises: CheckpointError where there is neither the file nor an index that can be read, or a shard is missing,
+    IntegrityError where the index names a file outside its folder
     """
     index = index_of(folder / name)
     if (folder / name).is_file() or not index.is_file():
@@ -56,7 +56,20 @@ def files_of(folder: Path, name: str) -> dict[Path, list[str] | None]:
         if not isinstance(file, str) or not file.endswith(".safetensors") or Path(file).name != file or "\\" in file:
             raise IntegrityError(f"{index} names {file!r}, not a .safetensors file of its folder.")
         shards.setdefault(file, []).append(tensor)
+    if absent := [file for file in sorted(shards) if not (folder / file).is_file()]:
+        raise missing_file(folder / absent[0], index.name, len(absent), len(shards))
     return {folder / file: tensors for file, tensors in sorted(shards.items())}
+
+
+def missing_file(path: Path, listed_in: str, absent: int = 1, total: int = 1) -> CheckpointError:
+    """The error for a file that a checkpoint lists and does not hold, of `absent` such files of `total`."""
+    *_, home, parent, commit = ("", "", "", *path.parent.parts)
+    more = f" ({absent} of {total} shards are missing)" if total > 1 else ""
+    hint = f"Copy {path.name} into {path.parent} from where the checkpoint came from."
+    if home.startswith("models--") and parent == "snapshots":  # of the Hub's cache
+        repo = home.removeprefix("models--").replace("--", "/", 1)
+        hint = f"To download it: arvdm download {repo}@{commit}"
+    return CheckpointError(f"{path} is missing, but {listed_in} lists it{more}.", hint=hint)
 
 
 def read_weights(folder: Path, name: str, prefix: str = "") -> dict[str, Tensor]:

@@ -198,6 +198,24 @@ def test_a_byte_that_was_flipped_in_a_shard_is_noticed(folder):
         load(folder)
 
 
+@pytest.mark.parametrize("vouched", [True, False])
+def test_a_missing_shard_is_named_with_where_to_get_it(folder, tmp_path, vouched):
+    shard(folder)
+    if vouched:
+        vouch_for_all(folder)
+    else:
+        (folder / MANIFEST).unlink()
+    (folder / "part-1.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"part-1\.safetensors is missing") as refused:
+        load(folder)
+    assert refused.value.hint == f"Copy part-1.safetensors into {folder} from where the checkpoint came from."
+    snapshot = tmp_path / "models--owner--some--name" / "snapshots" / "0123abc"
+    folder.rename(snapshot.parent.mkdir(parents=True) or snapshot)
+    with pytest.raises(CheckpointError, match=r"part-1\.safetensors is missing") as refused:
+        load(snapshot)
+    assert refused.value.hint == "To download it: arvdm download owner/some--name@0123abc"
+
+
 @pytest.mark.filterwarnings("ignore::arvdm_cli.errors.ArvdmWarning")
 @pytest.mark.parametrize(
     "name", ["../part-0.safetensors", "/part-0.safetensors", "a\\b.safetensors", "part-0.pt", 3, ""]
