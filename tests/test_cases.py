@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from arvdm_cli.actions import files
-from arvdm_cli.data import imported
+from arvdm_cli.data import clip_folder
 from arvdm_cli.errors import ActionError
 from arvdm_cli.media import read
 from support.paths import FIXTURES
@@ -60,7 +60,7 @@ def test_a_clip_whose_time_hiccups_is_imported_whole_and_not_called_damaged(arvd
     shutil.copy(CASES / "time-hiccup.mp4", tmp_path / "in")
     done = arvdm("data", "import", tmp_path / "in", "--out", tmp_path / "out", "--frames", 10, "--vocabulary", "maze")
     assert done.exit_code == 0 and "damaged" not in done.stderr
-    frames = imported.read(tmp_path / "out").frames
+    frames = clip_folder.read(tmp_path / "out").frames
     assert len(frames) == 6
     np.testing.assert_allclose((grey(frames.reshape(60, 64, 64, 3)) - 20) / 100, np.arange(60) / 30, atol=0.04)
 
@@ -116,7 +116,7 @@ def test_import_sets_the_same_rows_to_the_same_frames(arvdm, tmp_path):
         shutil.copy(CASES / rows, folder / "a.jsonl")
         done = arvdm("data", "import", folder, "--out", tmp_path / f"{rows}-out", "--fps", 15, "--frames", 40)
         assert done.exit_code == 0, done.stderr
-        found.append(imported.read(tmp_path / f"{rows}-out"))
+        found.append(clip_folder.read(tmp_path / f"{rows}-out"))
     for data in found[1:]:
         np.testing.assert_array_equal(data.frames, found[0].frames)
         np.testing.assert_array_equal(data.actions, found[0].actions)
@@ -136,7 +136,7 @@ def test_rows_that_number_their_frames_are_sorted_and_refused_where_some_are_mis
 def test_actions_in_a_file_of_capital_letters_are_read(arvdm, tmp_path):
     words = [CASES / "upper-case", "--out", tmp_path / "out", "--vocabulary", "maze", "--frames", 10]
     assert arvdm("data", "import", *words).exit_code == 0
-    data = imported.read(tmp_path / "out")
+    data = clip_folder.read(tmp_path / "out")
     assert (data.actions[..., MAZE.index("forward")] == 1).all()
 
 
@@ -152,7 +152,7 @@ def test_a_table_of_sensors_beside_a_prompt_is_passed_over_with_a_warning(arvdm,
     done = arvdm("data", "import", CASES / "sensors", "--out", tmp_path / "out")
     assert done.exit_code == 3 and "--vocabulary none" in done.stderr and not (tmp_path / "out").exists()
     done = arvdm("data", "import", CASES / "sensors", "--out", tmp_path / "out", "--vocabulary", "none")
-    assert done.exit_code == 0 and imported.read(tmp_path / "out").actions.shape == (1, 12, 0)
+    assert done.exit_code == 0 and clip_folder.read(tmp_path / "out").actions.shape == (1, 12, 0)
 
 
 # Pictures

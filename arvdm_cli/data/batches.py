@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError
 from ..media import to_tensor
-from . import imported, rendered
+from . import clip_folder, rendered
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Batch:
 
 
 class Part(Protocol):
-    """Episodes of one folder: a `rendered.Dataset`, or `imported.Clips`."""
+    """Episodes of one folder: a `rendered.Dataset`, or `clip_folder.Clips`."""
 
     @property
     def frames(self) -> np.ndarray: ...  # uint8 (episodes, f, h, w, 3)
@@ -44,9 +44,9 @@ class Part(Protocol):
     def fps(self) -> float: ...
 
 
-def read(folder: Path) -> rendered.Dataset | imported.Clips:
-    """Open a folder of episodes, rendered or imported."""
-    return imported.read(folder) if imported.imported(folder) else rendered.read(folder)
+def read(folder: Path) -> rendered.Dataset | clip_folder.Clips:
+    """Open a folder of episodes: rendered, imported or recorded."""
+    return clip_folder.read(folder) if clip_folder.holds_clips(folder) else rendered.read(folder)
 
 
 def read_all(folders: Iterable[Path | str]) -> dict[str, Part]:

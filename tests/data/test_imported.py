@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from arvdm_cli.actions.phrases import MINECRAFT
-from arvdm_cli.data import formats, imported
+from arvdm_cli.data import clip_folder, formats, imported
 from arvdm_cli.data.array_folder import lock
 from arvdm_cli.data.batches import Episodes, read_all
 from arvdm_cli.errors import ConfigError, DataError, OutputBusyError, OutputError, OutputExistsError, UsageError
@@ -75,7 +75,7 @@ def problems(steps):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_action_stands_with_the_frame_it_led_into(tmp_path, kind):
     steps = bring(KINDS[kind](tmp_path / "in"), tmp_path / "out")
-    data = imported.read(tmp_path / "out")
+    data = clip_folder.read(tmp_path / "out")
     assert not problems(steps) and data.settings.format == kind.partition(",")[0]
     assert data.frames.shape == (3, FRAMES, SIZE, SIZE, 3) and isinstance(data.frames, np.memmap)
     for i in range(3):
@@ -87,14 +87,14 @@ def test_an_action_stands_with_the_frame_it_led_into(tmp_path, kind):
 def test_what_led_into_a_first_frame_is_unknown_but_in_minecraft_where_it_is_none(tmp_path):
     for kind, first in (("teco-dmlab", [0, 0, 0]), ("teco-minecraft", [1, 0, 0, 0]), ("folder", [0, 0, 0])):
         bring(KINDS[kind](tmp_path / kind), tmp_path / f"{kind}-out")
-        assert (imported.read(tmp_path / f"{kind}-out").actions[:, 0] == first).all()
+        assert (clip_folder.read(tmp_path / f"{kind}-out").actions[:, 0] == first).all()
 
 
 def test_frames_of_dmlab_keep_every_byte_and_others_are_brought_to_size(tmp_path):
     bring(dmlab(tmp_path / "in", count=1), tmp_path / "out")
-    assert np.array_equal(imported.read(tmp_path / "out").frames[0], film(walk(FRAMES)))
+    assert np.array_equal(clip_folder.read(tmp_path / "out").frames[0], film(walk(FRAMES)))
     steps = bring(tmp_path / "in", tmp_path / "half", size=16)
-    assert imported.read(tmp_path / "half").frames.shape[2:] == (16, 16, 3)
+    assert clip_folder.read(tmp_path / "half").frames.shape[2:] == (16, 16, 3)
     assert steps[0].notes == ("32x32 reduced to 16x16",)
 
 
@@ -106,7 +106,7 @@ def test_clips_come_in_natural_order(tmp_path):
     dmlab_clip(tmp_path / "in" / "b" / "._0.npz")  # left by another system's archiver
     steps = bring(tmp_path / "in", tmp_path / "out")
     assert [step.file for step in steps] == ["a9/0.npz", "a10/0.npz", "b/0.npz", "b/9.npz", "b/10.npz", "b/100.npz"]
-    assert np.array_equal(imported.read(tmp_path / "out").frames[3, 0], film([], 9)[0])
+    assert np.array_equal(clip_folder.read(tmp_path / "out").frames[3, 0], film([], 9)[0])
 
 
 @pytest.mark.parametrize("names", [("train", "test"), ("training", "validation")])
@@ -134,14 +134,14 @@ def test_one_frame_or_action_too_many_is_cut_off_the_end(tmp_path, write, frames
     else:
         video(tmp_path / "in" / "000000.mp4", film(led)[:frames])
     assert not problems(bring(tmp_path / "in", tmp_path / "out"))
-    data = imported.read(tmp_path / "out")
+    data = clip_folder.read(tmp_path / "out")
     assert [data.names[number] for number in data.actions[0, 1:].argmax(1)] == explain(data.frames[0])
 
 
 def test_a_longer_clip_is_cut_into_episodes_whose_first_actions_are_known(tmp_path):
     dmlab_clip(tmp_path / "in" / "0.npz", frames=2 * FRAMES + 5)
     assert [step.episodes for step in bring(tmp_path / "in", tmp_path / "out")] == [2]
-    data, led = imported.read(tmp_path / "out"), walk(2 * FRAMES + 5)
+    data, led = clip_folder.read(tmp_path / "out"), walk(2 * FRAMES + 5)
     assert np.array_equal(data.frames.reshape(-1, SIZE, SIZE, 3), film(led)[: 2 * FRAMES])
     assert DMLAB[data.actions[1, 0].argmax()] == led[FRAMES - 1]
 
@@ -154,7 +154,7 @@ def test_videos_of_a_folder_may_have_no_actions_and_are_brought_to_one_rate(tmp_
     steps = bring(tmp_path / "in", tmp_path / "out")
     assert list(problems(steps)) == ["c.mp4"] and "8 frames; an episode has 12" in steps[2].problem
     assert "40 fps read every 2nd frame for 20 fps" in steps[1].notes
-    data = imported.read(tmp_path / "out")
+    data = clip_folder.read(tmp_path / "out")
     assert not data.actions.any() and data.fps == 20 and not any(step.acted for step in steps[:2])
     nearest = [int(np.abs(film(led) - frame.astype(float)).mean((1, 2, 3)).argmin()) for frame in data.frames[1]]
     assert np.array_equal(film(led)[nearest], film(led)[::2])  # a walk may come back to a picture
@@ -178,7 +178,7 @@ def test_rows_follow_their_frames_to_another_rate(tmp_path):
     rows = [name for name in led for _ in range(2)]
     (tmp_path / "in" / "a.jsonl").write_text("".join(json.dumps(name) + "\n" for name in [None, *rows]))
     bring(tmp_path / "in", tmp_path / "out", fps=20.0)
-    data = imported.read(tmp_path / "out")
+    data = clip_folder.read(tmp_path / "out")
     assert [data.names[number] for number in data.actions[0, 1:].argmax(1)] == explain(data.frames[0]) == led
 
 
@@ -191,7 +191,7 @@ def test_one_bad_row_is_unknown_and_told_and_many_leave_the_clip_out(tmp_path):
     steps = bring(folder, tmp_path / "out")
     assert "1 of 12 actions cannot be read" in steps[0].warnings[0] and "line 5" in steps[0].warnings[0]
     assert "line 5" in problems(steps)["clip 1.mp4"]
-    actions = imported.read(tmp_path / "out").actions
+    actions = clip_folder.read(tmp_path / "out").actions
     assert len(actions) == 1 and not actions[0, 4].any() and actions[0, 1:4].any(1).all()
 
 
@@ -200,7 +200,7 @@ def test_frames_may_be_of_any_height_and_width(tmp_path, fit, black):
     plain = np.full((FRAMES, 32, 32, 3), 200, np.uint8)
     video(tmp_path / "in" / "a.mp4", plain)
     bring(tmp_path / "in", tmp_path / "out", size=(24, 48), fit=fit, actions=())
-    data = imported.read(tmp_path / "out")
+    data = clip_folder.read(tmp_path / "out")
     assert data.frames.shape == (1, FRAMES, 24, 48, 3) and data.settings.size == (24, 48) and data.settings.fit == fit
     assert (data.frames[..., :10, :].max() < 20) == black
     assert abs(int(data.frames[0, 0, 12, 24, 0]) - 200) < 6
@@ -218,7 +218,7 @@ def test_a_folder_of_an_earlier_version_is_read_and_gone_on_with(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "out" / "clips.jsonl").read_text().splitlines()]
     old = "".join(json.dumps({"file": line["file"], "episodes": line["episodes"]}) + "\n" for line in lines)
     (tmp_path / "out" / "clips.jsonl").write_text(old)
-    assert len(bring(source, tmp_path / "out")) == 3 and len(imported.read(tmp_path / "out")) == 3
+    assert len(bring(source, tmp_path / "out")) == 3 and len(clip_folder.read(tmp_path / "out")) == 3
 
 
 @pytest.mark.parametrize("frames", [FRAMES, 2 * FRAMES])
@@ -237,7 +237,7 @@ def test_a_clip_that_has_changed_under_its_name_is_read_again(tmp_path, frames):
 
 def test_equal_poses_of_dmlab_look_alike_and_turns_undone_are_recognised(tmp_path):
     bring(dmlab(tmp_path / "in", frames=60), tmp_path / "out", frames=60)
-    data = imported.read(tmp_path / "out")
+    data = clip_folder.read(tmp_path / "out")
     again = 0
     for frames, poses in zip(data.frames, data.poses.tolist(), strict=True):
         for t, pose in enumerate(poses):
@@ -325,7 +325,7 @@ def test_a_clip_that_cannot_be_used_is_left_out_and_named(tmp_path, monkeypatch,
     left_out = problems(bring(tmp_path / "in", tmp_path / "out"))
     assert list(left_out) == ["worker-0/1.npz"]
     assert message in left_out["worker-0/1.npz"] and str(path) in left_out["worker-0/1.npz"]
-    assert len(imported.read(tmp_path / "out")) == 2 and not (tmp_path / "canary").exists()
+    assert len(clip_folder.read(tmp_path / "out")) == 2 and not (tmp_path / "canary").exists()
 
 
 def test_a_video_that_is_cut_noisy_or_without_actions_is_left_out_and_named(tmp_path):
@@ -340,7 +340,7 @@ def test_a_video_that_is_cut_noisy_or_without_actions_is_left_out_and_named(tmp_
     left_out = problems(bring(tmp_path / "in", tmp_path / "out"))
     assert list(left_out) == [f"part/{i:06d}.mp4" for i in range(4)]
     assert "actions are missing" in left_out["part/000002.mp4"]
-    assert len(imported.read(tmp_path / "out")) == 1
+    assert len(clip_folder.read(tmp_path / "out")) == 1
 
 
 def test_a_link_that_leads_out_of_the_folder_is_not_followed(tmp_path):
@@ -352,7 +352,7 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(tmp_path):
     (folder / "worker-2").symlink_to(folder)
     left_out = problems(bring(tmp_path / "in", tmp_path / "out"))
     assert list(left_out) == ["worker-0/8.npz"] and "leads out" in left_out["worker-0/8.npz"]
-    assert len(imported.read(tmp_path / "out")) == 4
+    assert len(clip_folder.read(tmp_path / "out")) == 4
 
 
 @pytest.mark.parametrize("content", [[], ["notes.txt"]])
@@ -397,7 +397,7 @@ def test_an_import_that_was_stopped_goes_on_to_the_same_bytes(tmp_path, stopped)
             file.write(b"x" * 5000)
         with (tmp_path / "out" / "clips.jsonl").open("a") as file:
             file.write('{"file": "worker-0/2.npz", "epi')
-        assert len(imported.read(tmp_path / "out")) == stopped
+        assert len(clip_folder.read(tmp_path / "out")) == stopped
     assert [step.file for step in bring(source, tmp_path / "out")] == [f"worker-0/{i}.npz" for i in range(3)]
     assert files(tmp_path / "out") == files(tmp_path / "at once")
 
@@ -411,7 +411,7 @@ def test_an_import_that_was_killed_goes_on_to_the_same_bytes(arvdm, tmp_path):
             assert process.poll() is None
             time.sleep(0.01)
         process.kill()
-    assert len(imported.read(out))
+    assert len(clip_folder.read(out))
     assert arvdm(*words).exit_code == 0
     bring(source, tmp_path / "at once", size=48)
     assert files(out) == files(tmp_path / "at once")
@@ -424,7 +424,7 @@ def test_clips_that_are_there_are_not_read_again_and_those_left_out_are_tried_ag
     (folder / "0.npz").write_text("gone bad")
     dmlab_clip(folder / "1.npz", seed=1)
     assert not problems(bring(tmp_path / "in", tmp_path / "out"))
-    data = imported.read(tmp_path / "out")
+    data = clip_folder.read(tmp_path / "out")
     assert sorted(data.files) == [f"worker-0/{i}.npz" for i in range(3)]
     assert [explain(frames) for frames in data.frames] == [walk(FRAMES, i) for i in (0, 1, 2)]
 
@@ -468,9 +468,9 @@ def test_a_folder_that_lost_something_is_an_error(tmp_path):
     ):
         (tmp_path / "out" / name).write_bytes(content)
         with pytest.raises(DataError, match="out"):
-            imported.read(tmp_path / "out")
+            clip_folder.read(tmp_path / "out")
         (tmp_path / "out" / name).write_bytes(whole[name])
-    assert len(imported.read(tmp_path / "out")) == 3
+    assert len(clip_folder.read(tmp_path / "out")) == 3
 
 
 # As a user runs it
@@ -499,11 +499,11 @@ def test_the_import_command_says_what_it_did_and_what_it_left_out(arvdm, tmp_pat
 def test_the_actions_of_a_folder_have_the_names_that_are_given(arvdm, tmp_path):
     flags = [pairs(tmp_path / "in"), "--frames", FRAMES, "--size", SIZE]
     done = arvdm("data", "import", *flags, "--out", tmp_path / "own", "--vocabulary", "left,right,forward")
-    assert done.exit_code == 0 and imported.read(tmp_path / "own").names == DMLAB
+    assert done.exit_code == 0 and clip_folder.read(tmp_path / "own").names == DMLAB
     done = arvdm("data", "import", *flags, "--out", tmp_path / "maze")
-    assert done.exit_code == 0 and imported.read(tmp_path / "maze").names[0] == "stay"
+    assert done.exit_code == 0 and clip_folder.read(tmp_path / "maze").names[0] == "stay"
     done = arvdm("data", "import", *flags, "--out", tmp_path / "craft", "--vocabulary", "minecraft", "--strict")
-    assert done.exit_code == 0 and imported.read(tmp_path / "craft").names == MINECRAFT
+    assert done.exit_code == 0 and clip_folder.read(tmp_path / "craft").names == MINECRAFT
     teco = [dmlab(tmp_path / "teco"), "--out", tmp_path / "out"]
     assert arvdm("data", "import", *teco, "--vocabulary", "maze").exit_code == 2
 
@@ -528,7 +528,7 @@ def test_clips_without_actions_are_data_without_actions(arvdm, tmp_path):
     video(tmp_path / "in" / "a.mp4", film(walk(FRAMES)))
     done = arvdm("data", "import", tmp_path / "in", "--out", tmp_path / "out", "--size", "48x32", "--fit", "pad")
     assert done.exit_code == 0 and "without actions" in done.stderr
-    data = imported.read(tmp_path / "out")
+    data = clip_folder.read(tmp_path / "out")
     assert data.names == () and data.frames.shape == (1, FRAMES, 32, 48, 3)  # as long as the clip is
     assert "none" in arvdm("data", "inspect", tmp_path / "out").stdout
 
@@ -546,7 +546,7 @@ def test_the_names_in_the_files_are_taken_where_that_is_asked_for_and_else_hinte
     assert not (tmp_path / "out").exists()
     done = arvdm(*flags, "--vocabulary", "auto")
     assert done.exit_code == 0, done.stderr
-    data = imported.read(tmp_path / "out")
+    data = clip_folder.read(tmp_path / "out")
     assert data.names == ("vx", "vy", "grab") and len(data) == 4
     np.testing.assert_allclose(data.actions[2, 5], [0.5, -5, 1])
 

@@ -64,12 +64,12 @@ def import_(
 
     Each frame is stored with the action that led into it.
     """
-    from ...data import formats, imported
+    from ...data import clip_folder, formats, imported
 
     found = formats.find(source, format, split)
     names = name_actions(vocabulary, found.clips[:limit]) if vocabulary is not None or found.actions is None else ()
     if frames is None:
-        frames = imported.saved_length(out)  # as the import that goes on has it
+        frames = clip_folder.saved_length(out)  # as the import that goes on has it
     chosen = formats.settle(found, names, size_of(size), frames, fps, fit)
     say(f"{found.folder}: {len(found.clips)} clips, read as {found.kind.title} (--format {found.format})")
     if found.unused:

@@ -13,7 +13,7 @@ from ..console import out as stdout
 from ..console import printable, progress, settings, write_json
 
 if TYPE_CHECKING:
-    from ...data.imported import Clips
+    from ...data.clip_folder import Clips
     from ...data.rendered import Dataset
 
 
@@ -25,27 +25,29 @@ def inspect(
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing contact sheet.")] = False,
 ):
     """Count episodes, frames and actions in a folder, and check every frame."""
-    from ...data import imported, rendered
+    from ...data import clip_folder, rendered
 
     if not sheet:
         flags.refuse(invocation, ("every",), "no sheet is written.", "Add --sheet FILE.")
     if sheet and sheet.exists() and not yes:
         raise OutputExistsError(f"{sheet} exists.", hint="Use -y to replace it.")
-    data = imported.read(folder) if imported.imported(folder) else rendered.read(folder)
+    data = clip_folder.read(folder) if clip_folder.holds_clips(folder) else rendered.read(folder)
     broken = {}
     with progress("episode", len(data)) as report:
         for index in range(len(data)):
-            problem = imported.check(data, index) if isinstance(data, imported.Clips) else rendered.check(data, index)
+            problem = (
+                clip_folder.check(data, index) if isinstance(data, clip_folder.Clips) else rendered.check(data, index)
+            )
             if problem:
                 broken[index] = problem
             report(index)
     if sheet:
         draw_sheet(data, sheet, every)
 
-    facts = count_clips(data) if isinstance(data, imported.Clips) else count(data)
+    facts = count_clips(data) if isinstance(data, clip_folder.Clips) else count(data)
     if settings.json:
         write_json(facts | {"broken": broken})
-    elif isinstance(data, imported.Clips):
+    elif isinstance(data, clip_folder.Clips):
         show_clips(facts)
     else:
         show_facts(facts)
