@@ -94,7 +94,8 @@ class Joint(Compression):
     def forward(self, latents: Tensor, actions: Tensor, poses: Tensor) -> Tensor:
         """Tokens (b, m * k, d) of one group: latents (b, g, c, h, w), actions (b, g, a), poses (b, g, 3)."""
         frames, coarse = self.embed(latents)
-        tokens = torch.cat((frames, self.action(actions.to(self.action.weight)), coarse), 1)  # (b, ..., d)
+        acted = self.action(self.config.scaled(actions).to(self.action.weight))  # (b, g, d)
+        tokens = torch.cat((frames, acted, coarse), 1)  # (b, ..., d)
         unmodulated = tokens.new_zeros(tokens.shape[0], 1, self.config.condition)
         return self.run(tokens.unsqueeze(1), unmodulated, torch.cat(self.positions(poses), 1))
 
@@ -112,7 +113,7 @@ class Modulated(Compression):
     def forward(self, latents: Tensor, actions: Tensor, poses: Tensor) -> Tensor:
         """Tokens (b, m * k, d) of one group: latents (b, g, c, h, w), actions (b, g, a), poses (b, g, 3)."""
         frames, coarse = self.embed(latents)
-        condition = self.action(actions.to(self.action.weight))  # (b, g, condition)
+        condition = self.action(self.config.scaled(actions).to(self.action.weight))  # (b, g, condition)
         rows, columns = self.config.grid
         conditions = torch.cat(
             (

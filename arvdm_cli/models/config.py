@@ -25,6 +25,7 @@ class DiTConfig:
     depth: int = 6  # transformer blocks
     condition: int = 128  # features that carry a frame's level and action
     actions: int = 5  # numbers in an action
+    action_scales: tuple[float, ...] = ()  # per action: what it is divided by before it is embedded; () for 1 each
     moves: tuple[tuple[float, float], ...] = ()  # per action: world cells ahead, degrees turned; () where unknown
     fusion: str = "prepend"  # how memory enters: none, prepend, channel-concat, cross-attention
     compression: str = "joint"  # how a group of frames shrinks: none, joint, modulated
@@ -39,6 +40,7 @@ class DiTConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "moves", tuple(tuple(move) for move in self.moves))
+        object.__setattr__(self, "action_scales", tuple(map(float, self.action_scales)))
         if self.cross_width % HEAD:
             raise ConfigError(f"cross_width is {self.cross_width}.", hint=f"Choose a multiple of {HEAD}.")
         if self.dim % HEAD or self.height % self.patch or self.width % self.patch:
@@ -52,6 +54,10 @@ class DiTConfig:
             raise ConfigError(f"A group of {self.group} frames cannot have {self.instants} instants.")
         if self.moves and len(self.moves) != self.actions:
             raise ConfigError(f"moves has {len(self.moves)} rows for {self.actions} actions.")
+        if self.action_scales and len(self.action_scales) != self.actions:
+            raise ConfigError(f"action_scales has {len(self.action_scales)} numbers for {self.actions} actions.")
+        if wrong := [scale for scale in self.action_scales if not (scale > 0 and math.isfinite(scale))]:
+            raise ConfigError(f"action_scales holds {wrong[0]}.", hint="Give a number above 0 for each action.")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -67,6 +73,10 @@ class DiTConfig:
     def token_features(self) -> int:
         """Latent numbers under one token."""
         return self.channels * self.patch**2
+
+    def scaled(self, actions: Tensor) -> Tensor:
+        """Actions (..., a) from the units of the data to the scales of the network."""
+        return actions / actions.new_tensor(self.action_scales) if self.action_scales else actions
 
     def patchify(self, x: Tensor) -> Tensor:
         """Cut latents (b, f, c, h, w) into tokens (b, f, n, c * p * p)."""

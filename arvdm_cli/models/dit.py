@@ -115,7 +115,8 @@ class VideoDiT(nn.Module):
         """What modulates the norms of each frame: levels (b, f), actions (b, f, a); an action of zeros is unknown."""
         unknown = (actions == 0).all(-1, keepdim=True).to(self.no_action)
         level = self.level(sinusoids(1000 * levels, 128).to(self.no_action))
-        return level + self.action(actions.to(self.no_action)) + unknown * self.no_action  # (b, f, condition)
+        action = self.action(self.config.scaled(actions).to(self.no_action))
+        return level + action + unknown * self.no_action  # (b, f, condition)
 
     def compress(self, latents: Tensor, actions: Tensor, poses: Tensor) -> Tensor:
         """Memory tokens (b, k, d) of a group: latents (b, g, c, h, w), actions (b, g, a), poses (b, g, 3)."""

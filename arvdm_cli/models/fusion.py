@@ -150,7 +150,7 @@ class ChannelConcat(Fusion[Pictures]):
         pictures = memory.tokens.reshape(b * s * m, k // m, features).transpose(1, 2).unflatten(2, side)
         pictures = F.interpolate(pictures.float(), self.config.grid).flatten(2).transpose(1, 2)  # (b * s * m, n, d)
         content = self.content(pictures.to(self.content.weight)).unflatten(0, (b, s * m))
-        content = content + self.action(memory.actions.to(content)).unsqueeze(2)
+        content = content + self.action(self.config.scaled(memory.actions).to(content)).unsqueeze(2)
         return Pictures(content, self.config.memory_times(memory, self.config.group_times(memory)), memory.poses)
 
     def enter(self, x: Tensor, times: Tensor, poses: Tensor, memory: Pictures | None) -> Tensor:
@@ -224,7 +224,7 @@ class CrossAttention(Fusion[list[KV]]):
         if s == 0:
             return None
         tokens = self.content(memory.tokens.flatten(1, 2).to(self.action.weight))  # (b, s * k, d)
-        action = self.action(memory.actions.to(tokens)).repeat_interleave(k // memory.instants, 1)
+        action = self.action(self.config.scaled(memory.actions).to(tokens)).repeat_interleave(k // memory.instants, 1)
         tokens = self.norm(tokens + action)
         angles = rotary_angles(self.config.memory_positions(memory, self.config.group_times(memory)))
         return [block.encode(tokens, angles) for block in self.blocks]  # type: ignore[operator]

@@ -17,15 +17,22 @@ from ..sampling.model import Model
 from .config import TrainConfig
 from .example import OWN, spans
 from .network import find_architecture, group_of
+from .scales import action_scales
 from .start import check_start
 
 
-def fitted(config: TrainConfig, episodes: Episodes) -> TrainConfig:
-    """The same, for a network without actions where the data has none."""
-    if episodes.names or not config.network.actions:
-        return config
-    changes = {"actions": 0} | ({"moves": ()} if hasattr(config.network, "moves") else {})
-    return replace(config, network=replace(config.network, **changes))
+def fitted(config: TrainConfig, episodes: Episodes, scales: tuple[float, ...] | None = None) -> TrainConfig:
+    """The same, with the scales of the data's actions, and for a network without actions where the data has none.
+
+    scales: those with which the weights were trained; None: the weights are new
+    """
+    network = config.network
+    changes: dict[str, object] = {}
+    if not episodes.names and network.actions:
+        changes = {"actions": 0} | ({"moves": ()} if hasattr(network, "moves") else {})
+    elif getattr(network, "action_scales", None) == ():
+        changes = {"action_scales": action_scales(episodes) if scales is None else scales}
+    return replace(config, network=replace(network, **changes))
 
 
 def check(config: TrainConfig, episodes: Episodes, source: Model | None = None) -> None:

@@ -19,7 +19,7 @@ from ..sampling.schedules import Schedule
 from ..sampling.solvers import Predict, estimate, follow
 
 # What a teacher's network has as its student's
-SHARED = ("channels", "height", "width", "actions", "moves", "fusion", "group")
+SHARED = ("channels", "height", "width", "actions", "action_scales", "moves", "fusion", "group")
 
 
 @dataclass(frozen=True)

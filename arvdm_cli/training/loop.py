@@ -27,6 +27,7 @@ from .distillation import Teacher
 from .events import Event, Metrics, Phase, Report, Saved, StepReport, Stopped
 from .example import draw_batch
 from .network import find_architecture, group_of
+from .scales import scales_of
 from .start import start_from
 from .state import CodecProgress, TrainState
 from .timer import Timer
@@ -52,7 +53,7 @@ def train(config: TrainConfig, resume: bool, report: Report) -> Path:
         state = TrainState.load(out / STATE) if resume else None
         if state:
             timer = Timer(config, state.elapsed)
-        parts = prepare(config)
+        parts = prepare(config, state)
         metrics = Metrics(out / METRICS, state)
         run = Run(parts, out, timer, metrics, report)
         try:
@@ -85,16 +86,18 @@ class Parts:
         return self.source is None or self.codec is not self.source.codec
 
 
-def prepare(config: TrainConfig) -> Parts:
+def prepare(config: TrainConfig, state: TrainState | None = None) -> Parts:
     """Read the data, check the settings, and make what is trained.
 
+    state: of the run that is resumed
     Raises: ConfigError, DataError, CheckpointError
     """
     name = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
     device, _ = choose_machine(name, "float32", config.threads)
     episodes = Episodes(read_all(config.data), config.held_out)
-    config = fitted(config, episodes)
     source = load(registry.resolve(config.start), device) if config.start else None
+    before = state.action_scales if state else scales_of(source.network.config) if source else None
+    config = fitted(config, episodes, before)
     check(config, episodes, source)
     torch.manual_seed(config.seed)
     codec = source.codec if source and not config.new_codec else Codec(config.codec).to(device)
@@ -227,7 +230,8 @@ class Run:
             over = self.config.minutes if self.over else 0.0
             return self.trainer.state(codec, self.timer.seconds, self.timer.elapsed, over)
         progress = self.codec_trainer.progress() if self.codec_trainer and not self.codec_ready else None
-        return TrainState(codec, progress, elapsed=self.timer.elapsed)
+        scales = scales_of(self.config.network)
+        return TrainState(codec, progress, elapsed=self.timer.elapsed, action_scales=scales)
 
     def save(self) -> None:
         """Save the state."""

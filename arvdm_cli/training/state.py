@@ -40,6 +40,7 @@ class TrainState:
     running: list[float] = field(default_factory=list)  # losses that are reported together with later ones
     elapsed: float = 0.0  # seconds since the run began, codec included
     over: float = 0.0  # the limit in minutes that ended it, 0 where none did
+    action_scales: tuple[float, ...] = ()  # of the network
 
     def save(self, path: Path) -> None:
         """Write the state, replacing the one before it whole."""

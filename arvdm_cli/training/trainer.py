@@ -14,6 +14,7 @@ from .config import TrainConfig
 from .distillation import Teacher
 from .example import StepBatch, step_loss
 from .optimizers import optimizers, speed
+from .scales import scales_of
 from .state import OptimizerState, TrainState, Weights
 
 N = TypeVar("N", bound=nn.Module)
@@ -84,6 +85,7 @@ class Trainer:
             running=list(self.running),
             elapsed=elapsed,
             over=over,
+            action_scales=scales_of(self.config.network),
         )
 
     def resume(self, state: TrainState) -> None:

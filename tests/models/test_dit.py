@@ -575,3 +575,36 @@ def test_rms_norm_is_that_of_torch_forth_and_back(dtype, atol):
     for of in (made, wanted):
         (of * torch.linspace(-1, 1, HEAD, dtype=dtype)).sum().backward()
     torch.testing.assert_close(one.grad, other.grad, rtol=1.6e-2 if dtype == torch.bfloat16 else 1e-5, atol=atol)
+
+
+# The scales of actions
+
+
+@pytest.mark.parametrize("way", [*WAYS, "none"])
+def test_a_scale_divides_an_action_wherever_it_enters(way):
+    scales = (4.0, 1.0, 0.5, 2.0, 8.0)  # powers of two, so that no rounding differs
+    options = WAYS.get(way, {"fusion": "none"})
+    plain, scaled = (network(moves=(), action_scales=each, **options) for each in ((), scales))
+    factors = torch.tensor(scales)
+
+    def answer(net, factor):
+        acted = track(4, 33) * torch.rand(1, 4, 5, generator=torch.Generator().manual_seed(1)) * factor
+        memory = None
+        if net.group:
+            memory = net.empty_memory(1, "cpu")
+            poses = torch.zeros(1, 2, 3)
+            memory = net.encode_memory(
+                memory.append(net.compress(latents(2), acted[:, :2], poses), acted[:, :2], poses)
+            )
+        past = net.encode_context(latents(4, 31), torch.full((1, 4), 0.02), acted, torch.zeros(1, 3), memory)
+        return net(latents(3, 32), torch.tensor([[0.1, 0.4, 0.9]]), acted[:, :3], past)
+
+    with torch.no_grad():
+        assert torch.equal(answer(plain, 1), answer(scaled, factors))
+        assert differ(answer(plain, 1), answer(plain, factors)).all()
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (1.0, 2.0, 0.0, 1.0, 1.0), (-1.0,) * 5, (float("nan"),) * 5])
+def test_scales_of_another_number_or_not_above_0_are_refused(scales):
+    with pytest.raises(ConfigError, match="action_scales"):
+        DiTConfig(action_scales=scales)

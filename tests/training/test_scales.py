@@ -1,0 +1,94 @@
+"""Actions in any unit train the same network: each is divided by its size in the data."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from arvdm_cli.data.batches import Episodes, read_all
+from arvdm_cli.hub import checkpoint
+from arvdm_cli.models.config import DiTConfig
+from arvdm_cli.training.check import fitted
+from arvdm_cli.training.config import TrainConfig
+from arvdm_cli.training.loop import train
+from arvdm_cli.training.scales import action_scales
+from support.clips import moving_squares, write_clips
+from support.training import configured, quiet
+
+
+def scales(folder, held_out=1):
+    return action_scales(Episodes(read_all([folder]), held_out))
+
+
+def acting(folder, actions, names="ab"):
+    """Episodes of black frames with these actions (n, f, a)."""
+    actions = np.asarray(actions, np.float32)
+    return write_clips(folder, np.zeros((*actions.shape[:2], 16, 16, 3), np.uint8), actions, names)
+
+
+def test_a_scale_is_the_99th_percentile_of_absolute_values_that_are_not_0(tmp_path):
+    steering = np.linspace(-40, 40, 801)
+    jump = np.where(np.arange(801) % 400 == 3, 5000, 3)  # rare, so it does not count
+    rows = np.stack((steering, jump), -1)
+    assert scales(acting(tmp_path / "data", [rows, rows])) == (40.0, 3.0)
+
+
+def test_buttons_have_no_scales_and_beside_continuous_actions_have_1(tmp_path):
+    buttons = np.eye(2)[np.random.default_rng(0).integers(0, 2, (3, 50))]
+    assert scales(acting(tmp_path / "buttons", buttons)) == ()
+    both = np.concatenate((buttons, 0.25 * np.ones((3, 50, 1)), np.zeros((3, 50, 1))), -1)
+    assert scales(acting(tmp_path / "both", both, "abcd")) == (1.0, 1.0, 0.25, 1.0)  # one is never used
+
+
+def test_held_out_episodes_do_not_set_a_scale(tmp_path):
+    rows = np.ones((3, 20, 2)) * np.array([2, 2, 900])[:, None, None]
+    assert scales(acting(tmp_path / "data", rows)) == (2.0, 2.0)
+
+
+def test_scales_that_were_written_or_trained_with_are_kept(tmp_path):
+    episodes = Episodes(read_all([moving_squares(tmp_path / "data")]), 1)
+    new = replace(TrainConfig(), network=DiTConfig(actions=2))
+    assert fitted(new, episodes).network.action_scales == (8.0, 8.0)
+    assert fitted(new, episodes, ()).network.action_scales == ()
+    assert fitted(new, episodes, (3.0, 1.0)).network.action_scales == (3.0, 1.0)
+    written = replace(new, network=replace(new.network, action_scales=(5.0, 6.0)))
+    assert fitted(written, episodes, (3.0, 1.0)).network.action_scales == (5.0, 6.0)
+
+
+def run_of(data, out, **chosen):
+    config = configured(data, out, early=0.0, groups=(0, 2), clip_frames=8, windows=(1, 4), **chosen)
+    network = replace(config.network, width=6, actions=2, moves=())
+    return replace(config, network=network, codec=replace(config.codec, width=48))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The run of a network on actions in pixels."""
+    folder = tmp_path_factory.mktemp("pixels")
+    train(run_of(moving_squares(folder / "data"), folder / "run"), False, quiet)
+    return folder / "run"
+
+
+def test_actions_in_another_unit_train_to_the_same_bits(trained, tmp_path):
+    unit = 0.25  # a power of two, so that no rounding differs
+    train(run_of(moving_squares(tmp_path / "data", unit=unit), tmp_path / "run"), False, quiet)
+    one, other = (checkpoint.load(folder / "checkpoint") for folder in (trained, tmp_path / "run"))
+    assert one.network.config.action_scales == (8.0, 8.0) and other.network.config.action_scales == (2.0, 2.0)
+    weights = other.network.state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in one.network.state_dict().items())
+    window, levels, actions = torch.randn(1, 3, 2, 4, 6), torch.full((1, 3), 0.5), torch.randn(1, 3, 2)
+    answers = []
+    for model, given in ((one, actions), (other, unit * actions)):
+        past = model.network.encode_context(
+            torch.zeros(1, 1, 2, 4, 6), torch.zeros(1, 1), torch.zeros(1, 1, 2), torch.zeros(1, 3), None
+        )
+        answers.append(model.network(window, levels, given, past))
+    assert torch.equal(*answers)
+
+
+def test_a_run_that_is_resumed_keeps_its_scales_when_the_data_has_grown(trained, tmp_path):
+    data = moving_squares(tmp_path / "data", episodes=7, unit=16.0)
+    config = run_of(data, trained, steps=6)
+    train(config, True, quiet)
+    assert checkpoint.load(trained / "checkpoint").network.config.action_scales == (8.0, 8.0)
