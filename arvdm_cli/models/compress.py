@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from ..sampling.memory import mean_pool
 from .config import DiTConfig
-from .layers import Block, rotary_angles
+from .layers import Block, embed_actions, rotary_angles
 
 
 class Uncompressed(nn.Module):
@@ -89,7 +89,7 @@ class Joint(Compression):
 
     def __init__(self, config: DiTConfig):
         super().__init__(config)
-        self.action = nn.Linear(config.actions, config.dim)
+        self.action = embed_actions(config.actions, config.dim)
 
     def forward(self, latents: Tensor, actions: Tensor, poses: Tensor) -> Tensor:
         """Tokens (b, m * k, d) of one group: latents (b, g, c, h, w), actions (b, g, a), poses (b, g, 3)."""
@@ -108,7 +108,7 @@ class Modulated(Compression):
 
     def __init__(self, config: DiTConfig):
         super().__init__(config)
-        self.action = nn.Linear(config.actions, config.condition)
+        self.action = embed_actions(config.actions, config.condition)
 
     def forward(self, latents: Tensor, actions: Tensor, poses: Tensor) -> Tensor:
         """Tokens (b, m * k, d) of one group: latents (b, g, c, h, w), actions (b, g, a), poses (b, g, 3)."""

@@ -17,7 +17,7 @@ from .codec import Codec, CodecConfig
 from .compress import compression_of, memory_shape
 from .config import DiTConfig
 from .fusion import Group, fusion_of
-from .layers import KV, Angles, Block, KVCache, delay, normalise, rotary_angles, sinusoids
+from .layers import KV, Angles, Block, KVCache, delay, embed_actions, normalise, rotary_angles, sinusoids
 
 
 def add_up(steps: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class VideoDiT(nn.Module):
         self.level = nn.Sequential(
             nn.Linear(128, config.condition), nn.SiLU(), nn.Linear(config.condition, config.condition)
         )
-        self.action = nn.Linear(config.actions, config.condition, bias=False)
+        self.action = embed_actions(config.actions, config.condition, bias=False)
         self.no_action = nn.Parameter(torch.zeros(config.condition))
         self.blocks = nn.ModuleList(Block(config.dim, config.condition) for _ in range(config.depth))
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(config.condition, 2 * config.dim))

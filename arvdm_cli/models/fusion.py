@@ -19,7 +19,7 @@ from ..errors import ConfigError
 from ..sampling.memory import Memory
 from .compress import memory_shape
 from .config import DiTConfig
-from .layers import HEAD, KV, Angles, attend, delay, rotary_angles, rotate
+from .layers import HEAD, KV, Angles, attend, delay, embed_actions, rotary_angles, rotate
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class ChannelConcat(Fusion[Pictures]):
         instants, _, features = memory_shape(config)
         channels = 32  # of an instant
         self.content = nn.Linear(features, 2 * channels)
-        self.action = nn.Linear(config.actions, 2 * channels, bias=False)
+        self.action = embed_actions(config.actions, 2 * channels, bias=False)
         self.offset = nn.Linear(HEAD, 2 * channels, bias=False)
         self.narrow = nn.Linear(2 * channels, channels)
         self.out = nn.Linear(config.slots * instants * channels, config.dim, bias=False)
@@ -213,7 +213,7 @@ class CrossAttention(Fusion[list[KV]]):
     def __init__(self, config: DiTConfig):
         super().__init__(config)
         self.content = nn.Sequential(nn.Linear(memory_shape(config)[2], config.dim), nn.GELU("tanh"))
-        self.action = nn.Linear(config.actions, config.dim, bias=False)
+        self.action = embed_actions(config.actions, config.dim, bias=False)
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
         self.blocks = nn.ModuleList(CrossBlock(config.dim, config.cross_width) for _ in range(config.depth))
 

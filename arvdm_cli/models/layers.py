@@ -1,6 +1,7 @@
 """Parts of a video transformer: attention, rotary positions, adaptive norm, MLP."""
 
 import math
+import warnings
 
 import torch
 import torch.nn.functional as F
@@ -72,6 +73,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
             scores.add_(torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, float("-inf")))
         return scores.softmax(-1) @ v
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def embed_actions(actions: int, features: int, bias: bool = True) -> nn.Linear:
+    """A linear map of actions, which may be none."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        return nn.Linear(actions, features, bias)
 
 
 class Attention(nn.Module):

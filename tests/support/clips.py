@@ -1,27 +1,21 @@
 """A folder of recorded clips, as an import leaves it."""
 
-import json
-
 import numpy as np
 
-from arvdm_cli.data import imported
+from arvdm_cli.data import clip_folder
+from arvdm_cli.data.formats import Settings
 
 
 def write_clips(folder, frames, actions, names, fps=10.0):
     """Write episodes: frames uint8 (n, f, h, w, 3), and actions (n, f, a) that lead into them."""
-    folder.mkdir(parents=True)
     count, length, height, width = frames.shape[:4]
-    poses = np.zeros((count, length, 3), np.int16)
-    poses[..., 0] = np.arange(length)  # every place is new
-    settings = {"version": imported.VERSION, "format": "folder", "source": "/clips", "actions": list(names),
-                "fps": fps, "size": [height, width], "frames": length}  # fmt: skip
-    (folder / "clips.json").write_text(json.dumps(settings))
-    lines = (json.dumps({"file": f"{number}.mp4", "episodes": 1}) for number in range(count))
-    (folder / "clips.jsonl").write_text("".join(f"{line}\n" for line in lines))
-    arrays = {"frames": frames, "actions": np.asarray(actions, np.float32), "poses": poses}
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
-    assert len(imported.read(folder)) == count
+    poses = np.zeros((length, 3), np.int16)
+    poses[:, 0] = np.arange(length)  # every place is new
+    settings = Settings("folder", "/clips", tuple(names), fps, (height, width), length)
+    with clip_folder.opened(folder, settings) as opened:
+        for number in range(count):
+            rows = {"frames": frames[number], "actions": np.asarray(actions[number], np.float32), "poses": poses}
+            opened.append(f"{number}.mp4", {name: row[None] for name, row in rows.items()}, clip_folder.Entry(1))
     return folder
 
 
