@@ -13,6 +13,9 @@ import numpy as np
 
 SAME_RATE = 0.01  # rates that differ by less than this share are one rate
 ROUNDED = 1.5e-3  # seconds by which a container may round a time
+HUNDREDTH = 0.01  # seconds in which a GIF counts
+TIDY = 4e-4  # share by which clocks that count milliseconds miss a rate
+MOST = 0.75  # share of gaps that, where they are equal, say the rate, and not the mean
 TIED = 1e-6  # seconds below which two times are one
 
 
@@ -56,6 +59,13 @@ def clock(times: np.ndarray, last: float, whole: int | None = None) -> Clock:
     mean = float(known[-1]) / len(gaps) if len(gaps) and known[-1] > 0 else usual
     off = known - np.arange(len(known)) * mean
     regular = float(np.ptp(off)) < mean
+    equal = abs(gaps - usual) <= ROUNDED
+    most = float(gaps[equal].mean()) if equal.any() else mean
+    mixed = equal.sum() >= MOST * len(gaps) and abs(most - mean) * len(gaps) > 2 * ROUNDED
+    if regular and mixed and _tidy(1 / mean, times) not in _common(1 / mean):
+        mean = most  # a few frames last longer or shorter than all others
+        off = known - np.arange(len(known)) * mean
+        regular = float(np.ptp(off)) < mean - ROUNDED
     if not regular:
         mean = float(gaps[abs(gaps - usual) <= 0.1 * usual + ROUNDED].mean())
     rate = _tidy(1 / mean, times if regular else None)
@@ -119,14 +129,38 @@ def rate_note(clock: Clock, fps: float) -> str:
 def _tidy(rate: float, times: np.ndarray | None) -> float:
     """Take 14.999 for 15 and 29.969 for 30000/1001: clocks that count milliseconds miss a rate by a little.
 
+    Also 14.925 for 15, where every frame lasts 67 milliseconds.
+
     times: of frames of a constant rate; a few rounded ones say no more of it than that it may be this
     """
+    near = _common(rate)
+    for other in near:
+        if abs(rate / other - 1) < TIDY:
+            return other
+    if times is None:
+        return rate
+    for other in near:
+        if abs(times - np.arange(len(times)) / other).max() <= ROUNDED:
+            return other
+    return next((other for other in near if other.is_integer() and _rounds_to(other, times)), rate)
+
+
+def _common(rate: float) -> list[float]:
+    """Give the rates that cameras and programs have near to one, the nearest first."""
     near = [other for other in (float(round(rate)), round(rate) / 1.001) if other]
-    near.sort(key=lambda other: abs(other - rate))
-    for other in near:
-        if abs(rate / other - 1) < 4e-4:
-            return other
-    for other in near:
-        if times is not None and abs(times - np.arange(len(times)) / other).max() <= ROUNDED:
-            return other
-    return rate
+    return sorted(near, key=lambda other: abs(other - rate))
+
+
+def _rounds_to(rate: float, times: np.ndarray) -> bool:
+    """Whether times come of a rate by rounding each to hundredths of a second, or all gaps to one of milliseconds."""
+    gaps = np.diff(times)
+    if float(np.ptp(gaps)) <= TIED:
+        return _whole(times, 1e-3) and same_rate(1 / gaps[0], rate) and abs(gaps[0] - 1 / rate) <= 0.5e-3
+    if not _whole(times, HUNDREDTH) or abs(np.ptp(gaps) - HUNDREDTH) > TIED:
+        return False
+    return float(abs(times - np.arange(len(times)) / rate).max()) <= HUNDREDTH + TIED
+
+
+def _whole(times: np.ndarray, unit: float) -> bool:
+    """Whether times are whole numbers of a unit."""
+    return bool((abs(times / unit - np.rint(times / unit)) * unit <= TIED).all())

@@ -54,6 +54,31 @@ def test_a_frame_is_shown_until_the_next_one_comes(gaps, fps):
     assert (following > at).all()
 
 
+RATED = {  # how long frames last, in milliseconds -> the rate that is told
+    "one frame a little longer": ([100] * 25 + [110] + [100] * 14, 10),
+    "one frame much longer": ([100] * 25 + [150] + [100] * 14, 10),
+    "one frame twice as long": ([100] * 25 + [200] + [100] * 14, 10),
+    "a long first frame": ([300] + [40] * 30, 25),
+    "15 in hundredths": ([70, 70, 60] * 12, 15),
+    "24 in hundredths": ([40, 40, 40, 40, 40, 50] * 4, 24),
+    "15 in milliseconds": ([67] * 40, 15),
+    "70 milliseconds each": ([70] * 40, 1 / 0.07),
+    "a dropped frame": ([33, 33, 34] * 10 + [67] + [33, 33, 34] * 10, 30),
+}
+
+
+@pytest.mark.parametrize("name", RATED)
+def test_the_rate_is_that_of_most_frames_and_each_stands_at_its_own_time(name):
+    lasting, rate = RATED[name]
+    times = np.cumsum([0, *lasting]) / 1000
+    time = clock(times, lasting[-1] / 1000)
+    assert time.rate == pytest.approx(rate, rel=1e-6)
+    chosen = time.choose(rate)
+    shown_at = np.arange(len(chosen)) / rate
+    assert (times[chosen] <= shown_at + 0.51 * np.median(lasting) / 1000).all()
+    assert abs(len(chosen) / rate - (times[-1] + lasting[-1] / 1000)) <= 1 / rate + 0.004 * times[-1] + 1e-6
+
+
 def test_the_newest_of_things_is_shown_and_none_before_the_first():
     assert shown(np.array([1.0, 2.0]), np.array([0.0, 0.95, 1.0, 1.9, 5.0]), 0.1).tolist() == [-1, 0, 0, 1, 1]
 
