@@ -7,7 +7,7 @@ from .fit import crop, fit
 from .formats import FORMATS, check_encoding, holds_latents, keeps_rate, resumes
 from .frames import Clip, contact_sheet, to_bytes, to_tensor
 from .output import Encoding
-from .reader import read
+from .reader import measure, read
 from .writer import Writer, occupied
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "fit",
     "holds_latents",
     "keeps_rate",
+    "measure",
     "occupied",
     "read",
     "resumes",

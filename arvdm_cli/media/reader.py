@@ -53,6 +53,18 @@ def read(
         return _read_video(path, into, fps, whole)
 
 
+def measure(path: Path) -> tuple[Clock | None, int]:
+    """When each frame of a video or an image file is shown, None without times, and about how many there are.
+
+    Raises VideoError as `read`, and OSError.
+    """
+    if stills.is_image(path):
+        album = stills.look(path, str(path))
+        return _clock_of(album), len(album.pages)
+    header = decoder.probe(path, str(path))
+    return header.clock, header.count
+
+
 @dataclass(frozen=True)
 class _Plan:
     """Which frames of a source are read."""
@@ -151,8 +163,7 @@ def _read_images(paths: list[Path], into: "_Gathering") -> Clip:
 def _read_album(path: Path, into: "_Gathering", fps: float | None) -> Clip:
     """Read an image, all frames of an animation, or all pages of a TIFF."""
     album = stills.look(path, into.name)
-    seconds = np.array(album.seconds)
-    time = clock(np.cumsum(seconds) - seconds, float(seconds[-1])) if len(seconds) > 1 else None
+    time = _clock_of(album)
     plan = _choose(time, len(album.pages), fps)
     notes = list(plan.notes)
     if album.cut:
@@ -166,6 +177,12 @@ def _read_album(path: Path, into: "_Gathering", fps: float | None) -> Clip:
     pictures = enumerate(stills.pictures(path, into.name, pages, notes), int(wanted[0]))
     into.take(_placed(pictures, wanted, first))
     return into.clip(plan, notes)
+
+
+def _clock_of(album: stills.Album) -> Clock | None:
+    """Give when each page of an animation is shown."""
+    seconds = np.array(album.seconds)
+    return clock(np.cumsum(seconds) - seconds, float(seconds[-1])) if len(seconds) > 1 else None
 
 
 class _Gathering:

@@ -50,6 +50,15 @@ def is_image(path: Path) -> bool:
         return bool(SIGNS.match(file.read(12)))
 
 
+def moves(path: Path) -> bool:
+    """Tell whether an image file can be read and holds an animation."""
+    try:
+        with _open(path, str(path)) as picture:
+            return picture.format in MOVING and _count(picture) > 1
+    except (VideoError, OSError):
+        return False
+
+
 def look(path: Path, name: str) -> Album:
     """Find how large an image file's pictures are, and how many they are, with no more decoding than that takes."""
     with _open(path, name) as picture:

@@ -12,7 +12,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from arvdm_cli import media
 from arvdm_cli.actions.phrases import MINECRAFT
 from arvdm_cli.data import clip_folder, formats, imported
 from arvdm_cli.data.array_folder import lock
@@ -566,6 +568,26 @@ def test_an_import_names_the_files_that_belong_to_no_clip(tmp_path):
     found = formats.find(tmp_path)
     assert [clip.name for clip in found.clips] == ["a.mp4"]
     assert [file.name for file in found.unused] == ["b.csv", "c.gif"]
+
+
+def test_animations_are_clips_unless_they_are_stills_or_previews_of_a_video(arvdm, tmp_path):
+    folder = tmp_path / "in"
+    video(folder / "a.mp4", film(walk(20)))
+    pages = [Image.fromarray(frame) for frame in film(walk(20), 1)]
+    for name in ("a.gif", "b.gif", "c.webp", "d.apng"):
+        kind = {"format": "PNG"} if name == "d.apng" else {"lossless": True} if name == "c.webp" else {}
+        pages[0].save(folder / name, save_all=True, append_images=pages[1:], duration=50, **kind)
+    pages[0].save(folder / "photo.webp")
+    (folder / "b.jsonl").write_text('"left"\n' * 20)
+    flags = ["--out", tmp_path / "out", "--vocabulary", "left", "--fps", 20, "--size", SIZE]
+    done = arvdm("data", "import", folder, *flags)
+    assert done.exit_code == 0 and "2 files belong to no clip of the import: a.gif, photo.webp" in done.stderr
+    data = clip_folder.read(tmp_path / "out")
+    assert data.files == ["a.mp4", "b.gif", "c.webp", "d.apng"] and data.frames.shape[:2] == (4, 20)
+    for index, name in enumerate(data.files):
+        shown = media.read(folder / name, fps=20, size=(SIZE, SIZE)).frames
+        np.testing.assert_array_equal(data.frames[index], shown)
+    assert data.actions[1].all() and not data.actions[2].any()
 
 
 def test_an_import_without_a_length_takes_what_nine_of_ten_clips_have(arvdm, tmp_path):

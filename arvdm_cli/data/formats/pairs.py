@@ -8,10 +8,11 @@ import numpy as np
 from ...actions import files as action_files
 from ...actions.formats import FORMATS as ACTION_FORMATS
 from ...errors import ActionError
+from ...media import stills
 from .format import Contents, Folder, Format, Recording, Settings
-from .videos import VIDEOS, VideoClip, decode
+from .videos import ANIMATIONS, VIDEOS, VideoClip, decode
 
-PASSED_OVER = (".gif", ".webp", ".apng", ".avif", ".ts", ".flv", ".wmv", ".3gp", ".ogv", ".y4m")  # clips, not imported
+PASSED_OVER = (*ANIMATIONS, ".avif", ".ts", ".flv", ".wmv", ".3gp", ".ogv", ".y4m")  # clips, not imported
 EXCUSED = 0.1  # share of a file's rows that may be unreadable
 
 
@@ -50,18 +51,27 @@ def read_pair(video: Path, file: Path | None, settings: Settings) -> Recording:
 
 
 def _recognise(folder: Folder) -> bool:
-    return any(file.suffix.lower() in VIDEOS for file in folder.files)
+    return any(file.suffix.lower() in (*VIDEOS, *ANIMATIONS) for file in folder.files)
 
 
 def _find(folder: Folder) -> Contents:
-    videos = [file for file in folder.files if file.suffix.lower() in VIDEOS]
+    stems = {file.with_suffix("") for file in folder.files if file.suffix.lower() in VIDEOS}
+    videos = [file for file in folder.files if file.suffix.lower() in VIDEOS or _is_animation(file, stems)]
     clips = [PairClip(folder.name(file), file) for file in videos]
     acted = {video.with_suffix("") for video in videos}
     orphans = {
         file for file in folder.files if file.suffix.lower() in ACTION_FORMATS and file.with_suffix("") not in acted
     }
-    unused = sorted(file for file in folder.files if file.suffix.lower() in PASSED_OVER or file in orphans)
-    return Contents(clips, unused)
+    moving = {file for file in folder.files if file.suffix.lower() in PASSED_OVER}
+    return Contents(clips, sorted((moving | orphans) - {*videos}))
 
 
-PAIRS = Format("videos", ", ".join(VIDEOS), _recognise, _find)
+def _is_animation(file: Path, videos: set[Path]) -> bool:
+    """Whether a file is an animation, and not a preview of a video beside it.
+
+    videos: paths of videos without their suffixes
+    """
+    return file.suffix.lower() in ANIMATIONS and file.with_suffix("") not in videos and stills.moves(file)
+
+
+PAIRS = Format("videos", ", ".join((*VIDEOS, *ANIMATIONS)), _recognise, _find)

@@ -12,7 +12,7 @@ from ...media import decoder
 from ...media.fit import Fitting
 from . import pairs, teco
 from .format import Folder, Format, Recording, Settings, SourceClip
-from .videos import VIDEOS, refuse_links_out
+from .videos import ANIMATIONS, VIDEOS, refuse_links_out
 
 LENGTH = 300  # frames of an episode, where clips are long enough
 MEASURED = 64  # clips that are measured to find out what they allow
@@ -142,7 +142,8 @@ def _recognise(folder: Folder) -> str:
     for name, kind in FORMATS.items():
         if kind.recognise(folder):
             return name
-    raise DataError(f"{str(folder.path)!r} contains no clip.", hint=f"Known: .npz of TECO, {', '.join(VIDEOS)}.")
+    known = ", ".join((*VIDEOS, *ANIMATIONS))
+    raise DataError(f"{str(folder.path)!r} contains no clip.", hint=f"Known: .npz of TECO, {known}.")
 
 
 def _rate(clips: Sequence[SourceClip]) -> float:

@@ -10,10 +10,12 @@ import numpy as np
 from ...actions import arrays
 from ...actions import files as action_files
 from ...errors import DataError, InputError, VideoError
-from ...media import Clip, decoder
+from ...media import Clip, measure
 from ...media import read as read_video
+from ...media.timeline import Clock
 from .format import Settings, SourceClip
 
+ANIMATIONS = (".gif", ".webp", ".apng")
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".mts", ".m2ts")
 
 
@@ -31,15 +33,13 @@ class VideoClip(SourceClip):
 
     def rate(self) -> float | None:
         """Frames per second; None where the video cannot be read."""
-        header = _probe(self.video)
-        return header.fps if header else None
+        clock, _ = _measure(self.video)
+        return clock.rate if clock else None
 
     def length(self, fps: float) -> int | None:
         """Frames at a rate; None where the video cannot be read."""
-        header = _probe(self.video)
-        if header is None:
-            return None
-        return len(header.clock.choose(fps)) if header.clock else header.count
+        clock, count = _measure(self.video)
+        return len(clock.choose(fps)) if clock else count
 
 
 def decode(path: Path, settings: Settings) -> Clip:
@@ -71,9 +71,9 @@ def numbered(path: Path, names: tuple[str, ...]) -> np.ndarray:
     return np.eye(len(names), dtype=np.float32)[numbers.astype(int)]
 
 
-def _probe(path: Path) -> decoder.Header | None:
-    """Look at a video; None where it cannot be read, which is said when it is."""
+def _measure(path: Path) -> tuple[Clock | None, int | None]:
+    """Measure a video; both are None where it cannot be read, which is said when it is."""
     try:
-        return decoder.probe(path, str(path))
+        return measure(path)
     except (InputError, OSError):
-        return None
+        return None, None
