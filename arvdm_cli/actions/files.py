@@ -106,13 +106,24 @@ def load(source: str | os.PathLike[str], names: Sequence[str], excuse: Excuse | 
 
 def beside(source: str | os.PathLike[str]) -> Path | None:
     """Find the file of actions beside a clip: of its stem, with the suffix of a format in any case."""
+    return next(iter(all_beside(source)), None)
+
+
+def note_others(file: str | os.PathLike[str]) -> list[str]:
+    """Say which other files of actions have the stem of one that was found beside a clip."""
+    others = ", ".join(path.name for path in all_beside(file) if path.name != Path(file).name)
+    return [f"actions read from {Path(file).name}, not from {others}"] if others else []
+
+
+def all_beside(source: str | os.PathLike[str]) -> list[Path]:
+    """Find the files of actions beside a clip, that which `beside` gives first."""
     path = Path(source)
     try:
         here = [file for file in path.parent.iterdir() if file.stem == path.stem and file.is_file()]
     except OSError:  # also of a name that is too long
-        return None
+        return []
     found = {file.suffix.lower(): file for file in sorted(here, reverse=True)}
-    return next((found[suffix] for suffix in FORMATS if suffix in found), None)
+    return [found[suffix] for suffix in FORMATS if suffix in found]
 
 
 def names_in(source: str | os.PathLike[str]) -> tuple[str, ...]:

@@ -161,6 +161,10 @@ def _word(word: str, names: Sequence[str], where: str) -> np.ndarray:
         for part in word.split("+"):
             name, equals, number = part.strip().partition("=")
             index = index_of(name, names, where)
+            if row[index]:
+                raise ActionError(
+                    f"{where}: {name} occurs twice in {shorten(word)}.", hint="A row leads into one frame."
+                )
             row[index] = number_of(number or math.nan, name, where) if equals else 1
     return row
 

@@ -58,7 +58,7 @@ def read_prompt(
     except ActionError as error:
         error.hint = " ".join(filter(None, (error.hint, NONE)))
         raise
-    return led, list(notes), None
+    return led, [*notes, *(files.note_others(file) if found else [])], None
 
 
 def endless(draw: Callable[[int], np.ndarray]) -> Actions:

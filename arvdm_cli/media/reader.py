@@ -1,10 +1,11 @@
 """Frames of anything that has some: videos, images, folders of images, a pipe."""
 
 import os
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,7 @@ def _placed(pictures: Iterable[tuple[int, np.ndarray]], wanted: np.ndarray, k: i
 
 
 def _read_images(paths: list[Path], into: "_Gathering") -> Clip:
-    plan, notes = _choose(None, len(paths), None), []
+    plan, notes = _choose(None, len(paths), None), _number_notes([path.stem for path in paths])
     first, end = plan.span(into)
 
     def frames() -> Iterator[tuple[int, np.ndarray]]:
@@ -158,6 +159,20 @@ def _read_images(paths: list[Path], into: "_Gathering") -> Clip:
 
     into.take(frames())
     return into.clip(plan, notes)
+
+
+def _number_notes(stems: list[str]) -> list[str]:
+    """Say what the numbers in the names of images tell: that there are several series, or that some are missing."""
+    parts = [re.fullmatch(r"(.*?)(\d+)(\D*)", stem, re.DOTALL) for stem in stems]
+    series = {(part[1], part[3]) if part else None for part in parts}
+    if len(series) > 1:
+        return [f"{len(series)} series of images, by their names, read one after the other"]
+    numbers = sorted(int(part[2]) for part in parts if part)
+    steps = {after - before for before, after in pairwise(numbers)}
+    missing = numbers[-1] - numbers[0] + 1 - len(numbers) if numbers else 0
+    if len(steps) > 1 and 0 < missing <= len(numbers):
+        return [f"{missing} of the numbers {numbers[0]} to {numbers[-1]} are missing; read as consecutive frames"]
+    return []
 
 
 def _read_album(path: Path, into: "_Gathering", fps: float | None) -> Clip:

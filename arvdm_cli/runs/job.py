@@ -15,7 +15,7 @@ from ..hub import checkpoint, registry
 from ..sampling import generation
 from ..sampling.model import Model
 from . import sidecar
-from .events import AlreadyComplete, Note, OnEvent, ignore
+from .events import AlreadyComplete, Note, OnEvent, Warning_, ignore
 from .inputs import Inputs, read_inputs
 from .recording import Recording
 from .request import Machine, Request
@@ -103,6 +103,9 @@ class Job:
                 on_event(AlreadyComplete(settings.output, frames))
                 forget_states(settings.output, but_last=self.request.keep_state)
                 return Report(settings, frames, frames, True, time.time(), 0.0)
+        if not states and (other := sidecar.other_output(settings.output)):
+            beside = sidecar.sidecar(settings.output)
+            on_event(Warning_(f"{beside} described {other}, and is replaced: {other} can no longer be extended."))
         with sidecar.hold(settings.output):
             keep = self.request.keep_state
             return Recording(self.model, settings, self.inputs, states, on_event, keep).make()

@@ -48,6 +48,7 @@ class Recording:
         self.writer, self.saved = open_writer(model, settings, states)
         self.latents = media.holds_latents(settings.output, settings.encoding.format)
         self.before = self.saved.frames if self.saved else 0  # new frames of earlier runs
+        self.noted = 0  # notes of the writer that were handed on
         self.again = 0  # frames handed to the encoder that this run has not made: of the prompt, or written again
         self.frames = 0  # new frames of this run
         self.complete = False
@@ -73,6 +74,7 @@ class Recording:
                     self._write_all()
                 finally:
                     self._add_actions()
+            self._hand_on_notes()
             self.complete = True
             self.saver.save(complete=True, whole=True)
             forget_states(self.settings.output, but_last=self.keep_state)
@@ -91,8 +93,7 @@ class Recording:
 
     def _write_all(self) -> None:
         """Make frames and write them, until they are all there or actions end."""
-        for note in self.writer.notes:
-            self.on_event(Note(note))
+        self._hand_on_notes()
         self.on_event(Started(self.settings.output, self.settings.length))
         state = self._begin()
         left = (self.settings.length or 0) - self.before
@@ -109,6 +110,12 @@ class Recording:
                     self._write(to_array(chunk.latents), chunk.state)
                 else:
                     self._write(media.to_bytes(chunk.frames[0]), chunk.state)
+
+    def _hand_on_notes(self) -> None:
+        """Hand on what the writer has noted since the last time."""
+        for note in self.writer.notes[self.noted :]:
+            self.on_event(Note(note))
+        self.noted = len(self.writer.notes)
 
     def _begin(self) -> State:
         """The state of the sampler before the first new frame of this run."""

@@ -82,6 +82,18 @@ def sidecar(target: str) -> Path | None:
     return path.with_suffix(".json")
 
 
+def other_output(target: str) -> Path | None:
+    """Another video that the sidecar of this one describes: out.mp4 and out.webm share out.json."""
+    path = sidecar(target)
+    try:
+        saved = json.loads(path.read_text()) if path else {}
+        name = Path(str(saved["output"])).name
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # not a sidecar
+        return None
+    other = path.parent / name if path else Path(name)
+    return other if name != Path(target).name and other.exists() else None
+
+
 def write(report: Report) -> None:
     """Write the sidecar of a video that has new frames, whole, or leave what was there."""
     path = sidecar(report.output)

@@ -10,7 +10,7 @@ import json
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, get_close_matches
 from math import ceil, isfinite
 from pathlib import Path
 
@@ -340,6 +340,8 @@ def parse_schedule(text: str) -> tuple[str, dict[str, float]]:
     options: dict[str, float] = {}
     for part in rest.split(",") if colon else ():
         option, _, value = part.partition("=")
+        if option.strip() in options:
+            raise ScheduleError(f"{text!r} sets `{option.strip()}` twice.")
         try:
             options[option.strip()] = float(value) if option.strip() == "shift" else int(value)
         except ValueError as error:
@@ -399,6 +401,9 @@ def read(path: str | Path) -> Schedule:
     for key in ("levels", "chunk"):
         if key not in content:
             raise ScheduleError(f"{path} has no {key!r}.", hint=FORM)
+    for key in content.keys() - {"levels", "chunk"}:  # others, such as a name, say nothing of the levels
+        if near := get_close_matches(str(key), ("levels", "chunk"), 1, 0.75):
+            raise ScheduleError(f"{path} has an unknown key {key!r}; did you mean {near[0]!r}?", hint=FORM)
     return Schedule(content["levels"], content["chunk"], name=str(path))
 
 

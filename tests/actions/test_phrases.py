@@ -174,3 +174,8 @@ for row in stream(getattr(sys.stdin, sys.argv[1], sys.stdin), ("left", "right"))
                 assert process.stdout.readline().decode().strip() == word
             process.stdin.close()
             assert process.stdout.read() == b""
+
+
+def test_a_name_twice_in_one_row_is_refused_as_a_list_of_rows_in_one_line():
+    with pytest.raises(ActionError, match="left occurs twice"):
+        phrases.read_row(["left", "forward", "left"], ["forward", "left"], "line 1")

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 
+from arvdm_cli import media
 from arvdm_cli.actions import files, formats, phrases
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.media.ffmpeg import executable
@@ -333,6 +334,29 @@ def test_a_rate_that_images_cannot_store_is_said_to_be_in_the_sidecar(arvdm, tin
     assert json.loads((tmp_path / "frames.json").read_text())["encoding"]["fps"] == 20
     done = arvdm("generate", "-m", tiny, "-n", 1, "--fps", 20, "-o", tmp_path / "a.mp4")
     assert done.exit_code == 0 and "frame rate" not in done.stderr
+
+
+def test_images_of_an_older_video_that_stay_beside_a_shorter_one_are_named(arvdm, tiny, tmp_path):
+    words = ("generate", "-m", tiny, "--seed", 1, "-y", "-o", f"{tmp_path}/frames/")
+    assert "older images" not in arvdm(*words, "-n", 3).stderr
+    assert "1 older images from 000002.png on are still in" in arvdm(*words, "-n", 2).stderr
+
+
+def test_a_sidecar_that_described_another_video_is_not_replaced_without_a_word(arvdm, tiny, tmp_path):
+    words = ("generate", "-m", tiny, "--seed", 1, "-n", 1, "-y", "-o")
+    assert "described" not in arvdm(*words, tmp_path / "a.mp4").stderr
+    assert "described" not in arvdm(*words, tmp_path / "a.mp4").stderr
+    done = arvdm(*words, tmp_path / "a.mkv")
+    assert done.exit_code == 0 and f"a.json described {tmp_path / 'a.mp4'}" in done.stderr.replace("\n", " ")
+
+
+def test_of_two_files_of_actions_beside_a_prompt_the_one_that_is_read_is_named(arvdm, tiny, clip, tmp_path):
+    shutil.copy(clip, tmp_path / "p.mkv")
+    count = len(media.read(clip).frames)
+    (tmp_path / "p.jsonl").write_text('"left"\n' * count)
+    (tmp_path / "p.csv").write_text("action\n" + "forward\n" * count)
+    done = arvdm("generate", "-m", tiny, "-p", tmp_path / "p.mkv", "-n", 1, "-o", tmp_path / "a.mp4")
+    assert done.exit_code == 0 and "actions read from p.jsonl, not from p.csv" in done.stderr
 
 
 def test_settings_beyond_those_of_training_are_warned_of_with_both_numbers(arvdm, tiny, tmp_path):

@@ -96,3 +96,20 @@ def test_an_animation_among_the_images_of_a_folder_gives_its_first_frame_and_say
     clip = read(tmp_path)
     np.testing.assert_array_equal(clip.frames, FRAMES[:2])
     assert clip.notes == ["0.webp has 7 frames; only the first was read"]
+
+
+SERIES = {
+    ("a_1", "a_2", "b_1"): "2 series of images, by their names, read one after the other",
+    ("f_001", "f_002", "f_005"): "2 of the numbers 1 to 5 are missing; read as consecutive frames",
+    ("f_000", "f_005", "f_010"): None,
+    ("f_1", "f_2", "f_3"): None,
+    ("left", "right"): None,
+}
+
+
+@pytest.mark.parametrize("stems", SERIES)
+def test_images_whose_numbers_do_not_follow_each_other_are_read_with_a_note(stems, tmp_path):
+    for stem in stems:
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{stem}.png")
+    clip = read(tmp_path)
+    assert len(clip.frames) == len(stems) and clip.notes == ([SERIES[stems]] if SERIES[stems] else [])

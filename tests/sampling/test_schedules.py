@@ -294,3 +294,17 @@ def test_a_schedule_can_be_spelled_in_one_word():
     for wrong in ("outpainting:chunk", "outpainting:chunk=two", "outpainting:", "outpainting:chunk=2,"):
         with pytest.raises(ScheduleError, match="does not set an option to a number"):
             parse_schedule(wrong)
+
+
+def test_an_option_that_is_set_twice_is_refused():
+    with pytest.raises(ScheduleError, match="sets `chunk` twice"):
+        parse_schedule("rolling:chunk=2,chunk=4")
+
+
+def test_a_key_of_a_file_that_is_nearly_a_known_one_is_refused(tmp_path):
+    text = '{"name": "mine", "levels": [[0.5, 1.0], [0.0, 0.5]], "chunk": 1'
+    (tmp_path / "a.json").write_text(text + "}")
+    assert read(tmp_path / "a.json").chunk == 1
+    (tmp_path / "a.json").write_text(text + ', "chunks": 3}')
+    with pytest.raises(ScheduleError, match="unknown key 'chunks'; did you mean 'chunk'"):
+        read(tmp_path / "a.json")

@@ -47,6 +47,7 @@ def read_pair(video: Path, file: Path | None, settings: Settings) -> Recording:
     clip = decode(video, settings)
     actions, notes = action_files.set_to(clip.clock, rows, file, settings.actions)
     lost = (f"{len(wrong)} of {len(rows)} actions cannot be read, so they are unknown: {wrong[0]}",) if wrong else ()
+    notes += action_files.note_others(file)
     return Recording(clip.frames, actions, (*clip.notes, *notes), lost, acted=bool(actions.any()))
 
 
