@@ -118,8 +118,8 @@ app.command(
 app.command("help", cls=Command, epilog="arvdm help eval drift")(show_help)
 
 
-def show_version(wanted: bool):
-    if wanted:
+def show_version(context: typer.Context, wanted: bool):
+    if wanted and not context.resilient_parsing:
         print(f"arvdm {__version__}")
         raise typer.Exit
 

@@ -29,6 +29,10 @@ Row = tuple[str, str]  # what is described, and its description
 class Command(TyperCommand):
     """A command whose flags stand in panels; each line of its epilog is an example."""
 
+    def get_params(self, ctx: AnyContext) -> list[Parameter]:
+        """Its parameters, and while a shell completes also the options of every command, which may follow it."""
+        return super().get_params(ctx) + followers(ctx)
+
     def get_help(self, ctx: AnyContext) -> str:
         """The page of this command."""
         page = Page()
@@ -44,6 +48,10 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """A group whose commands are listed with their whole summaries."""
+
+    def get_params(self, ctx: AnyContext) -> list[Parameter]:
+        """Its parameters, and while a shell completes also the options of every command, which may follow it."""
+        return super().get_params(ctx) + followers(ctx)
 
     def get_help(self, ctx: AnyContext) -> str:
         """The page of this group."""
@@ -150,6 +158,11 @@ def shared(ctx: AnyContext) -> list[TyperOption]:
     """Options that every command takes."""
     options = ctx.find_root().command.params
     return [option for option in options if isinstance(option, TyperOption) and "completion" not in str(option.name)]
+
+
+def followers(ctx: AnyContext) -> list[TyperOption]:
+    """Options of every command that a shell completes behind a command."""
+    return shared(ctx) if ctx.resilient_parsing and ctx.parent else []
 
 
 def panels_of(command: AnyCommand, ctx: AnyContext) -> dict[str, list[Row]]:

@@ -165,10 +165,19 @@ def completed(*words):
         (["bench", "--dtype", "b"], ["bfloat16"]),
         (["eval", "drift", "--device", "c"], ["cpu", "cuda", "cuda:0"]),
         (["schedule", "show", "f"], ["fifo"]),
+        (["generate", "--progress", ""], ["auto", "bar", "plain", "json", "none"]),
+        (["eval", "drift", "--color", "a"], ["auto", "always"]),
+        (["generate", "--progress", "bar", "--version", "--cache", "k"], ["keep"]),
     ],
 )
 def test_the_shell_completes_values(words, values):
     assert completed(*words) == values
+
+
+@pytest.mark.parametrize("words", [["generate"], ["eval"], ["eval", "drift"], ["train"]], ids=" ".join)
+def test_the_shell_completes_options_of_every_command_behind_each(words, arvdm):
+    assert completed(*words, "--off") == ["--offline"] and completed(*words, "--progress", "b") == ["bar"]
+    assert arvdm(*words, "--offline", "--progress", "bar", "--help").exit_code == 0
 
 
 def test_the_shell_completes_names_of_checkpoints_and_runs(tmp_path, monkeypatch):
