@@ -17,6 +17,8 @@ OUTSIDE = (
     "examples/results/**/*.png",
     "examples/results/theory/README.md",
 )
+CODE = re.compile(r"<code>[^<]*</code>")  # within text; in a block there are tags
+FLAG = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
 LINK = re.compile(r"\]\(\.\./(?!\.)")
 
 
@@ -34,3 +36,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Links that lead out of docs/ in the repository lead to the same document within the site."""
     inside = Path(page.file.src_dir or "") == Path(config.docs_dir)
     return LINK.sub("](", markdown) if inside else re.sub(r"\]\(docs/", "](", markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Mark the flags in a text, so that no line ends within one."""
+    return CODE.sub(lambda code: FLAG.sub(r'<span class="flag">\g<0></span>', code[0]), html)
