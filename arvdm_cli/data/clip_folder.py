@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import DataError, OutputError, OutputExistsError
 from ..files import replacing
 from .array_folder import LOCK, extend, lock, put
-from .formats import Settings
+from .formats import DEFAULTS, Settings
 
 VERSION = 1  # of the folder
 RECORDED = "record"  # format of what `arvdm data record` played
@@ -209,8 +209,8 @@ def _prepare(out: Path, settings: Settings, others: tuple[str, ...]) -> Journal:
         journal = _read_journal(out) if holds_clips(out) else {}
         if journal:
             old = json.loads((out / "clips.json").read_text())
-            for name in dict.fromkeys((*new, *(["fit"] if "fit" in old else []))):
-                before, now = (saved.get(name, "crop" if name == "fit" else None) for saved in (old, new))
+            for name in dict.fromkeys((*new, *(old.keys() & DEFAULTS.keys()))):
+                before, now = (saved.get(name, DEFAULTS.get(name)) for saved in (old, new))
                 if before != now:
                     message = f"{out} was {_verb(old)} with {name} {before}, not {now}."
                     raise DataError(message, hint="Choose another folder.")

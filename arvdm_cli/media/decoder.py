@@ -35,6 +35,7 @@ GUARDS = (  # no playlist, no network, no block of memory beyond an 8K frame of 
     "-max_pixels", str(FRAME_PIXELS),
     "-threads", "2",  # each thread holds frames of its own
 )  # fmt: skip
+SCALING = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"  # how pictures become RGB
 PHOTO = re.compile(rb"....ftyp(heic|heix|heim|heis|mif1)", re.DOTALL)  # HEIF, which ffmpeg reads
 UNTIMED = 10**15  # ticks that the probe writes as the duration of a packet without a time of its own
 SHOWN = f"pts=PTS:duration=if(eq(PTS\\,NOPTS)\\,{UNTIMED}\\,DURATION)"  # when packets are shown
@@ -62,6 +63,7 @@ class Header:
     before: list[str] = field(default_factory=list)  # filters that look at several frames
     each: list[str] = field(default_factory=list)  # filters of single frames
     notes: list[str] = field(default_factory=list)  # what will be done to its frames
+    tick: float = 0.0  # seconds of one of its ticks
 
     @property
     def fps(self) -> float | None:
@@ -221,7 +223,7 @@ def _describe(
         if height * width > FRAME_PIXELS:
             raise too_large(name, width, height)
     ticks = ticks if stream.timed else ticks[:0]
-    return Header(width, height, ticks, time, count, source, before, each, notes + said)
+    return Header(width, height, ticks, time, count, source, before, each, notes + said, stream.tick)
 
 
 def _look(path: Path, source: str) -> looks.Look | None:
@@ -297,7 +299,7 @@ class Pictures:
         try:
             self.process = Process(
                 *GUARDS, *(() if tiles else ("-copyts",)), "-i", f"file:{path}", *chosen, "-fps_mode", "passthrough",
-                "-sws_flags", "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp",
+                "-sws_flags", SCALING,
                 "-c:v", "ppm", "-pix_fmt", "rgb24", "-f", "image2pipe",
                 "-stats_enc_pre", f"pipe:{stamped}", "-stats_enc_pre_fmt", "{ni} {ptsi}", "pipe:1",
                 stdout=PIPE, inherited=(stamped,),

@@ -31,17 +31,17 @@ def fit(
         frames, timeline = frames[chosen], None if timeline is None else thin(timeline, chosen, fps)
         notes.append(rate_note(own, fps))
         rate = fps
-    change = _Fit(frames.shape[1], frames.shape[2], crop, (height, width), fit)
+    change = FrameFit(frames.shape[1], frames.shape[2], crop, (height, width), fit)
     return Clip(np.stack([change(frame) for frame in frames]), rate, clip.source, notes + change.notes, timeline)
 
 
 def crop(clip: Clip, spec: str) -> Clip:
     """Cut a clip to "WxH+X+Y": W columns from column X on, H rows from row Y on; "WxH" takes the centre."""
-    change = _Fit(clip.frames.shape[1], clip.frames.shape[2], spec, None)
+    change = FrameFit(clip.frames.shape[1], clip.frames.shape[2], spec, None)
     return replace(clip, frames=change(clip.frames), notes=clip.notes + change.notes)
 
 
-class _Fit:
+class FrameFit:
     """Bring frames (..., h, w, 3) of one size to another; `notes` says how.
 
     By hand, so that a reduced frame is the average of the pixels it covers to half a step of 255, and frames of a

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import UsageError, VideoError
 from . import decoder, stills
-from .fit import Fitting, _Fit
+from .fit import Fitting, FrameFit
 from .frames import Clip
 from .timeline import Clock, Timeline, clock, rate_note, same_rate, untimed
 
@@ -64,6 +64,22 @@ def measure(path: Path) -> tuple[Clock | None, int]:
         return _clock_of(album), len(album.pages)
     header = decoder.probe(path, str(path))
     return header.clock, header.count
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a video holds, and which of its frames stand in a clip; none of them decoded."""
+
+    header: decoder.Header
+    timeline: Timeline
+    notes: list[str]
+
+
+def survey(path: Path, fps: float) -> Survey:
+    """Choose a video's frames at a rate as `read` does, without decoding them."""
+    header = decoder.probe(path, str(path))
+    plan = _choose(header.clock, header.count, fps)
+    return Survey(header, plan.timeline.cut(0, len(plan.timeline.chosen)), header.notes + plan.notes)
 
 
 @dataclass(frozen=True)
@@ -214,7 +230,7 @@ class _Gathering:
     ):
         self.name, self.start, self.count, self.crop, self.size, self.fit = name, start, count, crop, size, fit
         self.frames: deque[tuple[int, np.ndarray]] = deque()  # with their places in the clip
-        self.change: _Fit | None = None
+        self.change: FrameFit | None = None
 
     def expect(self, count: int, height: int, width: int) -> None:
         """Refuse frames before they are decoded that could not be kept after."""
@@ -226,7 +242,7 @@ class _Gathering:
         self.frames = deque(maxlen=self.count)
         for place, frame in frames if self.start is None else islice(frames, self.count):
             if self.change is None:
-                self.change = _Fit(frame.shape[0], frame.shape[1], self.crop, self.size, self.fit)
+                self.change = FrameFit(frame.shape[0], frame.shape[1], self.crop, self.size, self.fit)
             elif self.change.source != frame.shape[:2]:
                 (height, width), (now, wide) = self.change.source, frame.shape[:2]
                 raise VideoError(f"{self.name!r} has frames of {width}x{height} and of {wide}x{now}, not of one size.")

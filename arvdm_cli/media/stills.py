@@ -5,13 +5,14 @@ without. Nothing is trusted: a kind is known by its first bytes, only Pillow's o
 checked before it is decoded.
 """
 
+import io
 import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -93,19 +94,31 @@ def pictures(path: Path, name: str, pages: Iterable[int], notes: list[str]) -> I
             yield _convert(picture, name, notes)
 
 
+def picture(content: bytes, name: str) -> np.ndarray:
+    """Decode the first picture of an image file that is in memory, uint8 (h, w, 3)."""
+    with _decode(io.BytesIO(content), name) as opened:
+        return _convert(opened, name, [])
+
+
 @contextmanager
 def _open(path: Path, name: str) -> Iterator["Image"]:
     """Open an image file; whatever Pillow says of it becomes a VideoError."""
+    with path.open("rb") as file, _decode(file, name) as picture:
+        yield picture
+
+
+@contextmanager
+def _decode(file: BinaryIO, name: str) -> Iterator["Image"]:
     from PIL import Image
 
-    if not is_image(path):  # its name may say so, but Pillow would hand some kinds to other programs
+    if not SIGNS.match(file.read(12)):  # its name may say so, but Pillow would hand some kinds to other programs
         raise VideoError(f"{name!r} is not a readable image.", hint=f"Kinds: {', '.join(SUFFIXES)}.")
-    if (size := path.stat().st_size) > IMAGE_BYTES:
+    if (size := file.seek(0, io.SEEK_END)) > IMAGE_BYTES:
         raise VideoError(f"{name!r} has {size >> 20} MiB; the limit is {IMAGE_BYTES >> 20} MiB.")
+    file.seek(0)
     try:
         with (
             warnings.catch_warnings(action="ignore"),  # of large images: sizes are checked here
-            path.open("rb") as file,
             Image.open(file, formats=DECODERS) as picture,
         ):
             _upright_size(picture, name)

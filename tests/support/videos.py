@@ -39,3 +39,32 @@ def frames_of(path):
 def shown(target):
     """The frames of an output, which may be a pattern of images."""
     return frames_of(target.parent if "%" in target.name else target)
+
+
+def encode(path, frames, fps=20, codec="libx264", **options):
+    """Write a video by PyAV, with the encoder's own options, as `g` for the distance of key frames."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=fps, options={name: str(value) for name, value in options.items()})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for frame in frames:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode(None))
+
+
+def numbered(numbers, height=32, width=64):
+    """Frames that carry their number: ten bars, white for a bit that is set; uint8 (f, h, w, 3)."""
+    bits = (np.asarray(numbers)[:, None] >> np.arange(10)) & 1  # (f, 10)
+    columns = bits[:, np.arange(width) * 10 // width]
+    return np.broadcast_to(columns[:, None, :, None] * 200 + 20, (len(bits), height, width, 3)).astype(np.uint8)
+
+
+def numbers_in(frames):
+    """Read the numbers that frames carry, whatever their size."""
+    width = frames.shape[-2]
+    middles = ((np.arange(10) + 0.5) * width / 10).astype(int)
+    bits = frames[..., frames.shape[-3] // 2, middles, 0] > 120
+    return (bits << np.arange(10)).sum(-1)

@@ -26,12 +26,19 @@ def import_(
         Path, Option("--out", "-o", metavar="FOLDER", help="Folder for the episodes; an interrupted import is resumed.")
     ],
     format: Annotated[
-        Literal["auto", "teco-dmlab", "teco-minecraft", "folder"],
-        Option(help="Layout of the data set; folder: videos, each with an action file of the same stem."),
+        str,
+        Option(
+            metavar="NAME",
+            help="Layout of the data set: auto, lerobot, gf-minecraft, loopnav, tar (shards), teco-dmlab, "
+            "teco-minecraft or folder (videos, each with an action file of the same stem).",
+        ),
     ] = "auto",
     split: Annotated[
         Literal["train", "test"], Option(help="Part of the data set, if it has folders for parts.")
     ] = "train",
+    camera: Annotated[
+        str | None, Option(show_default="the first", help="Camera of a data set of LeRobot whose frames are imported.")
+    ] = None,
     size: Annotated[
         str | None,
         Option(metavar="N|WxH", show_default="TECO's, else 64", help="Frame size in pixels, multiples of 8."),
@@ -42,15 +49,15 @@ def import_(
         Option(show_default="300, or the length of the clips", help="Frames per episode; longer clips are split."),
     ] = None,
     fps: Annotated[
-        float | None, Option(show_default="TECO's, or that of the first video", help="Frames per second.")
+        float | None, Option(show_default="the data set's, or that of the first video", help="Frames per second.")
     ] = None,
     vocabulary: Annotated[
         str | None,
         Option(
             metavar="NAMES",
             show_default="maze; none without action files",
-            help="Names of the actions of a folder: maze, minecraft, names,with,commas, auto (from the action files) "
-            "or none.",
+            help="Names of the actions of a folder or of shards: maze, minecraft, names,with,commas, auto (from the "
+            "action files) or none.",
         ),
     ] = None,
     limit: Annotated[
@@ -66,12 +73,14 @@ def import_(
     """
     from ...data import clip_folder, formats, imported
 
-    found = formats.find(source, format, split)
+    found = formats.find(source, format, split, camera)
     names = name_actions(vocabulary, found.clips[:limit]) if vocabulary is not None or found.actions is None else ()
     if frames is None:
         frames = clip_folder.saved_length(out)  # as the import that goes on has it
     chosen = formats.settle(found, names, size_of(size), frames, fps, fit)
     say(f"{found.folder}: {len(found.clips)} clips, read as {found.kind.title} (--format {found.format})")
+    for note in found.notes:
+        say(note)
     if found.unused:
         warn(f"{len(found.unused)} files belong to no clip of the import: {listed(file.name for file in found.unused)}")
     said = Said()

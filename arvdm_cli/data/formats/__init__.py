@@ -6,10 +6,11 @@ Videos are read as prompts are: `media.read` and `actions.files.set_to` bring fr
 Nothing is trusted: no pickle is read, and no path leads out of the folder.
 """
 
-from .format import Format, Recording, Settings, SourceClip
+from .format import DEFAULTS, Format, Recording, Settings, SourceClip
 from .table import FORMATS, LENGTH, Source, cut_into_episodes, find, reckon, settle
 
 __all__ = [
+    "DEFAULTS",
     "FORMATS",
     "LENGTH",
     "Format",

@@ -9,6 +9,9 @@ import numpy as np
 
 from ...errors import UsageError
 from ...media.fit import FITTINGS, Fitting
+from ...media.seek import Video
+
+DEFAULTS: dict[str, object] = {"fit": "crop", "camera": "", "encoded": False}  # settings that clips.json may lack
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Settings:
     size: tuple[int, int]  # height and width of a frame, pixels
     frames: int  # of an episode
     fit: Fitting = "crop"  # how frames of another shape are fitted
+    camera: str = ""  # whose frames they are, where there are several
+    encoded: bool = False  # whether frames stay in their videos
 
     def __post_init__(self) -> None:
         limits = {"size": (*self.size, 16, 1024), "frames": (self.frames, 2, 30_000), "fps": (self.fps, 1, 1000)}
@@ -38,12 +43,13 @@ class Settings:
             raise UsageError(f"No fit is called {self.fit!r}.", hint=f"Choose from: {', '.join(FITTINGS)}.")
 
     def to_json(self) -> dict[str, object]:
-        """Give what clips.json holds: one number for the size of a square, and no fit that is as ever."""
+        """Give what clips.json holds: one number for the size of a square, and nothing that is as ever."""
         height, width = self.size
         saved: dict[str, object] = vars(self) | {"actions": list(self.actions)}
         saved["size"] = height if height == width else [height, width]
-        if self.fit == "crop":
-            del saved["fit"]
+        for name, default in DEFAULTS.items():
+            if saved[name] == default:
+                del saved[name]
         return saved
 
     @classmethod
@@ -56,10 +62,21 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """Frames that stay in their video."""
+
+    video: Video
+    ticks: np.ndarray  # int64 (f,), when each is shown, as the video counts
+
+    def __len__(self) -> int:
+        return len(self.ticks)
+
+
+@dataclass(frozen=True)
 class Recording:
     """A clip as its data set has it."""
 
-    frames: np.ndarray  # uint8 (f, h, w, 3)
+    frames: np.ndarray | Encoded  # uint8 (f, h, w, 3), or where they lie
     actions: np.ndarray  # float32 (f, a), row t led into frame t, zeros where unknown
     notes: tuple[str, ...]  # what was done to it
     warnings: tuple[str, ...] = ()  # what is missing in it
@@ -120,6 +137,7 @@ class Contents:
     notes: tuple[str, ...] = ()  # what was chosen
     actions: tuple[str, ...] | None = None  # by number; () for clips without actions
     fps: float | None = None
+    camera: str = ""  # whose frames they are
 
 
 @dataclass(frozen=True)
@@ -135,3 +153,4 @@ class Format:
     fps: float | None = None  # None: as its files say
     size: int = 64  # pixels
     frames: int | None = None  # of a clip, None where they differ
+    cameras: bool = False  # whether its clips may have several

@@ -9,11 +9,12 @@ from ...actions import files as action_files
 from ...actions.formats import FORMATS as ACTION_FORMATS
 from ...errors import ActionError
 from ...media import stills
+from ...media.seek import Video
 from .format import Contents, Folder, Format, Recording, Settings
-from .videos import ANIMATIONS, VIDEOS, VideoClip, decode
+from .rows import EXCUSED
+from .videos import ANIMATIONS, VIDEOS, VideoClip, take_footage
 
 PASSED_OVER = (*ANIMATIONS, ".avif", ".ts", ".flv", ".wmv", ".3gp", ".ogv", ".y4m")  # clips, not imported
-EXCUSED = 0.1  # share of a file's rows that may be unreadable
 
 
 @dataclass(frozen=True)
@@ -34,21 +35,24 @@ class PairClip(VideoClip):
         return action_files.names_in(file) if file else ()
 
 
-def read_pair(video: Path, file: Path | None, settings: Settings) -> Recording:
-    """Read a video, and the file of its actions; without one they are unknown."""
+def read_pair(video: Path, file: Path | None, settings: Settings, place: Video | None = None) -> Recording:
+    """Read a video, and the file of its actions; without one they are unknown.
+
+    place: where the video lies, if not in a file of its own
+    """
     if file is None or not settings.actions:
-        clip = decode(video, settings)
-        unknown = np.zeros((len(clip.frames), len(settings.actions)), np.float32)
-        return Recording(clip.frames, unknown, tuple(clip.notes), acted=False)
+        footage = take_footage(video, settings, place)
+        unknown = np.zeros((len(footage.frames), len(settings.actions)), np.float32)
+        return Recording(footage.frames, unknown, footage.notes, acted=False)
     wrong: list[ActionError] = []
     rows = action_files.load(file, settings.actions, wrong.append)  # before the video, which takes longer
     if len(wrong) > EXCUSED * len(rows):
         raise wrong[0]
-    clip = decode(video, settings)
-    actions, notes = action_files.set_to(clip.clock, rows, file, settings.actions)
+    footage = take_footage(video, settings, place)
+    actions, notes = action_files.set_to(footage.timeline, rows, file, settings.actions)
     lost = (f"{len(wrong)} of {len(rows)} actions cannot be read, so they are unknown: {wrong[0]}",) if wrong else ()
     notes += action_files.note_others(file)
-    return Recording(clip.frames, actions, (*clip.notes, *notes), lost, acted=bool(actions.any()))
+    return Recording(footage.frames, actions, (*footage.notes, *notes), lost, acted=bool(actions.any()))
 
 
 def _recognise(folder: Folder) -> bool:

@@ -10,14 +10,18 @@ import numpy as np
 from ...errors import DataError, UsageError
 from ...media import decoder
 from ...media.fit import Fitting
-from . import pairs, teco
-from .format import Folder, Format, Recording, Settings, SourceClip
-from .videos import ANIMATIONS, VIDEOS, refuse_links_out
+from . import gamefactory, lerobot, loopnav, pairs, shards, teco
+from .format import Encoded, Folder, Format, Recording, Settings, SourceClip
+from .videos import refuse_links_out
 
 LENGTH = 300  # frames of an episode, where clips are long enough
 MEASURED = 64  # clips that are measured to find out what they allow
 SPLITS = {"train": ("train", "training"), "test": ("test", "validation")}  # what their folders are called
 FORMATS = {  # where a folder matches several, the first is taken
+    "lerobot": lerobot.LEROBOT,
+    "gf-minecraft": gamefactory.GAMEFACTORY,
+    "loopnav": loopnav.LOOPNAV,
+    "tar": shards.SHARDS,
     "teco-dmlab": teco.DMLAB,
     "teco-minecraft": teco.MINECRAFT,
     "folder": pairs.PAIRS,
@@ -35,6 +39,7 @@ class Source:
     notes: tuple[str, ...] = ()  # what was chosen
     actions: tuple[str, ...] | None = None  # by number; () for clips without actions
     fps: float | None = None
+    camera: str = ""  # whose frames they are
 
     @property
     def kind(self) -> Format:
@@ -42,20 +47,28 @@ class Source:
         return FORMATS[self.format]
 
 
-def find(source: Path, format: str = "auto", split: str = "train") -> Source:
-    """List the clips of a data set; where it has a folder for each split, those of one split."""
+def find(source: Path, format: str = "auto", split: str = "train", camera: str | None = None) -> Source:
+    """List the clips of a data set; where it has a folder for each split, those of one split.
+
+    camera: whose frames are wanted, where there are several; None: the first
+    """
     if format != "auto" and format not in FORMATS:
         raise UsageError(f"No data set is called {format!r}.", hint=f"Choose from: auto, {', '.join(FORMATS)}.")
     if not source.is_dir():
         raise DataError(f"{str(source)!r} is not a folder.")
-    folder = _list(_choose(source, split), split)
-    format = _recognise(folder) if format == "auto" else format
+    folder = _list(_choose(source, split), split, camera)
+    matches = _recognise(folder) if format == "auto" else [format]
+    format, *others = matches
     kind = FORMATS[format]
+    if camera is not None and not kind.cameras:
+        raise UsageError(f"--camera has no effect: clips of {kind.title} have one view.", hint="Leave it out.")
     found = kind.find(folder)
     if not found.clips:
         raise DataError(f"{str(folder.path)!r} contains no clip of {kind.title} ({kind.holds}).")
+    notes = tuple(f"it may be read as {FORMATS[other].title} too: --format {other}" for other in others)
     actions = kind.actions or found.actions
-    return Source(format, folder.path, found.clips, found.unused, found.notes, actions, found.fps or kind.fps)
+    fps = found.fps or kind.fps
+    return Source(format, folder.path, found.clips, found.unused, found.notes + notes, actions, fps, found.camera)
 
 
 def settle(
@@ -65,12 +78,14 @@ def settle(
     frames: int | None = None,
     fps: float | None = None,
     fit: Fitting = "crop",
+    encoded: bool = False,
 ) -> Settings:
     """Say what clips are to be brought to; what is not given is as in their data set.
 
     actions: what they are called, for videos with files of actions; () imports them without
     size: pixels of a square, or height and width
     frames: of an episode; else LENGTH, or as many as nine of ten clips have
+    encoded: leave frames in their videos
     """
     kind = source.kind
     if source.actions is not None and actions:
@@ -84,6 +99,8 @@ def settle(
         (side, side) if isinstance(side, int) else side,
         frames if frames is not None else kind.frames or LENGTH,
         fit,
+        source.camera,
+        encoded,
     )
     return settings if frames or kind.frames else replace(settings, frames=_length(source.clips, settings.fps))
 
@@ -104,11 +121,16 @@ def cut_into_episodes(clip: SourceClip, settings: Settings) -> tuple[dict[str, n
     """Read a clip and cut it into rows of each array: episodes of equal length, what is left over being dropped."""
     refuse_links_out(clip.files(), settings.source)
     recording, length = clip.read(settings), settings.frames
-    count = len(recording.actions) // length
+    had = len(recording.actions)
+    count = had // length
     if not count:
-        had = len(recording.actions)
-        raise DataError(f"{str(clip.files()[0])!r} has {had} frames; an episode has {length}.", hint=f"--frames {had}")
-    arrays = {"frames": recording.frames, "actions": recording.actions}
+        name = str(clip.files()[0])
+        raise DataError(f"{name!r} has {had} frames; an episode has {length}.", hint=f"--frames {had}")
+    arrays = {"actions": recording.actions}
+    if isinstance(recording.frames, Encoded):
+        arrays["ticks"] = recording.frames.ticks
+    else:
+        arrays["frames"] = recording.frames
     if recording.poses is not None:
         arrays["poses"] = recording.poses
     rows = {name: array[: count * length].reshape(count, length, *array.shape[1:]) for name, array in arrays.items()}
@@ -118,14 +140,14 @@ def cut_into_episodes(clip: SourceClip, settings: Settings) -> tuple[dict[str, n
     return rows, recording
 
 
-def _list(path: Path, split: str) -> Folder:
+def _list(path: Path, split: str, camera: str | None) -> Folder:
     """List the files of a folder in natural order; hidden ones, and folders that are links, are left out."""
     files: list[Path] = []
     for place, folders, names in os.walk(path):
         folders[:] = [name for name in folders if not name.startswith(".")]
         files += [Path(place, name) for name in names if not name.startswith(".")]
     files.sort(key=lambda file: [decoder.natural(part) for part in file.relative_to(path).parts])
-    return Folder(path, files, split)
+    return Folder(path, files, split, camera)
 
 
 def _choose(source: Path, split: str) -> Path:
@@ -137,13 +159,12 @@ def _choose(source: Path, split: str) -> Path:
     return chosen or source
 
 
-def _recognise(folder: Folder) -> str:
-    """Tell a kind of data set by its files."""
-    for name, kind in FORMATS.items():
-        if kind.recognise(folder):
-            return name
-    known = ", ".join((*VIDEOS, *ANIMATIONS))
-    raise DataError(f"{str(folder.path)!r} contains no clip.", hint=f"Known: .npz of TECO, {known}.")
+def _recognise(folder: Folder) -> list[str]:
+    """Tell a kind of data set by its files: those that it may be, but videos alone only where it is none of them."""
+    matches = [name for name, kind in FORMATS.items() if kind.recognise(folder)]
+    if not matches:
+        raise DataError(f"{str(folder.path)!r} contains no clip.", hint=f"Known: {', '.join(FORMATS)}.")
+    return [name for name in matches if name != "folder"] or matches
 
 
 def _rate(clips: Sequence[SourceClip]) -> float:

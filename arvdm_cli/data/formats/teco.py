@@ -16,7 +16,7 @@ from ...errors import DataError
 from ...media import Clip
 from ...media.fit import fit
 from .format import Contents, Folder, Format, Recording, Settings, SourceClip
-from .videos import VIDEOS, VideoClip, decode, numbered
+from .videos import RAW, VIDEOS, VideoClip, numbered, take_footage
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class DMLabClip(SourceClip):
     def read(self, settings: Settings) -> Recording:
         """Read it; lead 1: an action is chosen after its frame was seen."""
         name = str(self.archive)
+        if settings.encoded:
+            raise DataError(f"{name!r} holds frames that are not encoded.", hint=RAW)
         rows = numbered(self.archive, settings.actions)
         video = arrays.read_key(self.archive, name, "video")
         if video.dtype != np.uint8 or video.ndim != 4 or video.shape[3] != 3 or not video.size:
@@ -49,10 +51,11 @@ class MinecraftClip(VideoClip):
     def read(self, settings: Settings) -> Recording:
         """Read it; lead 0: action t leads into frame t, and none into the first."""
         rows = numbered(self.video.with_suffix(".npz"), settings.actions)
-        clip = decode(self.video, settings)
-        led, note = align(rows, 0, clip.clock.count, repr(str(self.video)))
-        actions = follow(led, clip.clock.chosen, settings.actions)[clip.clock.first : clip.clock.last]
-        return Recording(clip.frames, actions, (*clip.notes, *([note] if note else [])))
+        footage = take_footage(self.video, settings)
+        timeline = footage.timeline
+        led, note = align(rows, 0, timeline.count, repr(str(self.video)))
+        actions = follow(led, timeline.chosen, settings.actions)[timeline.first : timeline.last]
+        return Recording(footage.frames, actions, (*footage.notes, *([note] if note else [])))
 
 
 def _is_dmlab(folder: Folder) -> bool:
