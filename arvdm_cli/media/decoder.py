@@ -37,6 +37,9 @@ GUARDS = (  # no playlist, no network, no block of memory beyond an 8K frame of 
 )  # fmt: skip
 SCALING = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"  # how pictures become RGB
 PHOTO = re.compile(rb"....ftyp(heic|heix|heim|heis|mif1)", re.DOTALL)  # HEIF, which ffmpeg reads
+META_BYTES = 4 << 20  # of the description of a photo
+PROFILE = re.compile(rb"(.{4})colr(?:prof|rICC)", re.DOTALL)
+TRANSPARENT = re.compile(rb"auxC.{4}urn:mpeg:(hevc:2015:auxid:1|mpegB:cicp:systems:auxiliary:alpha)\0", re.DOTALL)
 UNTIMED = 10**15  # ticks that the probe writes as the duration of a packet without a time of its own
 SHOWN = f"pts=PTS:duration=if(eq(PTS\\,NOPTS)\\,{UNTIMED}\\,DURATION)"  # when packets are shown
 STORED = "pts=DTS"  # when they are decoded, for files that do not say of each when it is shown
@@ -64,6 +67,7 @@ class Header:
     each: list[str] = field(default_factory=list)  # filters of single frames
     notes: list[str] = field(default_factory=list)  # what will be done to its frames
     tick: float = 0.0  # seconds of one of its ticks
+    profile: bytes | None = None  # ICC, of the colours of a photo
 
     @property
     def fps(self) -> float | None:
@@ -256,7 +260,31 @@ def _probe_photo(path: Path, name: str) -> Header:
         raise _unreadable(name, process)
     source = "0:g:0" if tiles else f"0:V:{lines.index(stream)}"
     width, height = (int(side) for side in sizes[-1])
-    return Header(width, height, np.empty(0, np.int64), None, 1, source)
+    meta = _meta_of(path)
+    notes = ["its transparency cannot be read, so what it hides is shown"] if TRANSPARENT.search(meta) else []
+    return Header(width, height, np.empty(0, np.int64), None, 1, source, notes=notes, profile=_profile_in(meta))
+
+
+def _meta_of(path: Path) -> bytes:
+    """Read the box of a photo that describes its pictures, as far as META_BYTES; empty where there is none."""
+    with path.open("rb") as file:
+        while len(head := file.read(8)) == 8:
+            size = int.from_bytes(head[:4])
+            if head[4:] == b"meta":
+                return file.read(min(size - 8, META_BYTES)) if size > 8 else b""
+            if size < 8:  # up to the end, or longer than 4 GiB
+                break
+            file.seek(size - 8, os.SEEK_CUR)
+    return b""
+
+
+def _profile_in(meta: bytes) -> bytes | None:
+    """Find the ICC profile in the description of a photo: that of its first picture that has one."""
+    match = PROFILE.search(meta)
+    if not match:
+        return None
+    size = int.from_bytes(match[1]) - 12  # of the profile, after the head of its box
+    return meta[match.end() : match.end() + size] if 0 < size <= len(meta) - match.end() else None
 
 
 def _pixels(line: str) -> int:

@@ -129,7 +129,8 @@ def _read_video(path: Path, into: "_Gathering", fps: float | None, whole: bool) 
     for begin in sorted({plan.span(into, MARGIN)[0], into.start or 0}, reverse=True):
         wanted = plan.timeline.chosen[begin:end]
         with decoder.Pictures(path, header, int(wanted[0])) as pictures:
-            into.take(_placed(pictures, wanted, begin))
+            shown = ((number, stills.to_srgb(picture, header.profile, notes)) for number, picture in pictures)
+            into.take(_placed(shown, wanted, begin))
         if len(into.frames) == end - first:
             break  # else once more from 0, as the end came too soon
 

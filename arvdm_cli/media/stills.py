@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -20,6 +21,7 @@ from ..errors import VideoError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageCms import ImageCmsTransform
 
 IMAGE_BYTES = 256 << 20  # of one image file
 FRAME_PIXELS = 7680 * 4320  # of one frame: 8K
@@ -171,13 +173,57 @@ def _convert(picture: "Image", name: str, notes: list[str]) -> np.ndarray:
     if shown.mode == "F" or shown.mode.startswith("I"):
         grey = _grey(np.asarray(shown), shown.mode, picture.format or "", name, notes)  # (h, w)
         return np.repeat(grey[..., None], 3, axis=2)
+    profile = shown.info.get("icc_profile")
+    if profile and shown.mode in ("CMYK", "L"):  # as it is made for these, not for their red, green and blue
+        shown = _with_profile(shown, profile, notes)
+        profile = None
     if "transparency" in shown.info or shown.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        colours = np.asarray(shown.convert("RGBA"))  # (h, w, 4)
-        if (alpha := colours[..., 3:]).min() < 255:
+        whole = shown.convert("RGBA")
+        colours = to_srgb(np.asarray(whole)[..., :3], profile, notes)  # (h, w, 3)
+        if (alpha := np.asarray(whole)[..., 3:]).min() < 255:
             _note(notes, "transparent parts set to black")
-            return np.rint(colours[..., :3] * (alpha / 255.0)).astype(np.uint8)
-        return np.ascontiguousarray(colours[..., :3])
-    return np.array(shown.convert("RGB"))
+            return np.rint(colours * (alpha / 255.0)).astype(np.uint8)
+        return np.ascontiguousarray(colours)
+    return to_srgb(np.array(shown.convert("RGB")), profile, notes)
+
+
+def to_srgb(picture: np.ndarray, profile: bytes | None, notes: list[str]) -> np.ndarray:
+    """Bring the colours of a picture uint8 (h, w, 3) from its ICC profile to sRGB; None: they are sRGB."""
+    if not profile:
+        return picture
+    from PIL import Image
+
+    return np.array(_with_profile(Image.fromarray(np.ascontiguousarray(picture)), profile, notes).convert("RGB"))
+
+
+def _with_profile(picture: "Image", profile: bytes, notes: list[str]) -> "Image":
+    """Give a picture in sRGB, or as it is where its profile is that of sRGB or cannot be used."""
+    from PIL import ImageCms
+
+    try:
+        name, transform = _transform(profile, picture.mode)
+        if transform is None:
+            return picture
+        shown = ImageCms.applyTransform(picture, transform)
+        assert shown is not None
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        _note(notes, "its colour profile cannot be used, so colours are read as sRGB")
+        return picture
+    _note(notes, f"colours converted from {name} to sRGB")
+    return shown
+
+
+@lru_cache(maxsize=8)
+def _transform(profile: bytes, mode: str) -> tuple[str, "ImageCmsTransform | None"]:
+    """Give what an ICC profile is called, and what brings colours from it to sRGB; None where they are."""
+    from PIL import ImageCms
+
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    words = ImageCms.getProfileDescription(source).strip()
+    name = "".join(letter for letter in words if letter.isprintable())[:60] or "another colour space"
+    if "srgb" in name.lower():
+        return name, None
+    return name, ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
 
 
 def _grey(values: np.ndarray, mode: str, kind: str, name: str, notes: list[str]) -> np.ndarray:

@@ -1,11 +1,15 @@
 """Image files show what a viewer shows: every frame or page, upright, and nothing that was hidden."""
 
+import struct
+
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, ImageCms, features
 
 from arvdm_cli.errors import VideoError
 from arvdm_cli.media import read
+from arvdm_cli.media.stills import to_srgb
+from support.paths import FIXTURES
 from support.videos import scene
 
 FRAMES = scene(7, 24, 32)
@@ -113,3 +117,79 @@ def test_images_whose_numbers_do_not_follow_each_other_are_read_with_a_note(stem
         Image.new("RGB", (8, 8)).save(tmp_path / f"{stem}.png")
     clip = read(tmp_path)
     assert len(clip.frames) == len(stems) and clip.notes == ([SERIES[stems]] if SERIES[stems] else [])
+
+
+def wide_profile():
+    """An ICC profile of matrix and curves whose red, green and blue are those of Display P3."""
+
+    def number(value):
+        return struct.pack(">i", round(value * 65536))
+
+    columns = [(0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841)]  # adapted to D50
+    parts = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"wide\0" + bytes(79),
+        b"wtpt": b"XYZ " + bytes(4) + b"".join(map(number, (0.9642, 1.0, 0.8249))),
+        **{
+            name: b"XYZ " + bytes(4) + b"".join(map(number, column))
+            for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), columns, strict=True)
+        },
+        **{name: b"curv" + bytes(4) + struct.pack(">IH", 1, 0x0233) for name in (b"rTRC", b"gTRC", b"bTRC")},  # 2.2
+    }
+    offset, table, body = 128 + 4 + 12 * len(parts), b"", b""
+    for name, data in parts.items():
+        data += bytes(-len(data) % 4)
+        table += name + struct.pack(">II", offset + len(body), len(data))
+        body += data
+    size = struct.pack(">I", offset + len(body))
+    head = size + bytes(4) + b"\x02\x10\0\0mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(28)
+    head += b"".join(map(number, (0.9642, 1.0, 0.8249)))
+    return head.ljust(128, b"\0") + struct.pack(">I", len(parts)) + table + body
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_colours_are_brought_from_their_profile_to_srgb(mode, tmp_path):
+    profile = wide_profile()
+    Image.new(mode, (8, 8), (200, 100, 100)).save(tmp_path / "a.png", icc_profile=profile)
+    clip = read(tmp_path / "a.png")
+    red, green, _ = clip.frames[0, 4, 4].astype(int)
+    assert red > 208 and green < 97 and clip.notes == ["colours converted from wide to sRGB"]
+    Image.new(mode, (8, 8), (200, 100, 100)).save(tmp_path / "b.png", icc_profile=b"nonsense")
+    clip = read(tmp_path / "b.png")
+    assert clip.frames[0, 4, 4].tolist() == [200, 100, 100]
+    assert clip.notes == ["its colour profile cannot be used, so colours are read as sRGB"]
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new(mode, (8, 8), (200, 100, 100)).save(tmp_path / "c.png", icc_profile=srgb)
+    assert read(tmp_path / "c.png").notes == []
+
+
+def with_property(data, box):
+    """Add a box to the properties that a HEIC file lists, and move its picture's offset by as much."""
+    data = bytearray(data)
+    for name in (b"meta", b"iprp", b"ipco"):
+        at = data.index(name) - 4
+        data[at : at + 4] = struct.pack(">I", struct.unpack(">I", data[at : at + 4])[0] + len(box))
+    place = data.index(b"iloc") + 16
+    data[place : place + 4] = struct.pack(">I", struct.unpack(">I", data[place : place + 4])[0] + len(box))
+    ipco = data.index(b"ipco") - 4
+    end = ipco + struct.unpack(">I", data[ipco : ipco + 4])[0] - len(box)
+    return bytes(data[:end] + box + data[end:])
+
+
+def test_a_photo_of_a_phone_is_brought_from_its_profile_to_srgb(tmp_path):
+    plain = (FIXTURES / "cases" / "still.heic").read_bytes()
+    profile = wide_profile()
+    box = struct.pack(">I", 12 + len(profile)) + b"colrprof" + profile
+    (tmp_path / "a.heic").write_bytes(with_property(plain, box))
+    clip, before = read(tmp_path / "a.heic"), read(FIXTURES / "cases" / "still.heic")
+    assert "colours converted from wide to sRGB" in clip.notes
+    wanted = to_srgb(before.frames[0], profile, [])
+    np.testing.assert_array_equal(clip.frames[0], wanted)
+    assert (wanted != before.frames[0]).any()
+
+
+def test_transparency_of_a_photo_that_cannot_be_read_is_told(tmp_path):
+    box = b"auxC" + bytes(4) + b"urn:mpeg:hevc:2015:auxid:1\0"
+    plain = (FIXTURES / "cases" / "still.heic").read_bytes()
+    (tmp_path / "a.heic").write_bytes(with_property(plain, struct.pack(">I", 4 + len(box)) + box))
+    assert "its transparency cannot be read, so what it hides is shown" in read(tmp_path / "a.heic").notes
+    assert not any("transparency" in note for note in read(FIXTURES / "cases" / "still.heic").notes)
