@@ -18,7 +18,7 @@ from .alignment import TIED, Rows
 from .phrases import FRAMES, ForeignActionError, number_of, read_row, stack
 
 FRAME, TIME = "frame", "time"  # what a row may be placed by
-NUMBERS = ("frame", "frame_index", "frame_number", "frame_id")  # titles, in any case, of the frame a row belongs to
+NUMBERS = ("frame", "frame_index", "frame_number", "frame_id", "step", "timestep")  # titles, in any case, of frames
 SECONDS = {  # title, in any case, of the column that says when a row begins to hold -> seconds of its unit
     **dict.fromkeys(("time", "seconds", "timestamp"), 1.0),
     **dict.fromkeys(("time_ms", "milliseconds", "timestamp_ms"), 1e-3),

@@ -101,9 +101,17 @@ def values(
 
 
 def parse_line(line: str, where: str) -> object:
-    """Read a line of JSON."""
+    """Read a line of JSON; a key that occurs twice in a table is refused."""
+
+    def table(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            key = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+            raise ActionError(f"{where}: {shorten(key)} occurs twice.", hint="A row leads into one frame.")
+        return values
+
     try:
-        return json.loads(line)
+        return json.loads(line, object_pairs_hook=table)
     except (ValueError, RecursionError) as error:
         raise ActionError(f"{where}: not valid JSON: {shorten(line.strip())}.") from error
 

@@ -18,6 +18,7 @@ from .phrases import MINECRAFT, number_of, shorten
 DEGREES = 0.15  # that the camera turns as the mouse moves by one
 FULL = 20  # degrees a frame that a column of the camera can say; they are 1 there
 BUTTONS = {0: "attack", 1: "use", 2: "pickItem"}
+CAMERA = ("cameraX", "cameraY")  # pitch, yaw
 KEYS = {
     "e": "inventory", "escape": "ESC", **{str(slot): f"hotbar.{slot}" for slot in range(1, 10)},
     "w": "forward", "s": "back", "a": "left", "d": "right", "space": "jump", "left.shift": "sneak",
@@ -25,6 +26,16 @@ KEYS = {
 }  # fmt: skip
 
 Part = TypeVar("Part")
+
+
+def beyond_full(track: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Say which columns of the camera turn further than Oasis was shown, in rows (f, a): they may be in degrees."""
+    most = {name: float(abs(track[:, names.index(name)]).max(initial=0)) for name in CAMERA if name in names}
+    return [
+        f"{name} is up to {value:g}; the model knows -1 to 1, where 1 turns by {FULL} degrees a frame"
+        for name, value in most.items()
+        if value > 1
+    ]
 
 
 def recognise(value: object) -> TypeGuard[Json]:
@@ -84,7 +95,7 @@ class _Reader:
             taken.add(f"hotbar.{self.slot + 1}")  # by the wheel, or by a key, which is there already
 
         row = np.array([name in taken for name in self.names], np.float32)
-        for name, key in (("cameraX", "dy"), ("cameraY", "dx")):  # pitch, yaw
+        for name, key in zip(CAMERA, ("dy", "dx"), strict=True):
             turn = number_of(mouse.get(key, math.nan), f"mouse {key}", where) * DEGREES / FULL
             row[self.names.index(name)] = max(-1, min(1, turn))
         return row

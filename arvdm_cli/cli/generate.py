@@ -280,8 +280,11 @@ def choose_encoding(
 
     encoding = media.Encoding(media.Encoding.fps if fps is None else fps, crf, codec, scale, format)
     media.check_encoding(name, encoding)
+    suffix = Path(name).suffix.removeprefix(".").lower()
+    if format is not None and suffix in media.FORMATS and suffix != format:
+        warn(f"{name} is written as {format} (--format), which is not what its name says.")
     if fps is not None and not media.keeps_rate(name, encoding.format):
-        kind = encoding.format or Path(name).suffix.removeprefix(".").lower() or "png"
+        kind = encoding.format or suffix or "png"
         say(f"{name}: {kind} stores no frame rate; --fps {fps:g} is kept in {sidecar(name)}")
     return encoding
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .. import media
-from ..actions import files, formats, phrases, sources
+from ..actions import files, formats, phrases, sources, vpt
 from ..actions.sources import endless, live
 from ..sampling.config import Sampling
 from ..sampling.generation import given
@@ -107,6 +107,8 @@ def read_prompt(
         on_event(Detail(f"prompt: actions from {file}, {formats.recognise(file)}"))
     for note in notes:
         on_event(Note(f"prompt: {note}"))
+    for words in vpt.beyond_full(led, names):
+        on_event(Warning_(f"prompt: {words}."))
     if warning:
         on_event(Warning_(f"prompt: {warning}"))
     return clip.frames, torch.from_numpy(led).unsqueeze(0)
@@ -127,6 +129,8 @@ def read_actions(
     track = files.read(
         source, names, frames=length or None, fps=model.fps, on_note=lambda note: on_event(Note(f"actions: {note}"))
     )
+    for words in vpt.beyond_full(track[: length or None], names):
+        on_event(Warning_(f"actions: {words}."))
     if length and len(track) > length:
         on_event(Note(f"actions: the first {length} of {len(track)} are used"))
     return given(torch.from_numpy(track).unsqueeze(0)), len(track)

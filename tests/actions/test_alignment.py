@@ -195,6 +195,20 @@ def test_a_row_with_a_place_that_cannot_be_read_is_unknown_there_and_costs_no_ot
     )
 
 
+def test_a_column_that_counts_the_rows_is_not_an_action(tmp_path):
+    for title in ("frame", "Frame_Index", "step", "timestep"):
+        (tmp_path / "a.csv").write_text(f"{title},left\n1,0\n0,1\n")
+        assert files.names_in(tmp_path / "a.csv") == ("left",)
+        assert files.read(tmp_path / "a.csv", ["left"])[:, 0].tolist() == [1, 0]
+        assert files.read(tmp_path / "a.csv", [title, "left"])[:, 0].tolist() == [1, 0]  # unless it is called so
+
+
+def test_a_key_twice_in_a_line_is_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"left": 1}\n{"left": 1, "left": 0}\n')
+    with pytest.raises(ActionError, match="line 2: 'left' occurs twice"):
+        files.read(tmp_path / "a.jsonl", NAMES)
+
+
 def test_a_table_of_numbers_alone_has_no_names_to_take(tmp_path):
     (tmp_path / "a.csv").write_text("0,1\n1,0\n0.5,0\n")
     with pytest.raises(ActionError, match="line 1: 0, 1 are numbers, not the names of actions"):

@@ -122,3 +122,11 @@ def test_a_frame_that_cannot_be_read_is_named_with_its_line(tmp_path, line, word
 
 def test_every_action_but_the_camera_has_a_key_or_a_button():
     assert {*vpt.KEYS.values(), *vpt.BUTTONS.values()} == {*MINECRAFT} - {"cameraX", "cameraY"}
+
+
+def test_turns_larger_than_the_model_knows_are_named():
+    track = np.zeros((3, len(MINECRAFT)), np.float32)
+    track[1, MINECRAFT.index("cameraX")] = -1
+    assert vpt.beyond_full(track, MINECRAFT) == [] == vpt.beyond_full(track[:, :2], MINECRAFT[:2])
+    track[2, MINECRAFT.index("cameraY")] = -15
+    assert [words.partition(";")[0] for words in vpt.beyond_full(track, MINECRAFT)] == ["cameraY is up to 15"]

@@ -359,6 +359,12 @@ def test_of_two_files_of_actions_beside_a_prompt_the_one_that_is_read_is_named(a
     assert done.exit_code == 0 and "actions read from p.jsonl, not from p.csv" in done.stderr
 
 
+def test_a_format_that_is_not_that_of_the_name_is_warned_of(arvdm, tiny, tmp_path):
+    words = ("generate", "-m", tiny, "-n", 1, "--seed", 1, "-y", "--format", "gif", "-o")
+    assert "written as gif" in arvdm(*words, tmp_path / "a.mp4").stderr
+    assert "written as gif" not in arvdm(*words, tmp_path / "a.gif").stderr
+
+
 def test_settings_beyond_those_of_training_are_warned_of_with_both_numbers(arvdm, tiny, tmp_path):
     flags = ("--context", 400, "--chunk", 3, "--memory-slots", 5)
     done = arvdm("generate", "-m", tiny, "-n", 2, "-o", tmp_path / "out.mp4", *flags)
