@@ -28,11 +28,12 @@ from . import api
 from .errors import UsageError
 from .evaluation.agreement import Predicted
 from .evaluation.metrics import Networks
+from .evaluation.recorded.episodes import Recorded
 from .evaluation.retrieval import RetrievalRow
 from .evaluation.scorecard import Measured
+from .evaluation.source import Rendered
 from .evaluation.studies.card import CardStudy
 from .evaluation.studies.drift import DriftStudy, ModelDrift
-from .evaluation.studies.episodes import Continued, EpisodeStudy
 from .evaluation.studies.memory import MEASURED, MemoryStudy
 from .evaluation.studies.pareto import ParetoRow, ParetoStudy
 from .evaluation.studies.predict import PredictStudy
@@ -40,7 +41,7 @@ from .evaluation.study import Load, OnEvent, Report, Study, no_events, run_study
 from .sampling.model import Model
 from .worlds.table import CLIP_SEED, DRIFT_SEED, NEEDLE_SEED
 
-__all__ = ["Report", "card", "drift", "episodes", "memory", "pareto", "predict"]
+__all__ = ["Report", "card", "drift", "memory", "pareto", "predict"]
 
 Named = str | os.PathLike[str] | Model
 Models = Named | Sequence[Named] | Mapping[str, Named]
@@ -55,32 +56,38 @@ def drift(
     out: Folder = None,
     *,
     mazes: int = 16,
-    length: int = 300,
+    length: int | None = None,
     seed: int = DRIFT_SEED,
     world: str | None = None,
     truth: Folder = None,
+    data: Folder = None,
+    all_episodes: bool = False,
+    starts: int = 16,
+    context: int | None = None,
     replace: bool = False,
     schedule: str | None = None,
     on_event: OnEvent = no_events,
     **settings: api.Setting,
 ) -> Report[ModelDrift]:
-    """Compare long roll-outs with the exact truth, frame by frame: error accumulation.
+    """Compare long roll-outs with the truth, frame by frame: error accumulation.
 
     mazes: unseen ones, with two paths in each
-    length: new frames of each path
+    length: new frames of each path; None: 300, or with data up to 64
     world: narrow, wide, or None for the model's own
     truth: folder that keeps the true frames; None: in `out`
+    data: folder of recorded episodes to continue with their own actions, instead of mazes
+    all_episodes: also those that the model was trained on
+    starts: starting points, spread evenly over the episodes
+    context: true frames before each; None: up to 64
     Rows: one for each model, with `ranges` and `frames` of figures for revisits and for unseen ground
     """
     names, load = named(models)
     study = DriftStudy(
         names,
         load,
-        mazes=mazes,
-        length=length,
-        seed=seed,
-        variant=world,
-        truth=path(truth),
+        source=Recorded(Path(data), seed, context, all_episodes) if data else Rendered(seed, world, folder=path(truth)),
+        places=starts if data else mazes,
+        length=length or (None if data else 300),
         clips=None,
         context=None,
         videos=None,
@@ -91,33 +98,6 @@ def drift(
         chosen=chosen(schedule, settings),
     )
     return cast(Report[ModelDrift], run(study, out, replace, on_event))  # without clips and videos, rows are of models
-
-
-def episodes(
-    models: Models,
-    data: str | os.PathLike[str],
-    out: Folder = None,
-    *,
-    starts: int = 8,
-    context: int = 48,
-    length: int = 8,
-    seed: int = DRIFT_SEED,
-    replace: bool = False,
-    schedule: str | None = None,
-    on_event: OnEvent = no_events,
-    **settings: api.Setting,
-) -> Report[Continued]:
-    """Continue recorded episodes with their own actions, and compare with the recorded frames.
-
-    data: folder of episodes, as `arvdm data` writes it
-    starts: starting points, spread evenly over the episodes
-    context: true frames before each
-    length: new frames after each
-    Rows: one for each model, with `ranges` and `frames` of figures
-    """
-    names, load = named(models)
-    study = EpisodeStudy(names, load, Path(data), starts, context, length, seed, chosen(schedule, settings))
-    return run(study, out, replace, on_event)
 
 
 def memory(
@@ -156,9 +136,7 @@ def memory(
         controls=list(controls),
         worlds=worlds,
         frames=frames,
-        seed=seed,
-        variant=world,
-        needles=path(needles),
+        source=Rendered(seed, world, needles=path(needles)),
         chosen=chosen(schedule, settings),
     )
     return run(study, out, replace, on_event)
@@ -206,11 +184,9 @@ def pareto(
         frames=frames,
         mazes=mazes,
         length=length,
-        seeds=(DRIFT_SEED, NEEDLE_SEED),
+        sources=(Rendered(DRIFT_SEED, folder=path(truth)), Rendered(NEEDLE_SEED, needles=path(needles))),
         forgetting=forgetting,
         degradation=degradation,
-        truth=path(truth),
-        needles=path(needles),
         chosen=chosen(None, settings),
     )
     return run(study, out, replace, on_event)
@@ -250,11 +226,10 @@ def predict(
         schedules=schedules and list(schedules),
         measured=[Path(folder) for folder in measured],
         length=length,
-        mazes=mazes,
+        source=Rendered(seed, file=path(clips)),
+        places=mazes,
         often=often,
         parts=parts,
-        seed=seed,
-        clips=path(clips),
         chosen=chosen(None, settings),
     )
     return run(study, out, replace, on_event)
@@ -287,11 +262,9 @@ def card(
     study = CardStudy(
         name,
         load,
-        mazes=mazes,
-        seed=seed,
-        variant=world,
-        clips=path(clips),
-        data=path(data),
+        source=Rendered(seed, world, path(clips)),
+        places=mazes,
+        trained=path(data),
         free_runs=free_runs,
         free_frames=free_frames,
         chosen=chosen(schedule, settings),

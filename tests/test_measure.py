@@ -78,7 +78,7 @@ def test_models_of_one_name_and_settings_that_do_not_exist_are_refused():
 def test_every_evaluation_gives_rows_and_tables_that_can_be_printed(recorded):
     reports = {
         "memory": measure.memory("one", kinds=["theme"], gaps=[8], controls=SEEN, worlds=3, frames=2, steps=1),
-        "episodes": measure.episodes("one", recorded, starts=2, context=8, length=4, steps=1),
+        "drift": measure.drift("one", data=recorded, starts=2, context=8, length=4, steps=1),
         "pareto": measure.pareto("one", slots=[0, 4], worlds=3, frames=2, **FEW),
     }
     assert [row.retrieval.control for row in reports["memory"].rows] == [*SEEN]
@@ -90,7 +90,7 @@ def test_every_evaluation_gives_rows_and_tables_that_can_be_printed(recorded):
             assert table.title in lines and all(row[0] in str(table) and row[-1] in str(table) for row in table.rows)
 
 
-@pytest.mark.parametrize("name", sorted({*measure.__all__} - {"Report", "episodes"}))
+@pytest.mark.parametrize("name", sorted({*measure.__all__} - {"Report"}))
 def test_defaults_are_those_of_the_command(name):
     command = get_command(app).commands["eval"].commands[name]
     ours = inspect.signature(getattr(measure, name)).parameters

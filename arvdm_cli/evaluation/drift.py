@@ -1,8 +1,9 @@
 """How fast a model degrades over a long roll-out, frame by frame against frames that are exactly true.
 
-Every unseen place gives walks of HISTORY true frames and as many new ones as one asks for, which the model makes with
-the true actions: `explore` walks from place to place, `spin` keeps turning in place. A new frame is a revisit where
-the pose it should show was seen before, in the history or on the way since; else it is unseen.
+A walk begins with true frames, and the model makes as many new ones as one asks for with the true actions. In rendered
+worlds `explore` walks from place to place, `spin` keeps turning in place, and a new frame is a revisit where the pose
+it should show was seen before, in the history or on the way since; else it is unseen. In recordings these are not told
+apart.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from itertools import count
 
 import numpy as np
 
+from ..reports.comparison import changed_psnr
 from ..reports.records import Record, Values
 from ..sampling.model import Model
 from ..sampling.plan import Plan
@@ -22,10 +24,12 @@ from ..workers import Progress, no_progress
 from . import metrics, rollout
 from .metrics import APPEARANCE, BASELINES, QUICK, STRETCH, Compare, Features, unit
 from .ranges import Span, ranges, singles
-from .truth import HISTORY, Truth
+from .truth import Truth
 
 REVISIT, UNSEEN = "returns", "new"  # what a row is of, as files have it
 GROUNDS = (REVISIT, UNSEEN)
+
+CHANGED = "changed_psnr"  # the figure over the pixels that changed, see `reports.comparison`
 
 Figures = dict[str, np.ndarray]  # (f,) of one clip, or (m, f) of many
 
@@ -37,7 +41,7 @@ Figures = dict[str, np.ndarray]  # (f,) of one clip, or (m, f) of many
 class DriftRow(Record):
     """Means of figures over a range of frames, or over a single one; appearance as a share of the truth's."""
 
-    ground: str | None  # one of GROUNDS; None: both together
+    ground: str | None  # one of GROUNDS; None: not told apart
     frames: str | None  # the range's name
     frame: int | None  # the single frame
     count: int  # frames measured
@@ -109,7 +113,7 @@ class Run(Record):
 class Degradation(Record):
     """How far roll-outs have come down, by the last of their rows by range; None where it was not measured."""
 
-    psnr_end: float | None  # dB of revisits, None where there are none
+    psnr_end: float | None  # dB of revisits, or of recordings; None where there are none
     psnr_lost: float | None  # dB by which that is less than at the first frame's
     looks: (
         float | None
@@ -133,6 +137,19 @@ def figures_of(output: np.ndarray, truth: np.ndarray, before: np.ndarray, compar
     for name, look in APPEARANCE.items():
         figures |= {name: look(y)[0], f"{name}_truth": look(x)[0]}
     return figures
+
+
+def changed_of(output: np.ndarray, truth: np.ndarray, before: np.ndarray) -> Figures:
+    """PSNR (f,) over the pixels that changed since the context, NaN where none did, and that of baselines.
+
+    output, truth, before: as in `figures_of`
+    """
+    mean = before.mean(0).round().astype(np.uint8)
+    columns = {"": output, **dict(zip(BASELINES, np.broadcast_arrays(before[-1], mean), strict=True))}
+    return {
+        "_".join(filter(None, (CHANGED, column))): changed_psnr(frames, truth, before[-1])
+        for column, frames in columns.items()
+    }
 
 
 def motion_of(output: np.ndarray, truth: np.ndarray, last: np.ndarray, turns: np.ndarray) -> Figures:
@@ -168,13 +185,20 @@ def average(
     return DriftRow(ground, label, frame, int(where.sum()), turns, rounded)
 
 
-def rows(figures: Figures, revisit: np.ndarray, single: bool = False) -> list[DriftRow]:
-    """Rows for revisits and for unseen frames, by range or by frame, wherever there are any; revisit: bool (m, f)."""
-    length = revisit.shape[1]
+def rows(figures: Figures, revisit: np.ndarray | None, single: bool = False) -> list[DriftRow]:
+    """Rows for revisits and for unseen frames, by range or by frame, wherever there are any; revisit: bool (m, f).
+
+    revisit: None where they are not told apart; then the last row by range is over all frames
+    """
+    m, length = figures["psnr"].shape
+    spans = list(singles(length) if single else ranges(length))
+    if revisit is None:
+        spans += [Span(1, length)] if length > 1 and not single else []
+        return [average(figures, np.ones((m, length), bool), span, single) for span in spans]
     return [
         average(figures, chosen, span, single, ground)
         for ground, chosen in zip(GROUNDS, (revisit, ~revisit), strict=True)
-        for span in (singles(length) if single else ranges(length))
+        for span in spans
         if chosen[:, span.frames].any()
     ]
 
@@ -219,7 +243,7 @@ def roll_out(model: Model, truth: Truth, plan: Plan, progress: Progress = no_pro
         chunk=plan.schedule.chunk,
         steps=plan.schedule.steps,
         sampling=asdict(plan.sampling),
-        ms_ssim_scales=metrics.scales(truth.world.size, truth.world.size),
+        ms_ssim_scales=metrics.scales(*truth.frames.shape[3:5]),
         seconds=round(seconds, 1),
         frames_per_second=round(sum(task.frames for task in tasks.values()) / seconds, 2),
     )
@@ -236,7 +260,7 @@ def measure(
     """
     metrics.need_ms_ssim()
     figures = score(output, truth, context, lpips, progress)
-    revisit = truth.seen().reshape(-1, truth.length)
+    revisit = truth.seen().reshape(-1, truth.length) if truth.grounds else None
     return rows(figures, revisit), rows(figures, revisit, single=True)
 
 
@@ -244,14 +268,15 @@ def score(
     output: np.ndarray, truth: Truth, context: int, lpips: Compare | None = None, progress: Progress = no_progress
 ) -> Figures:
     """Every figure (kinds * places, f) of made frames, uint8 (kinds, places, f, h, w, 3), a core for each clip."""
-    compared, signs = metrics.comparisons(lpips=lpips), np.array(truth.world.turns)
+    compared, turned, shown = metrics.comparisons(lpips=lpips), truth.turned(), truth.shown
     done, clips = count(), list(np.ndindex(*output.shape[:2]))
 
     def run(clip: tuple[int, ...]) -> Figures:
-        true, turns = truth.frames[clip], signs[truth.actions[clip]]
-        before = true[HISTORY - max(1, context) : HISTORY]
-        figures = figures_of(output[clip], true[HISTORY:], before, compared)
-        figures |= motion_of(output[clip], true[HISTORY:], true[HISTORY - 1], turns[HISTORY:])
+        before, true = np.split(truth.frames[clip], [shown])
+        figures = figures_of(output[clip], true, before[-max(1, context) :], compared)
+        figures |= motion_of(output[clip], true, before[-1], turned[clip][shown:])
+        if not truth.grounds:
+            figures |= changed_of(output[clip], true, before[-max(1, context) :])
         progress(next(done) + 1, len(clips))
         return figures
 
@@ -262,8 +287,9 @@ def score(
 
 def degradation(by_range: Sequence[DriftRow]) -> Degradation:
     """How far roll-outs have come down: the last range against the first."""
+    by_range = [row for row in by_range if not (row.frames or "").startswith("1-")]  # without that over all frames
     last = [row for row in by_range if row.frames == by_range[-1].frames]
-    first, end = ([row.figures["psnr"] for row in part if row.ground == REVISIT] for part in (by_range[:1], last))
+    first, end = ([row.figures["psnr"] for row in part if row.ground != UNSEEN] for part in (by_range[:1], last))
     weight = sum(row.count for row in last)
     parts = [[abs(math.log(max(row.figures[name] or 0, 1e-6))) for name in APPEARANCE] for row in last]
     off = [row.count * sum(part) / len(APPEARANCE) for row, part in zip(last, parts, strict=True)]

@@ -292,6 +292,7 @@ class Metric:
     beside: bool = False  # whether tables and plots show them next to it, separately for revisits and unseen frames
     plot: tuple[str, str] | None = None  # picture it is drawn in, and the label of its axis
     shown: bool = True  # whether tables have it
+    recorded: bool = False  # whether it is measured on recordings only, where much stands still
 
     @property
     def heading(self) -> str:
@@ -301,6 +302,7 @@ class Metric:
 
 METRICS = (  # in the order of tables
     Metric("psnr", "PSNR", 2, psnr, unit="dB", baselines=True, beside=True, plot=("psnr", "dB")),
+    Metric("changed_psnr", "PSNR of changed pixels", 2, unit="dB", beside=True, plot=("psnr", "dB"), recorded=True),
     Metric("ssim", "SSIM", 3, ssim, baselines=True, beside=True, plot=("ssim", "SSIM")),
     Metric("ms_ssim", "MS-SSIM", 3, ms_ssim),
     Metric("lpips", "LPIPS", 3),

@@ -128,17 +128,20 @@ class Series:
     share: bool = False  # of the truth's: 1 is as it should be
 
 
-def pictures_of(titles: Mapping[str, str]) -> dict[str, list[Series]]:
-    """Pictures of drift with their panels, from the table of metrics; titles: of grounds."""
+def pictures_of(titles: Mapping[str | None, str]) -> dict[str, list[Series]]:
+    """Pictures of drift with their panels, from the table of metrics; titles: of grounds, None for both together."""
     beside = ("", *(f"_{name}" for name in BASELINES))
     pictures: dict[str, list[Series]] = {}
     for metric in METRICS:
-        if not metric.plot:
+        if not metric.plot or (metric.recorded and None not in titles):
             continue
         picture, label = metric.plot
         panels = pictures.setdefault(picture, [])
         if metric.beside:
-            panels += [Series(metric.name, label, title, ground, beside) for ground, title in titles.items()]
+            panels += [
+                Series(metric.name, label, title if ground else metric.title, ground, beside)
+                for ground, title in titles.items()
+            ]
         else:
             panels.append(Series(metric.name, label, metric.title, share=bool(metric.look)))
     for panels in pictures.values():
@@ -146,13 +149,23 @@ def pictures_of(titles: Mapping[str, str]) -> dict[str, list[Series]]:
     return pictures | {"motion": [Series("motion", "share of rotations", "motion", columns=("", "_truth"))]}
 
 
-def plot_drift(folder: Path, rows: Mapping[str, Sequence[DriftRow]], titles: Mapping[str, str]) -> list[Path]:
+def rotates(rows: Iterable[DriftRow]) -> bool:
+    """Whether true frames move as turns to the left and right do: what actions of those names mean is not known."""
+    shares = [(row.turns or 0, row.figures.get("motion_truth") or 0.0) for row in rows]
+    turns = sum(count for count, _ in shares)
+    return turns > 0 and sum(count * share for count, share in shares) >= 0.75 * turns
+
+
+def plot_drift(folder: Path, rows: Mapping[str, Sequence[DriftRow]], titles: Mapping[str | None, str]) -> list[Path]:
     """Draw psnr.png, ssim.png, looks.png and motion.png against the frame; gives their paths.
 
     rows: by frame, of each model; titles: of grounds
     """
     paths = []
-    for name, panels in pictures_of(titles).items():
+    pictures = pictures_of(titles)
+    if None in titles and not any(map(rotates, rows.values())):
+        del pictures["motion"]
+    for name, panels in pictures.items():
         drawn, axes = figure(5.0 * len(panels), 4.0, len(panels))
         for ax, panel in zip(axes, panels, strict=True):
             for number, (model, lines) in enumerate(rows.items()):

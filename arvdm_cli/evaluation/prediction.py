@@ -30,8 +30,8 @@ from ..sampling.schedules import Schedule
 from ..sampling.solvers import taken_up
 from ..sampling.state import Noise, State
 from ..workers import Progress, no_progress
-from .rollout import BATCH, cores, encode_all, one_hot
-from .truth import HISTORY, KINDS, LENGTH, Truth
+from .rollout import BATCH, action_rows, cores, encode_all
+from .truth import LENGTH, Truth
 
 RETURNS = ("back", "spin")  # kinds of clips all of whose new frames were seen before
 TERMS = {  # that every AR step adds
@@ -184,26 +184,29 @@ class Stretches:
 def encode(model: Model, clips: Truth, progress: Progress = no_progress) -> Stretches:
     """Encode all frames of held-out clips."""
     latents, actions = {}, {}
-    for number, (kind, frames) in enumerate(zip(KINDS, clips.frames, strict=True)):
+    for number, (kind, frames) in enumerate(zip(clips.kinds, clips.frames, strict=True)):
 
         def tell(done: int, total: int, past: int = number) -> None:
-            progress(past * total + done, len(KINDS) * total)
+            progress(past * total + done, len(clips.kinds) * total)
 
         latents[kind] = encode_all(model, frames, tell)
-        actions[kind] = one_hot(model, clips.world.actions, clips.actions[number]).to(latents[kind].device)
+        actions[kind] = action_rows(model, clips.world.actions, clips.actions[number]).to(latents[kind].device)
     return Stretches(clips, latents, actions)
 
 
-def batches(mazes: int, window: int, often: int) -> int:
+def batches(clips: Truth, window: int, often: int) -> int:
     """Batches of clips that `predict` goes through."""
-    return len(KINDS) * len(starts(window, often)) * -(-mazes // BATCH)
+    return len(clips.kinds) * len(starts(window, often, clips.length)) * -(-len(clips) // BATCH)
 
 
-def starts(window: int, often: int) -> list[int]:
-    """New frames at which AR steps begin, spread over a clip: the first of them, up to the last the window allows."""
-    if window > LENGTH:
-        raise UsageError(f"A window of {window} frames is longer than the clips, {LENGTH}.", hint="Choose fewer steps.")
-    return sorted({round(k * (LENGTH - window) / max(1, often - 1)) for k in range(often)})
+def starts(window: int, often: int, length: int = LENGTH) -> list[int]:
+    """New frames at which AR steps begin, spread over a clip: the first of them, up to the last the window allows.
+
+    length: new frames of a clip
+    """
+    if window > length:
+        raise UsageError(f"A window of {window} frames is longer than the clips, {length}.", hint="Choose fewer steps.")
+    return sorted({round(k * (length - window) / max(1, often - 1)) for k in range(often)})
 
 
 @dataclass(frozen=True)
@@ -268,8 +271,9 @@ def predict(
         progress(next(done), len(jobs))
         return part
 
-    begins, firsts = starts(schedule.window, often), range(0, len(stretches.clips), BATCH)
-    jobs = [(kind, start, first) for kind in KINDS for start in begins for first in firsts]
+    clips = stretches.clips
+    begins, firsts = starts(schedule.window, often, clips.length), range(0, len(clips), BATCH)
+    jobs = [(kind, start, first) for kind in clips.kinds for start in begins for first in firsts]
     with cores(model) as pool:
         measured = list(pool.map(lambda job: run(*job), jobs))
     revisits = [part for part in measured if part.errors]
@@ -311,7 +315,7 @@ def flat_levels(plan: Plan) -> tuple[Levels, ...]:
 
 def measure(model: Model, stretches: Stretches, plan: Plan, kind: str, start: int, clips: slice, parts: int) -> Part:
     """Measure an AR step from true frames, for some clips of a kind; start: its first new frame."""
-    schedule, w, at = plan.schedule, plan.schedule.window, HISTORY + start
+    schedule, w, at = plan.schedule, plan.schedule.window, stretches.clips.shown + start
     filled = w - schedule.chunk
     latents, actions = stretches.latents[kind][clips], stretches.actions[kind][clips]
     state = begin_latents(model, plan, latents[:, :at], actions[:, :at])

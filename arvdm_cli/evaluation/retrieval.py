@@ -21,7 +21,7 @@ from ..sampling.model import Model
 from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
 from ..worlds.world import Needle
-from .rollout import Task, encode_all, make, one_hot, prompt
+from .rollout import Task, action_rows, encode_all, make, prompt
 
 CONTROLS = {
     "memory": "the model without changes",
@@ -101,7 +101,7 @@ def task(
     length = gap if control == "unseen" else shortest(needles)
     history = np.stack([needle.history[-length:] for needle in needles])
     numbers = np.stack([needle.actions[-length - after :] for needle in needles])
-    actions = one_hot(model, needles[0].names, numbers)[:, : length + frames]
+    actions = action_rows(model, needles[0].names, numbers)[:, : length + frames]
     if latents is not None:
         latents = latents[:, -length:]
     if control == "free":
@@ -212,7 +212,7 @@ def probe(model: Model, needles: Sequence[Needle], share: float = 0.5) -> Accura
     for needle in needles:
         whole = len(needle.history) // group * group
         latents = encode(model, prompt(needle.history[None, :whole]))
-        actions = one_hot(model, needle.names, needle.actions[None, :whole]).to(latents.device)
+        actions = action_rows(model, needle.names, needle.actions[None, :whole]).to(latents.device)
         poses = network.integrate_actions(actions, latents.new_zeros(1, 3))
         parts = (part.unflatten(1, (-1, group))[0] for part in (latents, actions, poses))  # (groups, g, ...)
         first, *rest = parts

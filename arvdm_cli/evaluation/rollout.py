@@ -127,20 +127,31 @@ def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = n
     return output
 
 
-def one_hot(model: Model, names: Sequence[str], actions: np.ndarray) -> Tensor:
-    """Actions by number (..., f) as the model's own (..., f, a); names: what a world calls them."""
-    if not set(names) <= set(model.actions):
+def action_rows(model: Model, names: Sequence[str], actions: np.ndarray) -> Tensor:
+    """Actions of a world or of recordings as the model's own rows (..., f, a), matched by name.
+
+    names: what the world or the recordings call them
+    actions: numbers of names, integers (..., f), or rows of them, floats (..., f, names)
+    A model without actions is given none; a name that only the model has stays 0.
+
+    Raises: CheckpointError where the model lacks one of the names
+    """
+    rows = actions if actions.dtype.kind == "f" else np.eye(len(names), dtype=np.float32)[actions.astype(np.int64)]
+    if rows is actions and not model.actions:
+        return torch.zeros(*actions.shape[:-1], getattr(model.network.config, "actions", 0))
+    if missing := [name for name in names if name not in model.actions]:
         raise CheckpointError(
-            f"The checkpoint's actions are {', '.join(model.actions) or 'unknown'}.",
-            hint=f"This world needs {', '.join(names)}.",
+            f"The checkpoint's actions are {', '.join(model.actions) or 'unknown'}; it lacks {', '.join(missing)}.",
+            hint=f"It is measured on what has {', '.join(names)}.",
         )
-    rows = torch.eye(len(model.actions))[[model.actions.index(name) for name in names]]
-    return rows[torch.from_numpy(actions.astype(np.int64))]
+    ours = torch.zeros(*rows.shape[:-1], len(model.actions))
+    ours[..., [model.actions.index(name) for name in names]] = torch.from_numpy(np.ascontiguousarray(rows))
+    return ours
 
 
 def tasks_of(model: Model, truth: Truth, plan: Plan) -> dict[str, Task]:
     """What there is to make of each kind of walks."""
     return {
-        kind: Task(truth.history(kind), one_hot(model, truth.world.actions, actions), plan)
+        kind: Task(truth.history(kind), action_rows(model, truth.world.actions, actions), plan)
         for kind, actions in zip(truth.kinds, truth.actions, strict=True)
     }

@@ -48,7 +48,14 @@ class Resumed:
     measured: str  # what is there already
 
 
-Event = Stage | Done | Resumed
+@dataclass(frozen=True)
+class Note:
+    """What one should know of a measurement."""
+
+    text: str
+
+
+Event = Stage | Done | Resumed | Note
 OnEvent = Callable[[Event], None]
 
 

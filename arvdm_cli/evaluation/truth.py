@@ -1,6 +1,6 @@
-"""True frames of places that a checkpoint never saw.
+"""True frames of places that a checkpoint never saw: walks through rendered worlds, or stretches of recordings.
 
-A walk begins with HISTORY frames that a model is shown; it makes those after them with the true actions.
+A walk begins with frames that a model is shown; it makes those after them with the true actions.
 All frames are as they are written to a file, in bytes.
 """
 
@@ -20,9 +20,9 @@ from ..files import replacing
 from ..sampling.model import Model
 from ..workers import Progress, no_progress, render_all
 from ..worlds import table
-from ..worlds.world import PURPOSES, Needle, NeedleWorld, Recording, World, record
+from ..worlds.world import PURPOSES, Domain, Needle, NeedleWorld, Recording, World, record
 
-HISTORY, LENGTH = 64, 64  # true frames a walk begins with, and frames to be made after them
+HISTORY, LENGTH = 64, 64  # true frames a rendered walk begins with, and frames to be made after them
 KINDS = PURPOSES["revisit"].kinds  # of walks on which a model meets unseen places and what it was shown
 PATHS = PURPOSES["drift"].kinds  # of walks for long roll-outs
 FORMAT = 1  # of the file of true frames
@@ -31,14 +31,16 @@ TRACKS = ("frames", "actions", "poses")  # arrays of it; the last only where the
 
 @dataclass(frozen=True)
 class Truth:
-    """True frames of walks through unseen places; `actions[..., t]` leads into frame t. The first axis is of kinds."""
+    """True frames of walks through unseen places; `actions[:, :, t]` leads into frame t. The first axis is of kinds."""
 
-    world: World
+    world: Domain
     seed: int
     kinds: tuple[str, ...]
-    frames: np.ndarray  # uint8 (kinds, places, f, h, w, 3), f = HISTORY + new frames
-    actions: np.ndarray  # uint8 (kinds, places, f), numbers of the world's actions
-    poses: np.ndarray | None  # int16 (kinds, places, f, p); None where the world's frames do not follow from poses
+    frames: np.ndarray  # uint8 (kinds, places, f, h, w, 3), f = shown + new frames
+    actions: np.ndarray  # uint8 (kinds, places, f), numbers of the world's actions; or float32 (..., a), rows of them
+    poses: np.ndarray | None  # int16 (kinds, places, f, p); None where frames do not follow from poses
+    shown: int = HISTORY  # frames a walk begins with
+    grounds: bool = True  # whether revisits are told apart from unseen frames
 
     def __len__(self) -> int:
         """Places."""
@@ -47,23 +49,23 @@ class Truth:
     @property
     def length(self) -> int:
         """New frames of a walk."""
-        return self.actions.shape[2] - HISTORY
+        return self.actions.shape[2] - self.shown
 
     def first(self, places: int, length: int | None = None) -> Truth:
         """The walks of the first places, which depend on a place's number alone; or only the beginning of each."""
-        end = HISTORY + (self.length if length is None else length)
+        end = self.shown + (self.length if length is None else length)
         part = np.s_[:, :places, :end]
         poses = None if self.poses is None else self.poses[part]
         return replace(self, frames=self.frames[part], actions=self.actions[part], poses=poses)
 
     def target(self, kind: str) -> np.ndarray:
         """What is to be made: uint8 (places, new frames, h, w, 3)."""
-        frames: np.ndarray = self.frames[self.kinds.index(kind), :, HISTORY:]
+        frames: np.ndarray = self.frames[self.kinds.index(kind), :, self.shown :]
         return frames
 
     def history(self, kind: str) -> np.ndarray:
-        """What the model is shown: uint8 (places, HISTORY, h, w, 3)."""
-        frames: np.ndarray = self.frames[self.kinds.index(kind), :, :HISTORY]
+        """What the model is shown: uint8 (places, shown, h, w, 3)."""
+        frames: np.ndarray = self.frames[self.kinds.index(kind), :, : self.shown]
         return frames
 
     def poses_of(self, kind: str) -> np.ndarray:
@@ -78,8 +80,13 @@ class Truth:
 
     def seen(self) -> np.ndarray:
         """Which new frames show again what a frame before them showed: bool (kinds, places, new frames)."""
-        again = np.zeros(self.actions.shape, bool) if self.poses is None else revisits(self.poses)
-        return again[..., HISTORY:]
+        again = np.zeros(self.actions.shape[:3], bool) if self.poses is None else revisits(self.poses)
+        return again[..., self.shown :]
+
+    def turned(self) -> np.ndarray:
+        """Which turn leads into each frame: 1 to the left, -1 to the right, 0 for none, (kinds, places, f)."""
+        signs = np.array(self.world.turns, int)
+        return np.sign(self.actions @ signs) if self.actions.ndim == 4 else signs[self.actions]
 
 
 def revisits(poses: np.ndarray) -> np.ndarray:

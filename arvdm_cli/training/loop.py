@@ -248,6 +248,7 @@ class Run:
         hours = round(self.timer.seconds / 3600, 2)
         record = {"steps": self.trainer.taken, "hours": hours, "device": str(parts.device), "seed": config.seed}
         data = {"actions": list(parts.episodes.names), "fps": parts.episodes.fps}
+        data |= {"data_folders": list(parts.episodes.parts), "held_out": config.held_out}  # so that they are measured
         model = Model(
             network=self.trainer.average,
             codec=parts.codec,

@@ -163,6 +163,6 @@ def build(card: Parameters, size: int, moves: Sequence[tuple[float, float]], var
     if config.walk == "free":
         raise CheckpointError(
             "The checkpoint is for free walks, and measurements need walks from cell to cell.",
-            hint="Measure it on recorded or rendered episodes: arvdm eval drift MODEL --episodes FOLDER",
+            hint="Measure it on recorded or rendered episodes: arvdm eval drift MODEL --data FOLDER",
         )
     return MazeWorld(config)

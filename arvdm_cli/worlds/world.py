@@ -80,8 +80,8 @@ class Needle:
     names: tuple[str, ...]  # what the actions are called
 
 
-class World(Protocol):
-    """Where models are measured: parameters that all its places share. It can be pickled."""
+class Domain(Protocol):
+    """What true frames come from: a world that renders them, or recordings."""
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -92,15 +92,19 @@ class World(Protocol):
         """What each action does to the view, by number: 1 turns it to the left, -1 to the right, 0 neither."""
 
     @property
-    def size(self) -> int:
-        """Pixels a frame is wide and high."""
-
-    @property
     def sky(self) -> Colour | None:
         """Colour above the horizon of every place, in full light; None where places differ."""
 
     def parameters(self) -> Parameters:
         """All parameters, as a report names them."""
+
+
+class World(Domain, Protocol):
+    """Where models are measured: parameters that all its places share. It can be pickled."""
+
+    @property
+    def size(self) -> int:
+        """Pixels a frame is wide and high."""
 
     def key(self) -> Parameters:
         """Parameters that tell files of its frames apart."""

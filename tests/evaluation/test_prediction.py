@@ -137,7 +137,7 @@ def test_a_model_is_predicted_whole(name):
     tiny = model(sampling=Sampling(context=4, slots=64, group=2, init_steps=2))
     plan = choose(tiny.sampling, schedule=name, steps=2)
     stretches, done = prediction.encode(tiny, turning()), []
-    total = prediction.batches(2, plan.schedule.window, 2)
+    total = prediction.batches(stretches.clips, plan.schedule.window, 2)
     tell = lambda number, of: done.append((number, of))  # noqa: E731
     row = prediction.predict(tiny, stretches, plan, 30, 2, 2, tell)
     assert sorted(done) == [(number + 1, total) for number in range(total)]

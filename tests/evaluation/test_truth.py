@@ -80,7 +80,7 @@ def test_a_model_is_measured_in_the_world_of_its_moves_unless_its_card_names_ano
     other = Model(network, model.codec, FlowMatching(), SAMPLING, {"world": {"walls": 32}})
     assert truth.world_of(other) == MazeWorld(MazeConfig(turn=22.5, step=0.25, walls=32))
     with pytest.raises(CheckpointError, match="actions are unknown"):
-        rollout.one_hot(other, MazeWorld().actions, np.array([0]))
+        rollout.action_rows(other, MazeWorld().actions, np.array([0]))
 
 
 def test_a_world_that_is_asked_for_is_the_same_whatever_the_card_names_but_size_and_moves(model):

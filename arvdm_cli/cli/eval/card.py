@@ -16,6 +16,7 @@ from ..flags import Seed
 from ..help import Command, Group
 from . import drift, memory, pareto, predict
 from .tables import WorldName, loader, resumes, run
+from .truth import rendered
 
 app = Typer(cls=Group, help="Measure checkpoints.", no_args_is_help=True, rich_markup_mode=None)
 app.command(
@@ -24,7 +25,7 @@ app.command(
 )(memory.memory)
 app.command(
     cls=Command,
-    epilog="arvdm eval drift maze -o drift\narvdm eval drift runs/mine --episodes data/play",
+    epilog="arvdm eval drift maze -o drift\narvdm eval drift runs/mine --data data/play",
 )(drift.drift)
 app.command(cls=Command, epilog="arvdm eval predict maze -s fifo -s rolling --measured pareto")(predict.predict)
 app.command(cls=Command, epilog="arvdm eval pareto maze -s outpainting -s fifo -o pareto")(pareto.pareto)
@@ -64,11 +65,9 @@ def card(
     study = CardStudy(
         model,
         loader(device, dtype, threads),
-        mazes=mazes,
-        seed=seed,
-        variant=world,
-        clips=clips,
-        data=data,
+        source=rendered(seed, world, clips),
+        places=mazes,
+        trained=data,
         free_runs=free_runs,
         free_frames=free_frames,
         chosen=chosen,

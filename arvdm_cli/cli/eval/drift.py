@@ -11,16 +11,16 @@ from .. import completion, flags
 from ..console import printable, say
 from ..flags import Out, Seed, Yes
 from .tables import WorldName, loader, resumes, run, show
+from .truth import AllEpisodes, Data, Starts, recorded, rendered
 
 if TYPE_CHECKING:
     import torch
 
     from ...evaluation.metrics import Networks
-    from ...evaluation.study import Load
 
 
 IN_MAZES = ("mazes", "world", "truth")
-OF_FIGURES = ("codec", "lpips", "fvd")
+RECORDED = ("starts", "all_episodes")
 
 
 @flags.sampling()
@@ -39,7 +39,7 @@ def drift(
     length: Annotated[
         int | None,
         Option(
-            "--length", "-n", min=1, max=1000, show_default="300; 8 with --episodes", help="New frames of each path."
+            "--length", "-n", min=1, max=1000, show_default="300; up to 64 with --data", help="New frames of each path."
         ),
     ] = None,
     seed: Seed = DRIFT_SEED,
@@ -55,15 +55,14 @@ def drift(
         int | None,
         Option(
             min=1,
-            show_default="detected; 48 with --episodes",
-            help="Frames at the start of --clips or --episodes that the model was given.",
+            show_default="detected; up to 64 with --data",
+            help="Frames at the start of --clips, or of stretches of --data, that the model was given.",
         ),
     ] = None,
-    episodes: Annotated[
-        Path | None,
-        Option(metavar="FOLDER", help="Episodes, rendered or imported, to continue instead of paths in mazes."),
-    ] = None,
-    starts: Annotated[int, Option(min=1, help="Number of starting points, spread evenly over --episodes.")] = 8,
+    data: Data = None,
+    all_episodes: AllEpisodes = False,
+    starts: Starts = 16,
+    episodes: Annotated[Path | None, Option(metavar="FOLDER", hidden=True, help="Former name of --data.")] = None,
     videos: Annotated[
         Path | None, Option(metavar="FOLDER", help="Videos without a truth, to measure how their appearance changes.")
     ] = None,
@@ -95,26 +94,22 @@ def drift(
     drift.json (by ranges of frames), drift.csv (by frame), plots, strips and drift.html.
 
     --clips scores clips that show truth and model side by side; --videos measures how videos without a truth change.
-    Both work without a MODEL. --episodes makes models continue recorded episodes with their recorded actions.
+    Both work without a MODEL. --data makes models continue recorded episodes with their recorded actions, those that
+    training held out where it was on the same folder, and measures whether models follow actions.
     """
-    check_flags(invocation, bool(models), clips, videos, episodes)
-    load = loader(device, dtype, threads)
-    if episodes:
-        counts = starts, context or 48, length or 8
-        return continue_episodes(models or [], load, episodes, counts, seed, out, yes, chosen)
+    data = data or episodes
+    check_flags(invocation, bool(models), clips, videos, data)
     from ...device import choose_machine
     from ...evaluation.studies.drift import DriftStudy
 
     study = DriftStudy(
         models or [],
-        load,
-        mazes=mazes,
-        length=length or 300,
-        seed=seed,
-        variant=world,
-        truth=truth,
+        loader(device, dtype, threads),
+        source=recorded(data, seed, context, all_episodes) if data else rendered(seed, world, folder=truth),
+        places=starts if data else mazes,
+        length=length or (None if data else 300),
         clips=clips,
-        context=context,
+        context=None if data else context,
         videos=videos,
         codec=codec,
         lpips=lpips,
@@ -129,21 +124,18 @@ def drift(
         say(f"wrote drift.html, drift.json and, by frame, {', '.join(study.csv(report.rows))} to {printable(str(out))}")
 
 
-def check_flags(invocation: Context, models: bool, clips: Path | None, videos: Path | None, episodes: Path | None):
+def check_flags(invocation: Context, models: bool, clips: Path | None, videos: Path | None, data: Path | None):
     """Refuse flags of what is not measured, and files that are not there."""
-    if episodes and (clips or videos):
-        raise UsageError(
-            "--episodes cannot be combined with --clips or --videos.", hint="Measure them one after the other."
-        )
-    if episodes:
-        flags.refuse(invocation, (*IN_MAZES, *OF_FIGURES), "not for --episodes.")
-    else:
-        flags.refuse(invocation, ("starts",), "only for --episodes.")
-    if not episodes and not clips:
-        flags.refuse(invocation, ("context",), "for --clips and --episodes.")
+    if data and (clips or videos):
+        raise UsageError("--data cannot be combined with --clips or --videos.", hint="Measure them one by one.")
+    if data and not models:
+        raise UsageError("There is no model to measure on --data.", hint="Give a MODEL.")
+    flags.refuse(invocation, IN_MAZES if data else RECORDED, f"{'not' if data else 'only'} for --data.")
+    if not data and not clips:
+        flags.refuse(invocation, ("context",), "for --clips and --data.")
     if not models:
         flags.refuse(invocation, (*IN_MAZES, "length"), "there is no model to roll out.", "Give a MODEL.")
-    for path in filter(None, (clips, videos, episodes)):
+    for path in filter(None, (clips, videos, data)):
         if not path.exists():
             raise InputError(f"{str(path)!r} does not exist.")
 
@@ -156,25 +148,3 @@ def networks(lpips: Path | None, fvd: Path | None, device: "torch.device") -> "N
         metrics.lpips(metrics.load_script(lpips, device), device) if lpips else None,
         metrics.i3d_features(metrics.load_script(fvd, device), device) if fvd else None,
     )
-
-
-def continue_episodes(
-    models: list[str],
-    load: "Load",
-    folder: Path,
-    counts: tuple[int, int, int],
-    seed: int,
-    out: Path,
-    yes: bool,
-    chosen: flags.Choices,
-) -> None:
-    """Measure models on the episodes of a folder: OUT gets episodes.json, episodes.csv (by frame) and strips.
-
-    counts: stretches, frames of each that are shown, and frames made after them
-    """
-    from ...evaluation.studies.episodes import EpisodeStudy
-
-    study = EpisodeStudy(models, load, folder, *counts, seed, chosen)
-    if report := run(study, out, resumes(yes)):
-        show(report.tables)
-        say(f"wrote episodes.json and, by frame, episodes.csv to {printable(str(out))}")

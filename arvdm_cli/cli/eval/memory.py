@@ -11,6 +11,7 @@ from ..console import out as stdout
 from ..console import printable, say
 from ..flags import Models, Out, Seed, Yes
 from .tables import WorldName, loader, resumes, run, table
+from .truth import rendered
 
 
 @flags.sampling()
@@ -75,9 +76,7 @@ def memory(
         controls=controls,
         worlds=worlds,
         frames=frames,
-        seed=seed,
-        variant=world,
-        needles=needles,
+        source=rendered(seed, world, needles=needles),
         chosen=chosen,
     )
     if report := run(study, out, resumes(yes)):

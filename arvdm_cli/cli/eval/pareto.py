@@ -11,6 +11,7 @@ from ..console import out as stdout
 from ..console import printable, say
 from ..flags import Models, Out, Schedules, Yes
 from .tables import check_schedules, loader, resumes, run, table
+from .truth import rendered
 
 
 @flags.sampling(presets=False)
@@ -82,11 +83,9 @@ def pareto(
         frames=frames,
         mazes=mazes,
         length=length,
-        seeds=(DRIFT_SEED, NEEDLE_SEED),
+        sources=(rendered(DRIFT_SEED, folder=truth), rendered(NEEDLE_SEED, needles=needles)),
         forgetting=forgetting or "found",
         degradation=degradation or "looks",
-        truth=truth,
-        needles=needles,
         chosen=chosen,
     )
     if report := run(study, out, resumes(yes, finished=bool(forgetting or degradation))):

@@ -11,6 +11,7 @@ from ..console import out as stdout
 from ..console import printable, say
 from ..flags import Models, Out, Schedules, Seed, Yes
 from .tables import check_schedules, loader, resumes, run, show
+from .truth import rendered
 
 
 @flags.sampling(presets=False)
@@ -56,11 +57,10 @@ def predict(
         schedules=schedule,
         measured=measured or [],
         length=length,
-        mazes=mazes,
+        source=rendered(seed, file=clips),
+        places=mazes,
         often=often,
         parts=parts,
-        seed=seed,
-        clips=clips,
         chosen=chosen,
     )
     if report := run(study, out, resumes(yes, finished=bool(measured))):

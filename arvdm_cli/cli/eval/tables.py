@@ -69,7 +69,7 @@ def run(study: "Study[P, R]", out: Path, resume: "Resume") -> "Report[R] | None"
 @contextmanager
 def following() -> "Iterator[OnEvent]":
     """Show the events of a study on the terminal."""
-    from ...evaluation.study import Done, Resumed, Stage
+    from ...evaluation.study import Done, Note, Resumed, Stage
 
     report: Callable[..., None]
     with ExitStack() as stack:
@@ -83,6 +83,8 @@ def following() -> "Iterator[OnEvent]":
                 report(event.count - 1)
             elif isinstance(event, Resumed):
                 say(f"{printable(str(event.out))}: resuming after {event.measured}")
+            elif isinstance(event, Note):
+                say(printable(event.text))
 
         yield on_event
 

@@ -16,6 +16,7 @@ from .. import truth
 from ..criteria import RANGES, SPREADS, Bar, FreeRun, MemoryGain, Section
 from ..metrics import BASELINES, METRICS
 from ..scorecard import Card, Measured, measure_card, plan_card, sheets
+from ..source import Rendered, Source
 from ..study import Load, OnEvent, Resume, Study, stage
 
 TITLES = {"new": "Unseen", "back": "Revisits: way back", "spin": "Revisits: rotation", "returns": "Revisits: both"}
@@ -31,11 +32,9 @@ class CardStudy(Study[str, Measured]):
 
     model: str
     load: Load
-    mazes: int  # places
-    seed: int
-    variant: str | None  # of the world; None: the model's own
-    clips: Path | None  # file that keeps the true frames; None: one in the study's folder
-    data: Path | None  # training episodes, none of whose places is used
+    source: Source  # of true frames
+    places: int
+    trained: Path | None  # rendered episodes of a training, none of whose places is used
     free_runs: int
     free_frames: int
     chosen: Mapping[str, object]  # see `generation.choose`
@@ -63,11 +62,9 @@ class CardStudy(Study[str, Measured]):
     def measure(self, point: str, out: Path, on_event: OnEvent) -> list[Measured]:
         model = self.load(point)
         plan = generation.choose(model.sampling, **self.chosen)
-        if self.data:
-            truth.check_unseen(self.mazes, self.seed, rendered.read(self.data).seeds.tolist())
-        file, world = self.clips or out / "clips.npz", truth.world_of(model, self.variant)
-        progress = stage(on_event, "maze", self.mazes)
-        clips = truth.take(file, world, "revisit", self.mazes, truth.LENGTH, self.seed, progress)
+        if self.trained and isinstance(self.source, Rendered):
+            truth.check_unseen(self.places, self.source.seed, rendered.read(self.trained).seeds.tolist())
+        clips = self.source.take(model, "revisit", self.places, None, out / "clips.npz", on_event)
         tasks = plan_card(model, clips, plan, self.free_runs, self.free_frames)
         progress = stage(on_event, "frame", sum(task.frames for task in tasks.values()), "fps")
         return [measure_card(model, clips, tasks, progress)]
@@ -130,7 +127,7 @@ def section_cells(title: str, section: Section) -> Cells:
     """How a model continues walks of one kind, by range."""
     table = [[f"{title}, frames", *RANGES]]
     for metric in METRICS:
-        if metric.beside:
+        if metric.beside and metric.name in section.curves:
             for column, name in COLUMNS.items():
                 values = section.curves[metric.name][column].by_range
                 label = f"{metric.title}, {name}" if name else metric.title

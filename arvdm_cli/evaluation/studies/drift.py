@@ -13,15 +13,26 @@ from ...reports import results
 from ...reports.records import Values
 from ...reports.tables import Cells, Table, cell
 from ...sampling import generation
-from .. import drift, metrics, plots, side_by_side, truth
+from .. import drift, metrics, plots, side_by_side
 from ..drift import REVISIT, UNSEEN, AppearanceRow, Distance, DriftRow, LaterDistance, Run
 from ..metrics import APPEARANCE, BASELINES, METRICS, Features, Networks
+from ..recorded import episodes, obedience
+from ..recorded.obedience import Obedience
 from ..side_by_side import ClipRow
+from ..source import Source
 from ..study import Latest, Load, OnEvent, Study, grouped, need_figures, stage, strip, writing
 from ..truth import HISTORY, PATHS
 
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif", ".y4m")
-TITLES = {REVISIT: "Revisits", UNSEEN: "Unseen"}
+TITLES = {REVISIT: "Revisits", UNSEEN: "Unseen", None: "Episodes"}  # of grounds
+
+
+WALKS = (
+    "with the true actions, along a walk (explore) and rotating in place (spin). Revisits: the frame shows a "
+    "place seen before, in the history or on the way since. Contrast and sharpness are relative to the truth; "
+    "motion is the share of rotations in the right direction. Plots are means over 8 frames; strips "
+    "show the truth above the generated frame, at the last frame of each range."
+)
 
 
 @dataclass(frozen=True)
@@ -69,12 +80,24 @@ class ModelDrift:
     frames: Sequence[DriftRow]  # by frame
     frechet: Frechet | None
     fvd: Sequence[Distance] | None
+    obedience: Obedience | None = None  # None where it was not measured
 
     def to_json(self) -> Values:
         """Give it as plain values, but for what is by frame."""
         fvd = None if self.fvd is None else [row.to_json() for row in self.fvd]
         frechet = self.frechet and self.frechet.to_json()
-        return self.run.to_json() | {"ranges": [r.to_json() for r in self.ranges], "frechet": frechet, "fvd": fvd}
+        facts = {"ranges": [r.to_json() for r in self.ranges], "frechet": frechet, "fvd": fvd}
+        return self.run.to_json() | facts | ({"obedience": self.obedience.to_json()} if self.obedience else {})
+
+    @property
+    def recorded(self) -> bool:
+        """Whether it continued recordings."""
+        return "data" in self.run.world
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of walks."""
+        return (episodes.KIND,) if self.recorded else PATHS
 
     @classmethod
     def from_json(cls, model: str, values: Values, frames: Sequence[DriftRow]) -> ModelDrift:
@@ -82,7 +105,8 @@ class ModelDrift:
         ranges = [DriftRow.from_json(row) for row in values["ranges"]]
         frechet = Frechet.from_json(values["frechet"]) if values["frechet"] else None
         fvd = None if values["fvd"] is None else [Distance.from_json(row) for row in values["fvd"]]
-        return cls(model, Run.from_json(values), ranges, frames, frechet, fvd)
+        obeyed = Obedience.from_json(values["obedience"]) if "obedience" in values else None
+        return cls(model, Run.from_json(values), ranges, frames, frechet, fvd, obeyed)
 
 
 @dataclass(frozen=True)
@@ -115,11 +139,9 @@ class DriftStudy(Study[Piece, Measurement]):
 
     models: Sequence[str]
     load: Load
-    mazes: int  # places
-    length: int  # new frames of each walk
-    seed: int
-    variant: str | None  # of the world; None: the model's own
-    truth: Path | None  # folder that keeps the true frames; None: one in the study's
+    source: Source  # of true frames
+    places: int
+    length: int | None  # new frames of each walk; None: as many as there are
     clips: Path | None
     context: int | None  # frames at the start of clips that were shown
     videos: Path | None
@@ -143,8 +165,8 @@ class DriftStudy(Study[Piece, Measurement]):
 
     def asked(self) -> Values:
         files = {"clips": self.clips, "videos": self.videos, "lpips": self.lpips, "fvd": self.fvd}
-        asked: Values = {"models": self.models, "mazes": self.mazes, "length": self.length, "seed": self.seed}
-        asked |= {"codec": self.codec, "chosen": self.chosen} | ({"world": self.variant} if self.variant else {})
+        asked: Values = {"models": self.models, self.source.count: self.places, "length": self.length}
+        asked |= self.source.asked() | {"codec": self.codec, "chosen": self.chosen}
         return asked | {"context": self.context} | {name: file and str(file) for name, file in files.items()}
 
     @property
@@ -178,15 +200,17 @@ class DriftStudy(Study[Piece, Measurement]):
     def roll_out(self, name: str, out: Path, on_event: OnEvent) -> ModelDrift:
         """Let a model continue every walk, and measure what it made."""
         encoder, model = self.encode(), self.load(name)
-        plan, world = generation.choose(model.sampling, **self.chosen), truth.world_of(model, self.variant)
-        file = (self.truth or out / "truth") / world.file_name(self.seed)
-        progress = stage(on_event, "maze", self.mazes)
-        true = truth.take(file, world, "drift", self.mazes, self.length, self.seed, progress)
-        clips = len(true.kinds) * self.mazes
-        output, run = drift.roll_out(model, true, plan, stage(on_event, "frame", clips * self.length, "fps"))
+        plan = generation.choose(model.sampling, **self.chosen)
+        true = self.source.take(model, "drift", self.places, self.length, out / "truth", on_event)
+        clips = len(true.kinds) * len(true)
+        output, run = drift.roll_out(model, true, plan, stage(on_event, "frame", clips * true.length, "fps"))
         context, progress = plan.sampling.context, stage(on_event, "clip", clips)
         by_range, by_frame = drift.measure(output, true, context, self.networks.lpips, progress)
-        right = true.frames[:, :, HISTORY:]
+        obeyed = None
+        if not true.grounds and obedience.measurable(model, true):
+            progress = stage(on_event, "frame", obedience.frames_of(true), "fps")
+            obeyed = obedience.measure(model, true, plan, progress)
+        right = true.frames[:, :, true.shown :]
         ours, theirs = (part.reshape(-1, *part.shape[2:]) for part in (output, right))
         frechet = None
         if encoder:
@@ -195,7 +219,7 @@ class DriftStudy(Study[Piece, Measurement]):
         with writing(out):
             for kind, *pair in zip(true.kinds, output, right, strict=True):
                 plots.draw_strip(out / strip(name, kind), *pair)
-        return ModelDrift(name, run, by_range, by_frame, frechet, fvd)
+        return ModelDrift(name, run, by_range, by_frame, frechet, fvd, obeyed)
 
     def score_clips(self, on_event: OnEvent) -> ClipScores:
         """Score clips that show truth and model side by side."""
@@ -254,17 +278,18 @@ class DriftStudy(Study[Piece, Measurement]):
         models = {row.model: row for row in split(rows).models}
         if not models:
             return []
-        pictures = plots.plot_drift(out, {name: row.frames for name, row in models.items()}, TITLES)
-        return pictures + [out / strip(name, kind) for name in models for kind in PATHS]
+        grounds = {one.ground for row in models.values() for one in row.ranges}
+        titles = {ground: title for ground, title in TITLES.items() if ground in grounds}
+        pictures = plots.plot_drift(out, {name: row.frames for name, row in models.items()}, titles)
+        return pictures + [out / strip(name, kind) for name, row in models.items() for kind in row.kinds]
 
     def words(self, rows: Sequence[Measurement]) -> str:
-        words = (
-            f"{self.mazes} held-out mazes; {self.length} frames generated after {HISTORY} true ones, "
-            "with the true actions, along a walk (explore) and rotating in place (spin). Revisits: the frame shows a "
-            "place seen before, in the history or on the way since. Contrast and sharpness are relative to the truth; "
-            "motion is the share of rotations in the right direction. Plots are means over 8 frames; strips "
-            "show the truth above the generated frame, at the last frame of each range. "
-        ) * bool(self.models)
+        models = split(rows).models
+        words = ""
+        if models and models[0].recorded:
+            words = " ".join([about_recorded(models[0]), *(f"{one.model}: {obeys(one)}" for one in models), ""])
+        elif models:
+            words = f"{self.places} held-out mazes; {self.length} frames generated after {HISTORY} true ones, {WALKS} "
         return words + " ".join(self.notes)
 
 
@@ -282,6 +307,21 @@ def split(rows: Sequence[Measurement]) -> Parts:
     models = [row for row in rows if isinstance(row, ModelDrift)]
     clips = next((row for row in rows if isinstance(row, ClipScores)), None)
     return Parts(models, clips, next((row for row in rows if isinstance(row, VideoDrift)), None))
+
+
+def about_recorded(row: ModelDrift) -> str:
+    """What recordings were continued, and how they were measured."""
+    return (
+        f"{episodes.describe(row.run.world)}, continued with their recorded actions. Changed pixels differ from the "
+        "last frame of the context by more than 8 of 255 in any channel: where much stands still, PSNR over them shows "
+        "what PSNR hides. Contrast and sharpness are relative to the truth. Plots are means over 8 frames; strips show "
+        "the truth above the generated frame, at the last frame of each range."
+    )
+
+
+def obeys(row: ModelDrift) -> str:
+    """Whether a model follows actions, in one line."""
+    return obedience.words(row.obedience)
 
 
 def encoder_of(name: str, load: Load) -> Encoder:
@@ -319,8 +359,9 @@ def across(rows: Sequence[DriftRow], scales: int) -> Cells:
         if metric.beside:
             for name, what in BASELINES.items():
                 add(f"... {what}", f"{metric.name}_{name}", metric.digits)
-    add("rotates correctly", "motion", 2)
-    add("... of the truth", "motion_truth", 2)
+    if rows[0].ground or plots.rotates(rows):
+        add("rotates correctly", "motion", 2)
+        add("... of the truth", "motion_truth", 2)
     return table
 
 
@@ -330,10 +371,13 @@ def model_tables(row: ModelDrift) -> list[Table]:
     for ground, title in TITLES.items():
         if rows := [one for one in row.ranges if one.ground == ground]:
             tables.append(Table(f"{row.model}: {title}", across(rows, row.run.ms_ssim_scales)))
+    if row.obedience:
+        tables.append(Table(f"{row.model}: obedience to actions", obedience.cells(row.obedience)))
+    where = "" if row.recorded else ", both paths"
     if row.frechet and row.frechet.rows:
-        tables.append(Table(f"{row.model}: {row.frechet.name}, both paths", distance_cells(row.frechet.rows)))
+        tables.append(Table(f"{row.model}: {row.frechet.name}{where}", distance_cells(row.frechet.rows)))
     if row.fvd:
-        tables.append(Table(f"{row.model}: FVD, both paths", distance_cells(row.fvd)))
+        tables.append(Table(f"{row.model}: FVD{where}", distance_cells(row.fvd)))
     return tables
 
 

@@ -15,9 +15,10 @@ from ...reports.tables import Cells, Table
 from ...sampling import generation
 from ...sampling.model import Model
 from ...sampling.plan import Plan
-from ...worlds.world import Needle, World
-from .. import plots, retrieval, truth
+from ...worlds.world import Needle
+from .. import plots, retrieval
 from ..retrieval import CONTROLS, RetrievalRow
+from ..source import NeedleSource
 from ..study import Load, OnEvent, Study, grouped, stage, strip, writing
 
 MEASURED = ("memory", "none", "other", "unseen", "context", "truth")  # controls, unless others are named
@@ -31,7 +32,6 @@ class NeedleTests:
     name: str
     model: Model
     plan: Plan
-    world: World
     kind: str
     gap: int
 
@@ -47,9 +47,7 @@ class MemoryStudy(Study[NeedleTests, RetrievalRow]):
     controls: Sequence[str]
     worlds: int  # places, for each kind and gap
     frames: int  # made and compared after the return
-    seed: int
-    variant: str | None  # of the world; None: the model's own
-    needles: Path | None  # folder that keeps the tests; None: one in the study's
+    source: NeedleSource  # of tests
     chosen: Mapping[str, object]  # see `generation.choose`
 
     name = "memory"
@@ -62,14 +60,14 @@ class MemoryStudy(Study[NeedleTests, RetrievalRow]):
 
     def asked(self) -> Values:
         asked: Values = {"kinds": self.kinds, "gaps": self.gaps, "controls": self.controls, "worlds": self.worlds}
-        asked |= {"frames": self.frames, "seed": self.seed} | ({"world": self.variant} if self.variant else {})
+        asked |= {"frames": self.frames} | self.source.asked()
         return asked | {"models": self.models, "chosen": self.chosen}
 
     def points(self) -> Iterator[NeedleTests]:
         for name in self.models:
             model = self.load(name)
-            plan, world = generation.choose(model.sampling, **self.chosen), truth.world_of(model, self.variant)
-            yield from (NeedleTests(name, model, plan, world, kind, gap) for kind in self.kinds for gap in self.gaps)
+            plan = generation.choose(model.sampling, **self.chosen)
+            yield from (NeedleTests(name, model, plan, kind, gap) for kind in self.kinds for gap in self.gaps)
 
     def has(self, rows: Sequence[RetrievalRow], point: NeedleTests) -> bool:
         key = (point.name, point.kind, point.gap)
@@ -77,9 +75,7 @@ class MemoryStudy(Study[NeedleTests, RetrievalRow]):
 
     def measure(self, point: NeedleTests, out: Path, on_event: OnEvent) -> list[RetrievalRow]:
         kind, gap, plan = point.kind, point.gap, point.plan
-        progress = stage(on_event, "world", self.worlds)
-        folder = self.needles or out / "needles"
-        tests = truth.take_needles(folder, point.world, kind, gap, self.worlds, self.seed, progress)
+        tests = self.source.take_needles(point.model, kind, gap, self.worlds, out / "needles", on_event)
         each = sum(self.frames + gap * (name == "free") for name in self.controls if name != "truth")
         progress = stage(on_event, "frame", self.worlds * each, "fps")
         controls = tuple(self.controls)

@@ -12,8 +12,9 @@ from ...sampling import generation
 from ...sampling.model import Model
 from ...sampling.network import has_memory
 from ...worlds.world import Needle
-from .. import metrics, pareto, plots, truth
+from .. import metrics, pareto, plots
 from ..pareto import DEGRADATION, FORGETTING, Point, Verdict
+from ..source import NeedleSource, Source
 from ..study import Latest, Load, OnEvent, Study, need_figures, schedules_of, stage
 from ..truth import Truth
 
@@ -54,11 +55,9 @@ class ParetoStudy(Study[Sampled, ParetoRow]):
     frames: int  # made in each of them
     mazes: int  # places of the roll-outs
     length: int  # of each roll-out
-    seeds: tuple[int, int]  # of roll-outs, of needle tests
+    sources: tuple[Source, NeedleSource]  # of roll-outs, of needle tests
     forgetting: str  # axes: names in FORGETTING and DEGRADATION
     degradation: str
-    truth: Path | None  # folders that keep true frames and tests; None: in the study's
-    needles: Path | None
     chosen: Mapping[str, object]  # see `generation.choose`
     taken: Latest[str, tuple[Truth, Sequence[Needle]]] = field(default_factory=Latest)
 
@@ -88,11 +87,10 @@ class ParetoStudy(Study[Sampled, ParetoRow]):
 
     def take(self, model: Model, out: Path, on_event: OnEvent) -> tuple[Truth, Sequence[Needle]]:
         """True frames and needle tests for a model."""
-        world, (rolled, tested) = truth.world_of(model), self.seeds
-        file, progress = (self.truth or out / "truth") / world.file_name(rolled), stage(on_event, "maze", self.mazes)
-        true = truth.take(file, world, "drift", self.mazes, self.length, rolled, progress)
-        folder, progress = self.needles or out / "needles", stage(on_event, "world", self.worlds)
-        return true, truth.take_needles(folder, world, self.kind, self.gap, self.worlds, tested, progress)
+        rolled, tested = self.sources
+        true = rolled.take(model, "drift", self.mazes, self.length, out / "truth", on_event)
+        needles = tested.take_needles(model, self.kind, self.gap, self.worlds, out / "needles", on_event)
+        return true, needles
 
     def measure(self, point: Sampled, out: Path, on_event: OnEvent) -> list[ParetoRow]:
         true, tests = self.taken.get(point.name, lambda: self.take(point.model, out, on_event))

@@ -11,9 +11,10 @@ from ...reports.statistics import ranks
 from ...reports.tables import Cells, Table, cell
 from ...sampling import generation
 from ...sampling.model import Model
-from .. import agreement, plots, prediction, truth
+from .. import agreement, plots, prediction
 from ..agreement import MEASURED, Agreement, Measured, Predicted
 from ..prediction import ORDERS, START, TERMS, Stretches
+from ..source import Source
 from ..study import Latest, Load, OnEvent, Study, grouped, need_figures, schedules_of, stage
 
 EXPECTED = 0.7  # rank correlation with roll-outs that the paper's sum of errors should reach
@@ -58,11 +59,10 @@ class PredictStudy(Study[Scheduled, Predicted]):
     schedules: Sequence[str] | None  # None: the models' own
     measured: Sequence[Path]  # folders of roll-outs to compare with
     length: int  # new frames of the video
-    mazes: int  # places
+    places: int
     often: int  # AR steps measured in each clip
     parts: int  # steps between two levels that stand for the exact path
-    seed: int
-    clips: Path | None  # file that keeps the true frames; None: in the study's folder
+    source: Source  # of true frames
     chosen: Mapping[str, object]  # see `generation.choose`
     encoded: Latest[str, Stretches] = field(default_factory=Latest)
     ranked: Latest[tuple[tuple[object, ...], ...], list[Agreement]] = field(default_factory=Latest)
@@ -78,7 +78,7 @@ class PredictStudy(Study[Scheduled, Predicted]):
 
     def asked(self) -> Values:
         asked: Values = {"models": self.models, "schedules": self.schedules, "length": self.length}
-        asked |= {"mazes": self.mazes, "often": self.often, "parts": self.parts, "seed": self.seed}
+        asked |= {self.source.count: self.places, "often": self.often, "parts": self.parts} | self.source.asked()
         others = {name: value for name, value in self.chosen.items() if name != "slots"}
         return asked | {"slots": self.chosen.get("slots")} | ({"chosen": others} if others else {})
 
@@ -92,15 +92,13 @@ class PredictStudy(Study[Scheduled, Predicted]):
 
     def encode(self, model: Model, out: Path, on_event: OnEvent) -> Stretches:
         """Held-out clips as a model's codec encodes them."""
-        world, progress = truth.world_of(model), stage(on_event, "maze", self.mazes)
-        file = self.clips or out / "clips" / world.file_name(self.seed)
-        true = truth.take(file, world, "revisit", self.mazes, truth.LENGTH, self.seed, progress)
-        return prediction.encode(model, true, stage(on_event, "clip", self.mazes * len(true.kinds)))
+        true = self.source.take(model, "revisit", self.places, None, out / "clips", on_event)
+        return prediction.encode(model, true, stage(on_event, "clip", len(true) * len(true.kinds)))
 
     def measure(self, point: Scheduled, out: Path, on_event: OnEvent) -> list[Predicted]:
         stretches = self.encoded.get(point.name, lambda: self.encode(point.model, out, on_event))
         plan = generation.choose(point.model.sampling, **{**self.chosen, "schedule": point.spelled})
-        progress = stage(on_event, "batch", prediction.batches(self.mazes, plan.schedule.window, self.often))
+        progress = stage(on_event, "batch", prediction.batches(stretches.clips, plan.schedule.window, self.often))
         options = self.length, self.parts, self.often, progress
         return [Predicted(point.name, point.spelled, prediction.predict(point.model, stretches, plan, *options))]
 
@@ -150,7 +148,7 @@ class PredictStudy(Study[Scheduled, Predicted]):
 
     def words(self, rows: Sequence[Predicted]) -> str:
         return (
-            f"{self.mazes} held-out mazes; {self.often} AR steps in each clip, from true frames, "
+            f"{self.places} held-out mazes; {self.often} AR steps in each clip, from true frames, "
             f"summed over {self.length} frames. start: {START}. "
             + " ".join(f"{name}: {what}." for name, what in (TERMS | ORDERS).items())
             + " By chance: probability that unrelated points agree or disagree as much. "

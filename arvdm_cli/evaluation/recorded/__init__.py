@@ -1,0 +1,1 @@
+"""Recorded episodes as what models are measured on."""
