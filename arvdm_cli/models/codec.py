@@ -15,17 +15,17 @@ PATCH = 3 * 8 * 8  # numbers in the patch of pixels under one position of a late
 class CodecConfig:
     """Shape of a Codec; saved beside its weights as config.json."""
 
-    channels: int = 16  # of a latent
-    height: int = 64  # of a frame, a multiple of 8
-    width: int = 64  # of a frame, a multiple of 8
+    channels: int = 16  # channels of a latent
+    height: int = 64  # height of a frame, a multiple of 8
+    width: int = 64  # width of a frame, a multiple of 8
     fine: int = 64  # features at a quarter of the frame's size
-    coarse: int = 128  # features at an eighth of it
-    encoder_blocks: int = 1  # at each size
-    decoder_blocks: int = 2  # at each size
+    coarse: int = 128  # features at an eighth of the frame's size
+    encoder_blocks: int = 1  # blocks of the encoder at each size
+    decoder_blocks: int = 2  # blocks of the decoder at each size
     encoder_fine: int = 0  # features of the encoder at a quarter of the frame's size; 0 for `fine`
-    encoder_coarse: int = 0  # ... at an eighth of it; 0 for `coarse`
-    linear: bool = False  # whether a linear map of each patch of 8x8 pixels is added to what the convolutions give
-    noise: float = 0.1  # added to latents in training, so that small flaws in them decode well
+    encoder_coarse: int = 0  # features of the encoder at an eighth of the frame's size; 0 for `coarse`
+    linear: bool = False  # add a linear map of each patch of 8x8 pixels to the output of the convolutions
+    noise: float = 0.1  # noise added to latents in training, so that small flaws in them decode well
 
     def __post_init__(self) -> None:
         if self.height % 8 or self.width % 8:

@@ -17,9 +17,9 @@ from .layers import HEAD
 class DiTConfig:
     """Shape of a VideoDiT; saved beside its weights as config.json."""
 
-    channels: int = 16  # of a latent
-    height: int = 8  # of a latent
-    width: int = 8  # of a latent
+    channels: int = 16  # channels of a latent
+    height: int = 8  # height of a latent
+    width: int = 8  # width of a latent
     patch: int = 2  # latent pixels per token side
     dim: int = 384  # features per token
     depth: int = 6  # transformer blocks
@@ -30,13 +30,13 @@ class DiTConfig:
     fusion: str = "prepend"  # how memory enters: none, prepend, channel-concat, cross-attention
     compression: str = "joint"  # how a group of frames shrinks: none, joint, modulated
     compress_depth: int = 1  # transformer blocks of the compression
-    compress_mlp: int = 4  # width of their MLPs, in widths of the network
+    compress_mlp: int = 4  # width of the MLPs of the compression, in widths of the network
     cross_width: int = 64  # features of the attention to memory after each block, under cross-attention
     group: int = 4  # frames compressed together
-    reach: int = 16  # groups; all older ones look this old
+    reach: int = 16  # greatest age of a group that the network tells apart, in groups; older ones look that old
     slots: int = 16  # groups that have channels, under channel-concat
     instants: int = 1  # parts of a group that leave tokens of their own when it is compressed
-    memory_tokens: int = 16  # tokens that each of them leaves, a square number
+    memory_tokens: int = 16  # tokens that each such part leaves, a square number
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "moves", tuple(tuple(move) for move in self.moves))

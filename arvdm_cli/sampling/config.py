@@ -46,7 +46,7 @@ class Sampling:
         "Preset, with options as in rolling:blocks=2,chunk=4, or a file; `arvdm schedule` lists the presets.",
         short="-s",
     )
-    options: dict[str, Any] = field(default_factory=dict)  # of the preset; steps, chunk, ...
+    options: dict[str, Any] = field(default_factory=dict)  # options of the preset: steps, chunk, ...
     init_steps: int = option(8, "Denoising steps of the initialization stage.", least=1)
     solver: str = option(
         "euler", "ODE solver; heun calls the network twice per step.", choices=("euler", "ddim", "heun")

@@ -42,9 +42,7 @@ class RunConfig:
     seed: int = key(0, "Random seed.", least=0, most=2**63 - 1)
     minutes: float = key(0.0, "Time limit in minutes, including codec and last save; 0: no limit.", least=0)
     every: int = key(500, "Steps between validations, sample sheets and saved states.", least=1)
-    card: dict[str, object] = field(
-        default_factory=dict
-    )  # What the model's card says: actions, fps, licence, data, ...
+    card: dict[str, object] = field(default_factory=dict)  # What the model's card says: actions, fps, licence, ...
 
 
 @dataclass(frozen=True)
