@@ -15,6 +15,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError
 from ..media import to_tensor
 from . import clip_folder, rendered
+from .encoded import Frames
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Part(Protocol):
     """Episodes of one folder: a `rendered.Dataset`, or `clip_folder.Clips`."""
 
     @property
-    def frames(self) -> np.ndarray: ...  # uint8 (episodes, f, h, w, 3)
+    def frames(self) -> Frames: ...  # uint8 (episodes, f, h, w, 3)
     @property
     def actions(self) -> np.ndarray: ...  # (episodes, f), numbers of names, or (episodes, f, a), rows
     @property
@@ -60,10 +61,10 @@ class Joined:
     Index with episodes (n,) and a slice of times, or with arrays of episodes and times that broadcast.
     """
 
-    def __init__(self, arrays: Sequence[np.ndarray]):
+    def __init__(self, arrays: Sequence[Frames]):
         self.arrays = list(arrays)
         self.shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
-        self.dtype = np.result_type(*arrays)
+        self.dtype = np.result_type(*(array.dtype for array in arrays))
         self._starts = np.cumsum([0, *map(len, arrays)])
 
     def __len__(self) -> int:
@@ -73,7 +74,7 @@ class Joined:
         chosen, times = key if isinstance(key, tuple) else (key, slice(None))
         episodes = np.asarray(chosen)
         if isinstance(times, slice):
-            rows = [self._row(episode)[times] for episode in episodes.ravel()]
+            rows = [self._row(episode, times) for episode in episodes.ravel()]
             return np.stack(rows).reshape(*episodes.shape, *rows[0].shape)
         episodes, times = np.broadcast_arrays(episodes, times)
         number = np.searchsorted(self._starts, episodes, "right") - 1
@@ -83,9 +84,9 @@ class Joined:
             out[here] = self.arrays[i][episodes[here] - self._starts[i], times[here]]
         return out
 
-    def _row(self, episode: int) -> np.ndarray:
+    def _row(self, episode: int, times: slice) -> np.ndarray:
         number = int(np.searchsorted(self._starts, episode, "right")) - 1
-        return self.arrays[number][episode - self._starts[number]]
+        return self.arrays[number][episode - self._starts[number], times]
 
 
 class Episodes:

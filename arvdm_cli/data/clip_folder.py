@@ -14,14 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, OutputError, OutputExistsError
+from ..errors import DataError, InputError, OutputError, OutputExistsError
 from ..files import replacing
+from ..media.seek import Video
 from .array_folder import LOCK, extend, lock, put
+from .encoded import EncodedFrames, Frames, Stored
 from .formats import DEFAULTS, Settings
 
 VERSION = 1  # of the folder
 RECORDED = "record"  # format of what `arvdm data record` played
-ARRAYS = ("frames", "actions", "poses")
+ARRAYS = ("frames", "ticks", "actions", "poses")  # frames, or ticks of frames that stay in their videos
 OWN = ("clips.json", "clips.jsonl", *(f"{array}.npy" for array in ARRAYS))  # files of the folder
 
 
@@ -31,7 +33,7 @@ class Clips:
 
     settings: Settings
     files: list[str]  # what each clip is called
-    frames: np.ndarray  # uint8 (episodes, f, h, w, c)
+    frames: Frames  # uint8 (episodes, f, h, w, c)
     actions: np.ndarray  # float32 (episodes, f, a); row t leads into frame t, a row of zeros is unknown
     poses: np.ndarray  # int16 (episodes, f, 3), as far as they are known: see `reckon`
 
@@ -57,6 +59,7 @@ class Entry:
     stamp: list[int] | None = None  # size and time of change of its files; None: recorded, or of an earlier version
     acted: bool = True  # whether it came with actions
     seed: int | None = None  # of a recorded episode
+    video: Video | None = None  # where its frames stay
 
 
 Journal = dict[str, Entry]  # by clip, in the order of their episodes
@@ -82,7 +85,7 @@ class ClipFolder:
                 extend(self.path / f"{array}.npy", dtype, (count + entry.episodes, *shape))
                 put(self.path / f"{array}.npy", count, rows[array])
             with (self.path / "clips.jsonl").open("a") as file:  # last: a clip counts once it is there
-                file.write(_line(name, entry))
+                file.write(_line(name, entry, self.settings))
         except OSError as error:
             hint = "Finished clips are kept; repeat the command to resume."
             raise OutputError(f"{self.path} cannot be written: {error.strerror or error}.", hint) from error
@@ -96,7 +99,7 @@ class ClipFolder:
         for array in _layout(self.settings):
             put(self.path / f"{array}.npy", first, rows[array])
         self.journal[name] = entry
-        _write_journal(self.path, self.journal)
+        _write_journal(self.path, self.journal, self.settings)
 
     def cut(self, name: str) -> list[str]:
         """Drop a clip and those after it; gives their names."""
@@ -104,13 +107,13 @@ class ClipFolder:
         dropped = names[names.index(name) :]
         for later in dropped:
             del self.journal[later]
-        _write_journal(self.path, self.journal)
+        _write_journal(self.path, self.journal, self.settings)
         return dropped
 
     def check_space(self, episodes: int, what: str, hint: str) -> None:
         """Refuse what the disk cannot hold: that many episodes more."""
         height, width = self.settings.size
-        needed = episodes * self.settings.frames * height * width * 3
+        needed = 0 if self.settings.encoded else episodes * self.settings.frames * height * width * 3
         free = shutil.disk_usage(self.path).free
         if needed > free:
             message = f"{what} need {needed / 1e9:.1f} GB in {self.path}, and {free / 1e9:.1f} GB are free."
@@ -147,7 +150,7 @@ def read(folder: Path | str) -> Clips:
     folder = Path(folder)
     try:
         settings = saved_settings(folder)
-        done = _read_journal(folder)
+        done = _read_journal(folder, settings)
         count = sum(entry.episodes for entry in done.values())
         if not count:
             raise DataError(f"{folder} contains no clip yet.", hint="Repeat the command that writes it to resume it.")
@@ -158,7 +161,19 @@ def read(folder: Path | str) -> Clips:
         array = arrays[name]
         if array.dtype != dtype or array.shape[1:] != shape or len(array) < count:
             raise DataError(f"{folder / name}.npy holds {array.dtype} {array.shape}, not {dtype} {(count, *shape)}.")
-    return Clips(settings, list(done), **{name: array[:count] for name, array in arrays.items()})
+    arrays = {name: array[:count] for name, array in arrays.items()}
+    frames: Frames = _encoded(folder, done, arrays["ticks"], settings) if settings.encoded else arrays["frames"]
+    return Clips(settings, list(done), frames, arrays["actions"], arrays["poses"])
+
+
+def _encoded(folder: Path, journal: Journal, ticks: np.ndarray, settings: Settings) -> EncodedFrames:
+    """Give frames that stay in their videos."""
+    videos: list[Stored] = []
+    for name, entry in journal.items():
+        if entry.video is None or not entry.stamp:
+            raise DataError(f"{folder} does not say where the frames of {name} are.", hint="Import it again.")
+        videos += [Stored(entry.video, *entry.stamp[:2])] * entry.episodes  # its video is the first of its files
+    return EncodedFrames(videos, ticks, settings.size, settings.fit)
 
 
 def saved_settings(folder: Path) -> Settings:
@@ -172,7 +187,8 @@ def saved_settings(folder: Path) -> Settings:
 def saved_length(folder: Path) -> int | None:
     """Give how many frames an episode has in a folder that an import continues; None where there is none."""
     try:
-        return saved_settings(folder).frames if _read_journal(folder) else None
+        settings = saved_settings(folder)
+        return settings.frames if _read_journal(folder, settings) else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, DataError):  # named when it is opened
         return None
 
@@ -186,9 +202,11 @@ def check(data: Clips, index: int) -> str | None:
     """Give what is wrong with an episode, or None."""
     if not np.isfinite(data.actions[index]).all():
         return "an action in it is not a number"
-    if not data.frames[index].any():
-        return "all of its frames are black"
-    return None
+    try:
+        black = not data.frames[index].any()
+    except InputError as error:
+        return str(error)
+    return "all of its frames are black" if black else None
 
 
 def _layout(settings: Settings) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -196,17 +214,20 @@ def _layout(settings: Settings) -> dict[str, tuple[str, tuple[int, ...]]]:
     f = settings.frames
     kinds: tuple[tuple[str, tuple[int, ...]], ...] = (
         ("uint8", (f, *settings.size, 3)),
+        ("int64", (f,)),
         ("float32", (f, len(settings.actions))),
         ("int16", (f, 3)),
     )
-    return dict(zip(ARRAYS, kinds, strict=True))
+    layout = dict(zip(ARRAYS, kinds, strict=True))
+    del layout["frames" if settings.encoded else "ticks"]
+    return layout
 
 
 def _prepare(out: Path, settings: Settings, others: tuple[str, ...]) -> Journal:
     """Lay out an empty folder, or open one that was made with the same settings; gives the clips that it holds."""
     new: dict[str, object] = {"version": VERSION} | settings.to_json()
     try:
-        journal = _read_journal(out) if holds_clips(out) else {}
+        journal = _read_journal(out, settings) if holds_clips(out) else {}
         if journal:
             old = json.loads((out / "clips.json").read_text())
             for name in dict.fromkeys((*new, *(old.keys() & DEFAULTS.keys()))):
@@ -219,7 +240,7 @@ def _prepare(out: Path, settings: Settings, others: tuple[str, ...]) -> Journal:
         else:  # also where an earlier run has brought nothing
             with replacing(out / "clips.json") as part:
                 part.write_text(json.dumps(new, indent=2) + "\n")
-        _write_journal(out, journal)  # without a line that was cut short
+        _write_journal(out, journal, settings)  # without a line that was cut short
         return journal
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror or error}.") from error
@@ -227,26 +248,41 @@ def _prepare(out: Path, settings: Settings, others: tuple[str, ...]) -> Journal:
         raise DataError(f"Cannot resume the run in {out}: {error}.", hint="Choose another folder.") from error
 
 
-def _read_journal(folder: Path) -> Journal:
+def _read_journal(folder: Path, settings: Settings) -> Journal:
     """Read what the folder holds of each file; a last line that was cut short does not count."""
     if not (folder / "clips.jsonl").exists():
         return {}
     lines = (folder / "clips.jsonl").read_text().rpartition("\n")[0].splitlines()
     entries = map(json.loads, lines)
     return {
-        entry["file"]: Entry(int(entry["episodes"]), entry.get("stamp"), entry.get("actions", True), entry.get("seed"))
+        entry["file"]: Entry(
+            int(entry["episodes"]),
+            entry.get("stamp"),
+            entry.get("actions", True),
+            entry.get("seed"),
+            _video(entry["video"], settings) if "video" in entry else None,
+        )
         for entry in entries
     }
 
 
-def _write_journal(folder: Path, journal: Journal) -> None:
+def _video(saved: dict[str, object], settings: Settings) -> Video:
+    """Read where the frames of a clip stay: in a file below the folder of its data set."""
+    file, filters = os.path.join(settings.source, str(saved["file"])), saved["filters"]
+    assert isinstance(filters, list)
+    return Video(**saved | {"file": os.path.normpath(file), "filters": tuple(filters)})  # type: ignore[arg-type]
+
+
+def _write_journal(folder: Path, journal: Journal, settings: Settings) -> None:
     with replacing(folder / "clips.jsonl") as part:
-        part.write_text("".join(_line(name, entry) for name, entry in journal.items()))
+        part.write_text("".join(_line(name, entry, settings) for name, entry in journal.items()))
 
 
-def _line(name: str, entry: Entry) -> str:
-    saved = {"file": name, "episodes": entry.episodes, "stamp": entry.stamp, "actions": entry.acted}
+def _line(name: str, entry: Entry, settings: Settings) -> str:
+    saved: dict[str, object] = {"file": name, "episodes": entry.episodes, "stamp": entry.stamp, "actions": entry.acted}
     saved["seed"] = entry.seed
+    if entry.video:
+        saved["video"] = vars(entry.video) | {"file": os.path.relpath(entry.video.file, settings.source)}
     return json.dumps({key: value for key, value in saved.items() if value is not None}) + "\n"
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..media.seek import Video
 from .clip_folder import ClipFolder, Entry, opened
-from .formats import FORMATS, Settings, Source, SourceClip, cut_into_episodes
+from .formats import FORMATS, Encoded, Recording, Settings, Source, SourceClip, cut_into_episodes
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def _add(folder: ClipFolder, clip: SourceClip) -> Step:
         return Step(name, 0, str(error))
     except OSError as error:
         return Step(name, 0, f"{str(clip.files()[0])!r} cannot be read: {error.strerror or error}.")
-    entry = Entry(len(rows["frames"]), stamp, recording.acted)
+    entry = Entry(len(rows["actions"]), stamp, recording.acted, video=_video_of(recording))
     folder.append(name, rows, entry)
     return Step(name, entry.episodes, None, recording.notes, recording.warnings, recording.acted)
 
@@ -78,14 +79,19 @@ def _refresh(folder: ClipFolder, clips: dict[str, SourceClip]) -> dict[str, Step
             kept = f"it has changed and cannot be read; its imported episodes are kept: {error}"
             steps[name] = Step(name, entry.episodes, warnings=(kept,), acted=entry.acted)
             continue
-        if len(rows["frames"]) != entry.episodes:
+        if len(rows["actions"]) != entry.episodes:
             for later in folder.cut(name):
                 steps.pop(later, None)
             break
-        folder.replace(name, rows, Entry(entry.episodes, stamp, recording.acted))
+        folder.replace(name, rows, Entry(entry.episodes, stamp, recording.acted, video=_video_of(recording)))
         notes = ("it has changed and was read again", *recording.notes)
         steps[name] = Step(name, entry.episodes, None, notes, recording.warnings, recording.acted)
     return steps
+
+
+def _video_of(recording: Recording) -> Video | None:
+    """Give the video in which the frames of a clip stay."""
+    return recording.frames.video if isinstance(recording.frames, Encoded) else None
 
 
 def _stamp(clip: SourceClip) -> list[int]:

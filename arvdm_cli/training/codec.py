@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..data.batches import Episodes
+from ..data.encoded import Frames
 from ..media import to_tensor
 from ..models.codec import Codec
 from .config import TrainConfig
@@ -116,7 +117,7 @@ class CodecTrainer:
 
 @torch.no_grad()
 def encode_all(
-    config: TrainConfig, codec: Codec, frames: np.ndarray, folder: Path, device: torch.device, report: Report
+    config: TrainConfig, codec: Codec, frames: Frames, folder: Path, device: torch.device, report: Report
 ) -> np.ndarray:
     """Latents (episodes, f, c, h, w) of a folder's frames in half precision, memory-mapped.
 

@@ -60,6 +60,9 @@ def import_(
             "action files) or none.",
         ),
     ] = None,
+    keep_encoded: Annotated[
+        bool, Option("--keep-encoded", help="Leave frames in their videos and read them from there; slower, less disk.")
+    ] = False,
     limit: Annotated[
         int | None, Option(min=1, help="Largest number of clips; a larger one keeps the clips of a smaller one.")
     ] = None,
@@ -77,7 +80,7 @@ def import_(
     names = name_actions(vocabulary, found.clips[:limit]) if vocabulary is not None or found.actions is None else ()
     if frames is None:
         frames = clip_folder.saved_length(out)  # as the import that goes on has it
-    chosen = formats.settle(found, names, size_of(size), frames, fps, fit)
+    chosen = formats.settle(found, names, size_of(size), frames, fps, fit, keep_encoded)
     say(f"{found.folder}: {len(found.clips)} clips, read as {found.kind.title} (--format {found.format})")
     for note in found.notes:
         say(note)

@@ -6,13 +6,14 @@ Videos are read as prompts are: `media.read` and `actions.files.set_to` bring fr
 Nothing is trusted: no pickle is read, and no path leads out of the folder.
 """
 
-from .format import DEFAULTS, Format, Recording, Settings, SourceClip
+from .format import DEFAULTS, Encoded, Format, Recording, Settings, SourceClip
 from .table import FORMATS, LENGTH, Source, cut_into_episodes, find, reckon, settle
 
 __all__ = [
     "DEFAULTS",
     "FORMATS",
     "LENGTH",
+    "Encoded",
     "Format",
     "Recording",
     "Settings",

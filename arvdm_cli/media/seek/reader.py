@@ -64,7 +64,10 @@ class Reader:
         entries = getattr(self._stream, "index_entries", None) or ()
         self._keys = np.array([entry.timestamp for entry in entries if entry.is_keyframe], np.int64)
         self._graph = av.filter.Graph()  # lives as long as its filters are used
-        self._entry, self._exit = self._build()
+        try:
+            self._entry, self._exit = self._build()
+        except (AttributeError, ValueError, self._error) as error:  # a stream that no decoder knows has no size
+            raise VideoError(f"{video.file!r} cannot be opened: its pictures cannot be decoded.") from error
         self._decoded: Iterator[VideoFrame] | None = None  # frames from where it stands on
         self._at: int | None = None  # tick of the last one
         self._last: VideoFrame | None = None
