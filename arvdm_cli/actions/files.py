@@ -49,7 +49,7 @@ def read(
     """
     name = os.fspath(source)
     rows = load(source, names)
-    for note in rows.notes:
+    for note in (*rows.notes, *_late(rows, 1 / fps if fps else 0.0)):
         on_note(note)
     if rows.times is not None and fps is None:
         raise ActionError(f"{name!r} contains times, but the frame rate is not known.")
@@ -85,11 +85,19 @@ def set_to(
     if rows.times is not None:
         if clip.times is None:
             raise ActionError(f"{name!r} contains times, but the frames of its clip have none.")
-        return hold(rows, clip.times, names, repr(name))[taken], [*rows.notes]
+        step = float(clip.times[1] - clip.times[0]) if len(clip.times) > 1 else 0.0
+        return hold(rows, clip.times, names, repr(name))[taken], [*rows.notes, *_late(rows, step)]
     if form is PHRASE and len(rows) == len(clip.chosen[taken]):  # typed for the frames that are shown
         return rows.values, []
     led, note = align(rows.values, form.lead, clip.count, repr(name))
     return follow(led, clip.chosen, names)[taken], [*rows.notes, *([note] if note else [])]
+
+
+def _late(rows: Rows, step: float) -> list[str]:
+    """Say where rows with times begin more than a step, in seconds, after the first frame."""
+    if rows.times is None or rows.times[0] <= step:
+        return []
+    return [f"the first row is at {rows.times[0]:g} s; actions before it are unknown"]
 
 
 def load(source: str | os.PathLike[str], names: Sequence[str], excuse: Excuse | None = None) -> Rows:

@@ -209,6 +209,14 @@ def test_a_key_twice_in_a_line_is_refused(tmp_path):
         files.read(tmp_path / "a.jsonl", NAMES)
 
 
+def test_rows_that_begin_after_the_first_frame_are_told(tmp_path):
+    (tmp_path / "a.csv").write_text("time,action\n0.5,left\n1,forward\n")
+    notes = []
+    led = files.read(tmp_path / "a.csv", NAMES[:2], fps=10, on_note=notes.append)
+    assert notes == ["the first row is at 0.5 s; actions before it are unknown"] and not led[:5].any() and led[5:].any()
+    assert files.read_clip(tmp_path / "a.csv", NAMES[:2], TIMED)[1] == notes
+
+
 def test_a_table_of_numbers_alone_has_no_names_to_take(tmp_path):
     (tmp_path / "a.csv").write_text("0,1\n1,0\n0.5,0\n")
     with pytest.raises(ActionError, match="line 1: 0, 1 are numbers, not the names of actions"):
