@@ -24,7 +24,7 @@ from . import bench, checkpoints, config, data, doctor, generate, schedule, theo
 from .config import unread
 from .console import Color, ProgressKind, Settings, coloured, configure, settings, show_error, warn
 from .eval import card
-from .help import Command, Group, show_help
+from .help import Command, Group, path_of, show_help
 from .train import command as train
 
 if TYPE_CHECKING:
@@ -110,11 +110,7 @@ app.command(cls=Command, epilog="arvdm bench maze\narvdm bench maze -s fifo -s r
 )
 app.command(cls=Command, epilog="arvdm convert oasis-500m checkpoints/oasis")(checkpoints.convert)
 app.command(cls=Command, epilog="arvdm doctor\narvdm doctor --json")(doctor.doctor)
-app.command(
-    cls=train.TrainCommand,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog="arvdm train run.toml --lr 1e-4 --network.dim 128\narvdm train run.toml --resume",
-)(train.train)
+app.add_typer(train.app, name="train")
 app.command("help", cls=Command, epilog="arvdm help eval drift")(show_help)
 
 
@@ -243,7 +239,8 @@ def recognise(error: BaseException) -> ArvdmError:
     if isinstance(error, ArvdmError):
         return error
     if isinstance(error, typer.TyperException):
-        command = getattr(getattr(error, "ctx", None), "command_path", "arvdm")
+        context = getattr(error, "ctx", None)
+        command = path_of(context) if context else "arvdm"
         message = error.format_message().replace("Value error, ", "")
         return UsageError(message, hint=f"`{command} --help` lists the options.")
     if is_out_of_memory(error):

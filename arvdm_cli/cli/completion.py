@@ -1,7 +1,9 @@
 """Values that the shell completes. They must come at once, so nothing here needs torch or numpy."""
 
+import os
 import re
 from collections.abc import Callable
+from glob import escape, glob
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -21,6 +23,17 @@ def presets() -> list[tuple[str, str]]:
     from ..sampling.schedules import PRESETS, describe
 
     return [(name, clause(describe(name).summary)) for name in PRESETS]
+
+
+def training(incomplete: str) -> list[str]:
+    """Training files, folders and the command that a word after `arvdm train` may become."""
+    below = ["init"] if "init".startswith(incomplete) else []
+    return [*below, *folders(incomplete), *sorted(glob(f"{escape(incomplete)}*.toml"))]
+
+
+def folders(incomplete: str) -> list[str]:
+    """Folders that a word may become."""
+    return sorted(path for path in glob(f"{escape(incomplete)}*") if os.path.isdir(path))
 
 
 def clause(text: str) -> str:

@@ -49,6 +49,8 @@ class Command(TyperCommand):
 class Group(TyperGroup):
     """A group whose commands are listed with their whole summaries."""
 
+    tail = "COMMAND [ARGS]..."  # of its usage
+
     def get_params(self, ctx: AnyContext) -> list[Parameter]:
         """Its parameters, and while a shell completes also the options of every command, which may follow it."""
         return super().get_params(ctx) + followers(ctx)
@@ -135,10 +137,16 @@ def whole_words(text: str, width: int, first: str, rest: str) -> list[str]:
 def begin(page: Page, command: AnyCommand, ctx: AnyContext) -> None:
     """Write the usage and the description of a command."""
     arguments = [param for param in command.params if isinstance(param, TyperArgument)]
-    words = [ctx.command_path, "[OPTIONS]", *map(name_of, arguments)]
-    page.usage([*words, "COMMAND [ARGS]..."] if isinstance(command, Group) else words)
+    words = [path_of(ctx), "[OPTIONS]", *map(name_of, arguments)]
+    page.usage([*words, command.tail] if isinstance(command, Group) and command.tail else words)
     for text in inspect.cleandoc(command.help or "").split("\n\n"):
         page.paragraph(" ".join(text.split()))
+
+
+def path_of(ctx: AnyContext) -> str:
+    """The words that name a command; arguments of those above it are left out, as they stand in for its name."""
+    above = f"{path_of(ctx.parent)} " if ctx.parent else ""
+    return above + str(ctx.info_name)
 
 
 def end(page: Page, command: AnyCommand, ctx: AnyContext) -> None:
@@ -242,7 +250,7 @@ def show_help(
     at: AnyContext = context.find_root()
     for word in words or []:
         if not isinstance(at.command, Group):
-            raise UsageError(f"{at.command_path} has no command {word!r}.", hint=f"`{at.command_path} --help`")
+            raise UsageError(f"{path_of(at)} has no command {word!r}.", hint=f"`{path_of(at)} --help`")
         name, command, _ = at.command.resolve_command(at, [word])
         assert command is not None
         at = Context(command, info_name=name, parent=at)

@@ -50,6 +50,11 @@ def read(folder: Path) -> rendered.Dataset | clip_folder.Clips:
     return clip_folder.read(folder) if clip_folder.holds_clips(folder) else rendered.read(folder)
 
 
+def holds_episodes(folder: Path) -> bool:
+    """Whether a folder is one of episodes, complete or not."""
+    return clip_folder.holds_clips(folder) or rendered.holds_world(folder)
+
+
 def read_all(folders: Iterable[Path | str]) -> dict[str, Part]:
     """Open folders of episodes, by their names."""
     return {str(folder): read(Path(folder)) for folder in folders}

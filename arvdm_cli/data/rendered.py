@@ -268,6 +268,11 @@ def _count_finished(out: Path, world: MazeConfig) -> int:
     return len(finished)
 
 
+def holds_world(folder: Path) -> bool:
+    """Whether a folder is one that `make` writes."""
+    return (folder / "world.json").is_file()
+
+
 def _read_settings(folder: Path) -> dict[str, Any] | None:
     """Read world.json, or give None if there is none."""
     try:

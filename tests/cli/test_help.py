@@ -30,7 +30,11 @@ def commands(group=ROOT, path=()):
 
 
 COMMANDS = dict(commands())
-LEAVES = {path: command for path, command in COMMANDS.items() if not hasattr(command, "commands")}
+LEAVES = {  # those that do something themselves, as `train` does beside `train init`
+    path: command
+    for path, command in COMMANDS.items()
+    if not hasattr(command, "commands") or any(isinstance(param, TyperArgument) for param in command.params)
+}
 every_command = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 
 
@@ -185,6 +189,23 @@ def test_the_shell_completes_names_of_checkpoints_and_runs(tmp_path, monkeypatch
     for words in (["generate", "-m", ""], ["info", ""], ["eval", "memory", ""], ["bench", ""]):
         assert {"maze", "minecraft"} <= set(completed(*words))
     assert all(0 < len(about) < 70 for _, about in [*completion.models(), *completion.presets()])
+
+
+def test_the_shell_completes_folders_and_files_to_train_by(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "run.toml").touch()
+    assert completed("train", "") == ["init", "data", "run.toml"]
+    assert completed("train", "in") == ["init"] and completed("train", "r") == ["run.toml"]
+    assert completed("train", "init", "") == ["data"]
+    assert completed("train", "init", "--hou") == ["--hours"] and "--dry-run" in completed("train", "--")
+
+
+def test_a_command_below_another_one_is_called_by_its_words_alone(arvdm):
+    page = arvdm("train", "init", "-h").stdout
+    assert page.startswith("Usage: arvdm train init [OPTIONS] DATA...\n")
+    assert arvdm("train", "-h").stdout.startswith("Usage: arvdm train [OPTIONS] DATA|FILE...\n")
+    assert "`arvdm train init --help`" in arvdm("train", "init").stderr
 
 
 def test_what_is_completed_are_the_values_that_are_taken():

@@ -8,11 +8,15 @@ import torch
 
 from arvdm_cli.data.batches import Episodes, read_all
 from arvdm_cli.hub import checkpoint
+from arvdm_cli.models.codec import CodecConfig
 from arvdm_cli.models.config import DiTConfig
+from arvdm_cli.sampling.config import Sampling
+from arvdm_cli.sampling.generation import begin, choose, generate, given
 from arvdm_cli.training.check import fitted
 from arvdm_cli.training.config import TrainConfig
 from arvdm_cli.training.loop import train
 from arvdm_cli.training.scales import action_scales
+from arvdm_cli.training.validation import decibels
 from support.clips import moving_squares, write_clips
 from support.training import configured, quiet
 
@@ -79,11 +83,11 @@ def test_actions_in_another_unit_train_to_the_same_bits(trained, tmp_path):
     assert all(torch.equal(weight, weights[name]) for name, weight in one.network.state_dict().items())
     window, levels, actions = torch.randn(1, 3, 2, 4, 6), torch.full((1, 3), 0.5), torch.randn(1, 3, 2)
     answers = []
-    for model, given in ((one, actions), (other, unit * actions)):
+    for model, taken in ((one, actions), (other, unit * actions)):
         past = model.network.encode_context(
             torch.zeros(1, 1, 2, 4, 6), torch.zeros(1, 1), torch.zeros(1, 1, 2), torch.zeros(1, 3), None
         )
-        answers.append(model.network(window, levels, given, past))
+        answers.append(model.network(window, levels, taken, past))
     assert torch.equal(*answers)
 
 
@@ -92,3 +96,29 @@ def test_a_run_that_is_resumed_keeps_its_scales_when_the_data_has_grown(trained,
     config = run_of(data, trained, steps=6)
     train(config, True, quiet)
     assert checkpoint.load(trained / "checkpoint").network.config.action_scales == (8.0, 8.0)
+
+
+@pytest.mark.slow
+def test_a_model_follows_continuous_actions_after_a_short_training(tmp_path):
+    data = moving_squares(tmp_path / "data", 40, 30, 16, 24, unit=0.01)
+    config = configured(
+        data, tmp_path / "run",
+        steps=400, codec_steps=100, codec_batch=32, every=1000, frames=48, held_out=8, early=1.0,
+        contexts=(2, 4), windows=(1, 4), ema=0.98, warmup=20, codec=CodecConfig(16, 16, 24, 16, 32, linear=True),
+        network=DiTConfig(16, 2, 3, 1, 64, 2, actions=2, fusion="none"),
+        sampling=Sampling("outpainting", {"chunk": 4, "steps": 4}, slots=0),
+    )  # fmt: skip
+    model = checkpoint.load(train(config, False, quiet))
+    episodes = Episodes(read_all([data]), 8)
+    clip, actions = episodes.frames(episodes.held_out, slice(5)), episodes.one_hot(episodes.held_out)[:, :5]
+
+    def first_frame(taken):
+        plan = choose(model.sampling)
+        state = begin(model, plan, clip[:, :4], actions[:, :4])
+        made = torch.cat(list(generate(model, plan, state, given(taken[:, 4:]), seed=0, length=1)), 1)
+        return decibels(made, clip[:, 4:]).mean()
+
+    with torch.no_grad():
+        true = first_frame(actions)
+        assert true > first_frame(actions.roll(1, 0)) + 1 and true > first_frame(0 * actions) + 1
+    assert true > decibels(clip[:, 3:4], clip[:, 4:]).mean() + 1

@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
-import shlex
+from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from typer import Argument, Option
+from typer import Argument, Option, Typer
 
 from ...errors import OutputExistsError, UsageError
+from .. import completion
 from ..console import out as stdout
 from ..console import printable, settings, warn, write_json
-from ..help import Command, Row
+from ..help import Command
 from .display import display
-from .keys import key_panels, overrides
+from .estimates import show_estimates
+from .group import TrainGroup
+from .init import init
+from .request import Request, read_requests
 
-if TYPE_CHECKING:
-    from typer._click import Context
+app = Typer(cls=TrainGroup, invoke_without_command=True, rich_markup_mode=None)
+app.command(
+    "init",
+    cls=Command,
+    context_settings={"ignore_unknown_options": True},
+    epilog="arvdm train init data/play --hours 2\narvdm train init data/play -o play.toml --network.dim 192",
+)(init)
 
-    from ...training.config import TrainConfig
+Hours = Annotated[
+    float | None,
+    Option(
+        min=1e-6,
+        max=10_000,
+        metavar="X",
+        show_default="1 for DATA, else as the file says",
+        help="Wanted time of a run in hours; steps are planned to fit it, as measured here.",
+    ),
+]
 
 
-class TrainCommand(Command):
-    """The command, whose help also lists every key of a training file."""
-
-    def panels(self, ctx: Context) -> dict[str, list[Row]]:
-        """Rows of every panel, those of the keys last."""
-        return super().panels(ctx) | key_panels()
-
-
+@app.callback(
+    context_settings={"ignore_unknown_options": True},
+    epilog="arvdm train data/play --hours 2\narvdm train run.toml --lr 1e-4 --network.dim 128",
+)
 def train(
     words: Annotated[
-        list[str], Argument(metavar="CONFIG...", help="Training files in TOML, one run each, then --key value pairs.")
+        list[str],
+        Argument(
+            metavar="DATA|FILE...",
+            autocompletion=completion.training,
+            help="Folders of episodes, for one run; or training files, for one run each. Then --key value pairs.",
+        ),
     ],
     resume: Annotated[
         bool,
@@ -42,27 +60,31 @@ def train(
         ),
     ] = False,
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing run.")] = False,
+    hours: Hours = None,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Show parameters, memory, disk and time of each run, and start none.")
+    ] = False,
 ):
-    """Train models, one file after the other.
+    """Train a model on folders of episodes, or by training files, one after the other.
 
-    `--key value` sets a key of the files, and `--network.dim 128` a key of one of their tables.
+    For DATA a training file that fits it is written into the folder of the run, runs/NAME/train.toml, by the name of
+    DATA. `--key value` sets a key of the file, and `--network.dim 128` a key of one of its tables.
     """
-    from ...training.config import configure
     from ...training.loop import STATE, steps_of
     from ...training.loop import train as run
 
-    count = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
-    files, flags = words[:count], words[count:]
-    plans = [configure(Path(file), **overrides(flags)) for file in files]
-    check_folders(plans, resume, yes)
+    requests = read_requests(words, resume, hours)
+    if dry_run:
+        return show_estimates([request.plan() for request in requests])
+    check_folders(requests, resume, yes)
     runs = []
-    for file, plan in zip(files, plans, strict=True):
-        saved = (Path(plan.out) / STATE).exists()
+    for request in requests:
+        saved = (request.out / STATE).exists()
         if resume and not saved:
-            warn(f"{plan.out} has no saved state to resume; this run starts from its beginning.")
-        again = shlex.join(["arvdm", "train", file, "--resume", *flags])
+            warn(f"{request.out} has no saved state to resume; this run starts from its beginning.")
+        plan = request.settle()
         with ExitStack() as stack:
-            made = run(plan, resume and saved, display(plan, again, stack))
+            made = run(plan, resume and saved, display(plan, request.again, stack))
         runs.append({"checkpoint": str(made), "steps": steps_of(made)})
         if not settings.json:
             stdout.print(f"checkpoint in {printable(str(made))}", soft_wrap=True)
@@ -70,14 +92,17 @@ def train(
         write_json({"runs": runs})
 
 
-def check_folders(plans: list[TrainConfig], resume: bool, yes: bool):
+def check_folders(requests: Sequence[Request], resume: bool, yes: bool):
     """Refuse runs that would replace another run unasked, or each other."""
     from ...training.loop import STATE
 
-    if not plans:
-        raise UsageError("No training file is given.", hint="arvdm train run.toml")
-    for plan in plans:
-        if (Path(plan.out) / STATE).exists() and not resume and not yes:
-            raise OutputExistsError(f"{plan.out} holds a run.", hint="Use --resume to resume it, or -y to replace it.")
-    if len({plan.out for plan in plans}) < len(plans):
+    for request in requests:
+        if (request.out / STATE).exists() and not resume and not yes:
+            raise OutputExistsError(
+                f"{request.out} holds a run.", hint="Use --resume to resume it, or -y to replace it."
+            )
+        if request.data and request.file.exists() and not yes:
+            hint = f"To train with it: arvdm train {request.file}; or use -y to replace it."
+            raise OutputExistsError(f"{request.file} exists.", hint=hint)
+    if len({request.out for request in requests}) < len(requests):
         raise UsageError("Two of these runs write to the same folder.", hint="Give each file a different `out`.")

@@ -1,0 +1,1 @@
+"""A training run that fits a data set, a machine and a wanted time."""
