@@ -46,7 +46,10 @@ def choose_machine(
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"The device {device!r} cannot be used here.", hint="Use --device cpu.") from error
+        raise UsageError(
+            f"The device {device!r} cannot be used here.",
+            hint="Use --device cpu. `arvdm doctor` lists those that the installed PyTorch can use.",
+        ) from error
     if dtype == "auto":
         return chosen, torch.bfloat16 if fast_half(chosen) else torch.float32
     if dtype not in DTYPES:
