@@ -8,8 +8,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -57,6 +58,26 @@ def render_all(
             hint='Repeat it; a Python script must do so under `if __name__ == "__main__":`.',
         ) from error
     return [results[number] for number in range(len(jobs))]
+
+
+def in_order(
+    work: Callable[[*Job], Result], jobs: Iterable[tuple[*Job]], workers: int, ahead: int = 2
+) -> Iterator[Result]:
+    """Yield results of `work(*job)` for each job, in the order of the jobs, from parallel processes.
+
+    ahead: results of each process that may wait for their turn, as they take memory
+    """
+    waiting: deque[Future[Result]] = deque()
+    try:
+        with serving(workers) as pool:
+            for job in jobs:
+                waiting.append(pool.submit(answer, partial(work, *job)))
+                if len(waiting) >= ahead * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise ArvdmError("A process ended early.", hint="Repeat the command.") from error
 
 
 @contextmanager

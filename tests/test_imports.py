@@ -32,11 +32,12 @@ MAY_IMPORT = {
     "reports": FOUNDATION | {"sampling"},
     "hub": LIBRARY,
     "data": LIBRARY,
+    "record": STORES,
     "theory": STORES,
     "training": STORES,
     "evaluation": STORES,
     "runs": STORES | {"training"},  # the benchmark times training too
-    "cli": STORES | {"theory", "training", "evaluation", "runs", "cli"},
+    "cli": STORES | {"record", "theory", "training", "evaluation", "runs", "cli"},
     "api": STORES | {"runs"},
     "measure": STORES | {"evaluation", "api"},
     "__main__": {"cli"},

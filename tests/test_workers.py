@@ -9,7 +9,7 @@ import time
 import pytest
 
 from arvdm_cli.errors import ArvdmError
-from arvdm_cli.workers import render_all, uninterrupted
+from arvdm_cli.workers import in_order, render_all, uninterrupted
 from support.jobs import square
 from support.paths import ROOT, TESTS
 from support.processes import session
@@ -39,6 +39,16 @@ def test_results_come_in_the_order_of_their_jobs():
         i**2 for i in range(9)
     ]
     assert told == [(i + 1, 9) for i in range(9)]
+
+
+def test_results_of_a_long_list_come_one_by_one_in_order_and_few_of_them_wait():
+    begun = []
+    jobs = ((begun.append(i) or i,) for i in range(40))
+    for number, result in enumerate(in_order(square, jobs, 2, ahead=3)):
+        assert result == number**2 and len(begun) <= number + 6
+    assert number == 39
+    with pytest.raises(TypeError):
+        list(in_order(square, [(1,), ("four",)], 2))
 
 
 def test_an_error_of_a_job_is_raised_here():

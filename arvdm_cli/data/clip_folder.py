@@ -127,17 +127,19 @@ def opened(out: Path, settings: Settings, others: tuple[str, ...] = ()) -> Itera
     others: further files of its own that it may hold
     """
     new = not out.exists()
-    with lock(out):
-        folder = ClipFolder(out, settings, _prepare(out, settings, others))
-        try:
-            yield folder
-        finally:
-            if not folder.journal:
-                for own in (*OWN, *others):
-                    (out / own).unlink(missing_ok=True)
-    if new and not folder.journal:
-        with suppress(OSError):  # it is empty, or somebody else's by now
-            out.rmdir()
+    try:
+        with lock(out):
+            folder = ClipFolder(out, settings, _prepare(out, settings, others))
+            try:
+                yield folder
+            finally:
+                if not folder.journal:
+                    for own in (*OWN, *others):
+                        (out / own).unlink(missing_ok=True)
+    finally:
+        if new:
+            with suppress(OSError):  # unless it is empty
+                out.rmdir()
 
 
 def holds_clips(folder: Path | str) -> bool:

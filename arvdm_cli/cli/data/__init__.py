@@ -1,17 +1,21 @@
-"""`arvdm data`: render or import episodes to train on, look at them, and bring actions from one format to another."""
+"""`arvdm data`: render, record or import episodes to train on, look at them, and convert actions."""
 
 from typer import Typer
 
 from ..help import Command, Group
-from . import convert, import_, inspect, make
+from . import convert, import_, inspect, make, record
 
 app = Typer(
     cls=Group,
-    help="Render, import and inspect training data; convert actions.",
+    help="Render, record, import and inspect training data; convert actions.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.command(cls=Command, epilog="arvdm data make maze --out data/maze --episodes 100")(make.make)
+app.command(
+    cls=Command,
+    epilog="arvdm data record ALE/Pong-v5 --out data/pong\narvdm data record CarRacing-v3 --out data/car",
+)(record.record)
 app.command(
     "import",
     cls=Command,

@@ -44,7 +44,7 @@ def inspect(
     if sheet:
         draw_sheet(data, sheet, every)
 
-    facts = count_clips(data) if isinstance(data, clip_folder.Clips) else count(data)
+    facts = count_clips(data, folder) if isinstance(data, clip_folder.Clips) else count(data)
     if settings.json:
         write_json(facts | {"broken": broken})
     elif isinstance(data, clip_folder.Clips):
@@ -99,8 +99,11 @@ def show_facts(facts: dict[str, Any]):
     stdout.print(table)
 
 
-def count_clips(data: "Clips") -> dict[str, Any]:
-    """Count the clips of an imported folder, their episodes and frames, and the frames that each action led into."""
+def count_clips(data: "Clips", folder: Path) -> dict[str, Any]:
+    """Count the clips of a folder, their episodes and frames, and the frames that each action led into."""
+    from ...data.clip_folder import RECORDED
+    from ...record.recorder import read_facts
+
     led = [(data.actions[:, :, number] != 0).sum() for number in range(len(data.names))]
     known = sum(episode.any(-1).sum() for episode in data.actions)
     frames = data.actions.shape[0] * data.actions.shape[1]
@@ -111,6 +114,7 @@ def count_clips(data: "Clips") -> dict[str, Any]:
         "source": vars(data.settings),
         "actions": {name: int(count) for name, count in zip(data.names, led, strict=True)},
         "unknown": frames - int(known),
+        "recorded": read_facts(folder) if data.settings.format == RECORDED else None,
     }
 
 
@@ -120,8 +124,9 @@ def show_clips(facts: dict[str, Any]):
     source, total = facts["source"], facts["frames"]
     height, width = source["size"]
     led = facts["actions"] and facts["actions"] | {"unknown": facts["unknown"]}
+    recorded = facts["recorded"]
     rows = [
-        ("episodes", f"{facts['episodes']}, from {facts['clips']} clips"),
+        ("episodes", f"{facts['episodes']}" + ("" if recorded else f", from {facts['clips']} clips")),
         ("frames", f"{total}, {source['frames']} an episode, {width}x{height}, {source['fps']:g} fps"),
         ("source", f"{source['format']}, {printable(source['source'])}"),
         (
@@ -129,6 +134,9 @@ def show_clips(facts: dict[str, Any]):
             ", ".join(f"{name} {n} ({n / total:.1%})" for name, n in led.items()) if facts["actions"] else "none",
         ),
     ]
+    if recorded:
+        play = f"policy {recorded['policy']['name']}, seed {recorded['seed']}, skip {recorded['skip']}"
+        rows.append(("recorded", printable(play)))
     for name, value in rows:
         table.add_row(Text(name, "dim"), Text(value))
     stdout.print(table)

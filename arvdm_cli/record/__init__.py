@@ -1,0 +1,1 @@
+"""Environments played by a policy, and recorded as episodes to train on."""
