@@ -69,7 +69,7 @@ class UnknownModelError(ArvdmError):
 
 
 class NetworkError(ArvdmError):
-    """A download that could not be made."""
+    """A download or an upload that could not be made."""
 
     code = 5
 

@@ -20,7 +20,7 @@ from typer import Option
 
 from ..errors import ArvdmError, ArvdmWarning, MemoryLimitError, OutputError, UsageError
 from ..version import __version__
-from . import bench, checkpoints, config, data, doctor, generate, schedule, theory
+from . import bench, checkpoints, config, data, doctor, generate, schedule, theory, upload
 from .config import unread
 from .console import Color, ProgressKind, Settings, coloured, configure, settings, show_error, warn
 from .eval import card
@@ -101,6 +101,9 @@ app.command("list", cls=Command, epilog="arvdm list")(checkpoints.list_)
 app.command(cls=Command, epilog="arvdm info maze")(checkpoints.info)
 app.command(cls=Command, epilog="arvdm download minecraft\narvdm download minecraft --dry-run")(checkpoints.download)
 app.command(cls=Command, epilog="arvdm remove minecraft --dry-run")(checkpoints.remove)
+app.command(
+    cls=Command, epilog="arvdm upload runs/play owner/play --private\narvdm upload runs/play owner/play --dry-run"
+)(upload.upload)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(data.app, name="data")
 app.add_typer(card.app, name="eval")

@@ -1,7 +1,6 @@
 """Fetch checkpoints from the Hub into its cache, every file verified, and delete them from there.
 
-The Hub's own client does the transfer. What it does not do is done here: it checks sizes only, may wait for minutes,
-and sends its token to whatever HF_ENDPOINT names.
+The Hub's own client does the transfer. What it does not do is done here, as it checks sizes only; see also `session`.
 """
 
 from __future__ import annotations
@@ -11,22 +10,18 @@ import hashlib
 import os
 import re
 import shutil
-import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from ..errors import ArvdmError, CheckpointError, IntegrityError, NetworkError, OutputError, UnknownModelError
 from ..version import __version__
-from .connection import check_environment, proxy_of
+from .card import README, SAMPLE
+from .connection import proxy_of
 from .registry import CONFIG, MANIFEST, Entry, foreign, hub_client, missing, storage
-
-PATIENCE = 30.0  # seconds without a new byte after which no further request is made
-REQUEST = 10.0  # seconds one request may stay silent
-PIECE = 2**20  # bytes between two looks at the progress; the client's own 10 MiB take minutes on a slow line
+from .session import PATIENCE, PIECE, REQUEST, Session, first_line, open_session
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ def plan(entry: Entry, patience: float = PATIENCE) -> Plan:
     repo, revision = entry.repo, entry.revision
     if hub_client().constants.HF_HUB_OFFLINE:
         raise missing(entry)
-    with _session(patience) as session, _explained(entry, session.endpoint):
+    with open_session(patience) as session, _explained(entry, session.endpoint):
         client = hub_client()
         api = client.HfApi(endpoint=session.endpoint, token=session.token, library_name="arvdm")
         commit = api.model_info(repo, revision=revision).sha
@@ -108,7 +103,7 @@ def choose(names: list[str], entry: Entry) -> list[str]:
             f"{entry.name} contains no .safetensors file.",
             hint="Weights that can run code when they are loaded are never downloaded.",
         )
-    wanted = {CONFIG, MANIFEST, "README.md"}
+    wanted = {CONFIG, MANIFEST, README, SAMPLE}
     return [name for name in names if name in wanted or _is_weights(name.removesuffix(".index.json"))]
 
 
@@ -131,7 +126,7 @@ def fetch(
     cache cannot be written
     """
     home = storage(plan.repo)
-    with _session(patience) as session, _explained(plan, session.endpoint):
+    with open_session(patience) as session, _explained(plan, session.endpoint):
         _check_space(plan, home)
         with _alone(home, note):
             _sweep(home)
@@ -149,7 +144,7 @@ def fetch(
     return plan.folder
 
 
-def _fetch_one(plan: Plan, file: Remote, session: _Session, report: Callable[[str, int], None], before: int) -> None:
+def _fetch_one(plan: Plan, file: Remote, session: Session, report: Callable[[str, int], None], before: int) -> None:
     meter = _Meter(session, lambda count: report(file.name, before + count))
     path = Path(
         hub_client().hf_hub_download(
@@ -216,91 +211,10 @@ def remove(repo: str, commit: str | None = None) -> None:
         raise OutputError(f"{home} cannot be deleted: {error}.") from error
 
 
-class _Request(Protocol):
-    """What is used of a request of the client's HTTP library, whichever it is."""
-
-    method: str
-    url: object
-    headers: MutableMapping[str, str]
-    extensions: MutableMapping[str, object]
-
-
-class _Response(Protocol):
-    """What is used of an answer."""
-
-    status_code: int
-    headers: MutableMapping[str, str]
-    request: _Request
-
-
-class _Session:
-    """One conversation with the Hub: with whom, as whom, and for how long to wait for something new."""
-
-    def __init__(self, patience: float):
-        self.endpoint: str = hub_client().constants.ENDPOINT
-        url = urlsplit(self.endpoint)
-        home = url.scheme == "https" and f".{url.hostname}".endswith((".huggingface.co", ".hf.co"))
-        # the user's login is for the Hub alone: a mirror gets a token only where one is set for it
-        self.token: str | bool | None = None if home else os.environ.get("ARVDM_HUB_TOKEN") or False
-        self.patience = patience
-        self.refusal = ""  # of the last response
-        self.renew()
-
-    def renew(self) -> None:
-        """Something new has come: the next request begins to wait again."""
-        self.since: float | None = None  # when the first request was made that has brought nothing yet
-
-    def before(self, request: _Request) -> None:
-        """Refuse a request that comes too late, and bound the others; the client retries for minutes."""
-        self.since = self.since or time.monotonic()
-        if time.monotonic() - self.since > self.patience:
-            raise NetworkError(
-                f"{self.endpoint} sent no new data for {self.patience:g} seconds{self.refusal}.",
-                hint="Try again later, or wait longer with --timeout.",
-            )
-        silent = min(REQUEST, self.patience)
-        request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), silent)
-        if _origin(str(request.url)) != _origin(self.endpoint):
-            request.headers.pop("authorization", None)
-
-    def after(self, response: _Response) -> None:
-        """Let no server choose how long we wait, or a file name in the cache that leads out of it."""
-        self.refusal = f" but HTTP {response.status_code}" if response.status_code >= 400 else ""
-        for name in ("retry-after", "ratelimit"):
-            response.headers.pop(name, None)
-        if response.request.method == "HEAD":
-            for name in ("etag", "x-linked-etag", "x-repo-commit"):
-                value = response.headers.get(name, "")
-                if not re.fullmatch(r'(W/)?"?(\w[\w.:=+-]*)?"?', value, re.ASCII):
-                    raise IntegrityError(f"{self.endpoint} sent an invalid {name}: {value!r}.")
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port
-
-
-@contextmanager
-def _session(patience: float) -> Iterator[_Session]:
-    """Open a session: from here on the client asks it before every request.
-
-    Raises: ConfigError where the environment sets a proxy or certificates that cannot be used
-    """
-    check_environment()
-    client = hub_client()
-    session = _Session(patience)
-    kind = type(client.utils.get_session())  # of whichever HTTP library this client uses
-    hooks = {"request": [session.before], "response": [session.after]}
-    client.set_client_factory(lambda: kind(event_hooks=hooks, follow_redirects=True))
-    client.utils.logging.set_verbosity(client.utils.logging.CRITICAL)  # what went wrong is told once, in our words
-    client.constants.DOWNLOAD_CHUNK_SIZE = PIECE
-    yield session
-
-
 class _Meter:
     """Stands where the client wants a progress bar: counts bytes, and renews patience while new ones come."""
 
-    def __init__(self, session: _Session, report: Callable[[int], None]):
+    def __init__(self, session: Session, report: Callable[[int], None]):
         self.session, self.report = session, report
         self.done = self.most = 0  # bytes; a retry may begin again from nothing
 
@@ -393,7 +307,7 @@ def _explained(what: Entry | Plan, endpoint: str) -> Iterator[None]:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise NetworkError(
-            f"{endpoint} does not respond as a Hub does: {_first_line(error)}", hint="See HF_ENDPOINT."
+            f"{endpoint} does not respond as a Hub does: {first_line(error)}", hint="See HF_ENDPOINT."
         ) from error
 
 
@@ -416,14 +330,10 @@ def _explain(what: Entry | Plan, endpoint: str, error: BaseException) -> ArvdmEr
         return UnknownModelError(f"{repo} has no such file: {urlsplit(str(error.response.url)).path}.")
     if status == 404:
         return UnknownModelError(f"{endpoint} has no repository {repo!r}.", hint="Check the name.")
-    reason = f"HTTP {status}" if status else _first_line(error)
+    reason = f"HTTP {status}" if status else first_line(error)
     hint = "Try again; complete files are kept, the incomplete one is downloaded again."
     if not status and (variable := proxy_of(endpoint)):
         hint = f"Check the proxy in {variable}, or unset it; list hosts to reach without it in NO_PROXY."
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         hint = "Set SSL_CERT_FILE to a PEM file of the certificates to trust, such as those of your network's proxy."
     return NetworkError(f"{repo} could not be downloaded from {endpoint}: {reason}.", hint=hint)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -112,7 +112,7 @@ def _entry(name: str, facts: object, where: str) -> Entry:
         raise ConfigError(f"{where}: [{name}] has no summary.", hint="Add `summary`, one line that says what it is.")
     if (entry.folder is None) == (entry.repo is None):
         raise ConfigError(f"{where}: [{name}] must have either folder or repo.")
-    if entry.repo is not None and not _hub_id(f"{entry.repo}@{entry.revision}"):
+    if entry.repo is not None and not hub_id(f"{entry.repo}@{entry.revision}"):
         raise ConfigError(f"{where}: repo of [{name}] is {entry.repo!r}, not owner/name, or its revision is not valid.")
     return entry
 
@@ -191,7 +191,7 @@ def find(name: str) -> Entry:
     by_name = {entry.name: entry for entry in entries()}
     if name in by_name:
         return by_name[name]
-    if hub := _hub_id(name):
+    if hub := hub_id(name):
         repo, revision = hub
         for entry in by_name.values():
             if entry.repo == repo:  # a short name's repository under its full name; hashes hold for one revision
@@ -204,7 +204,7 @@ def find(name: str) -> Entry:
     )
 
 
-def _hub_id(name: str) -> tuple[str, str | None] | None:
+def hub_id(name: str) -> tuple[str, str | None] | None:
     """Split owner/name[@revision]; None where it is something else."""
     match = re.fullmatch(r"(\w[\w.-]*/\w[\w.-]*?)(?:@(\w[\w./-]*))?", name, re.ASCII)
     return None if match is None or ".." in name else (match[1], match[2])

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from huggingface_hub import constants
 
 from arvdm_cli.cli import checkpoints
 from arvdm_cli.errors import OutputError
@@ -19,23 +18,6 @@ from arvdm_cli.hub.download import Plan, Remote, show_size
 from support.checkpoints import save_small
 from support.hub import CONFIG, FILES, LATER, WEIGHTS, fails, kept
 from support.loopback_hub import COMMIT, Handler
-
-
-@pytest.fixture
-def run(arvdm, hub, home, monkeypatch):
-    """Run a command in this process, with the client's settings as a process of its own would read them."""
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
-
-    def run(*args, **more):
-        for name, value in more.items():
-            monkeypatch.setenv(name, value)
-        result = arvdm(*args)
-        return SimpleNamespace(returncode=result.exit_code, stdout=result.stdout, stderr=result.stderr)
-
-    return run
 
 
 def test_a_download_brings_the_checkpoint_and_nothing_else_and_says_what_it_is(hub, run_apart):

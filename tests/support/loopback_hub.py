@@ -1,5 +1,6 @@
 """A Hub in a thread: what the real client asks for, with a switch for every fault, and a note of every request."""
 
+import base64
 import hashlib
 import json
 import threading
@@ -9,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 COMMIT = "c0ffee" + "0" * 34
 STORE = "/store/"  # where redirects lead: another origin, as the Hub's own store is
+PUT = "/put/"  # where large files are uploaded to, in that store
 
 
 class LoopbackHub:
@@ -26,6 +28,9 @@ class LoopbackHub:
         self.silent = ()  # parts of paths that are never answered
         self.pause = 0.0  # seconds between two pieces of a body
         self.piece = 2**16  # bytes
+        self.stored = {}  # sha256 -> content of a large file that was uploaded
+        self.commits = []  # (owner/name, branch, message) of every upload
+        self.visibility = {}  # owner/name -> private, public or None, as it was created
         self.listed = None  # names listed in place of the true ones
         self.large = ".safetensors"
         self.servers = [self.serve(), self.serve()]
@@ -66,6 +71,97 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.answer()
 
+    def do_POST(self):
+        self.receive()
+
+    def do_PUT(self):
+        self.receive()
+
+    def receive(self):
+        """What an upload asks for."""
+        path = unquote(urlsplit(self.path).path)
+        self.hub.seen.append((self.command, path, self.headers.get("Authorization")))
+        body = self.body()
+        if any(part in path for part in self.hub.silent):
+            time.sleep(20)
+        for part, (status, code) in self.hub.status.items():
+            if part in path:
+                return self.send(status, {"X-Error-Code": code} if code else {})
+        if path.startswith(PUT):
+            self.hub.stored[hashlib.sha256(body).hexdigest()] = body
+            return self.send(200, {})
+        if path == "/api/repos/create":
+            return self.create(json.loads(body))
+        if path == "/api/validate-yaml":
+            return self.send_json({"errors": [], "warnings": []})
+        if path.endswith("/info/lfs/objects/batch"):
+            return self.offer(json.loads(body))
+        repo, what, branch = next(
+            path.removeprefix("/api/models/").partition(part)
+            for part in ("/preupload/", "/commit/", "/branch/")
+            if part in path
+        )
+        answers = {"/preupload/": self.prepare, "/commit/": self.commit, "/branch/": self.branch}
+        answers[what](repo, branch, body)
+
+    def body(self):
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        pieces = []
+        while size := int(self.rfile.readline(), 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(pieces)
+
+    def create(self, asked):
+        repo = f"{asked['organization']}/{asked['name']}"
+        if repo in self.hub.revisions:
+            return self.send_json({"url": f"{self.hub.url}/{repo}"}, 409)
+        self.hub.visibility[repo] = asked.get("visibility")
+        self.hub.add(repo, {})
+        self.send_json({"url": f"{self.hub.url}/{repo}"})
+
+    def branch(self, repo, branch, _):
+        if branch in self.hub.revisions[repo]:
+            return self.send(409, {})
+        self.hub.revisions[repo][branch] = self.hub.revisions[repo]["main"]
+        self.send(200, {})
+
+    def prepare(self, repo, branch, body):
+        def mode(file):
+            return "lfs" if file["path"].endswith((self.hub.large, ".png")) else "regular"
+
+        files = json.loads(body)["files"]
+        answers = [{"path": f["path"], "uploadMode": mode(f), "shouldIgnore": False, "oid": None} for f in files]
+        self.send_json({"files": answers})
+
+    def offer(self, asked):
+        """Where each large file goes that is not here yet."""
+
+        def place(file):
+            known = {"oid": file["oid"], "size": file["size"]}
+            if file["oid"] in self.hub.stored:
+                return known
+            return known | {"actions": {"upload": {"href": f"{self.hub.store}{PUT}{file['oid']}"}}}
+
+        self.send_json({"transfer": "basic", "objects": [place(file) for file in asked["objects"]]})
+
+    def commit(self, repo, branch, body):
+        lines = [json.loads(line) for line in body.splitlines()]
+        files = dict(self.hub.repos[repo, self.hub.revisions[repo][branch]])
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.hub.stored[value["oid"]]
+        self.hub.commits.append((repo, branch, lines[0]["value"]["summary"]))
+        commit = hashlib.sha1(body).hexdigest()
+        self.hub.add(repo, files, commit, branch)
+        url = f"{self.hub.url}/{repo}/commit/{commit}"
+        self.send_json({"commitUrl": url, "commitOid": commit})
+
     def answer(self):
         path = unquote(urlsplit(self.path).path)
         self.hub.seen.append((self.command, path, self.headers.get("Authorization")))
@@ -86,7 +182,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send(404, {"X-Error-Code": "RepoNotFound"})
 
     def describe(self, path):
-        repo, what, revision = next(path.partition(part) for part in ("/revision/", "/tree/") if part in path)
+        parts = (path.partition(part) for part in ("/revision/", "/tree/") if part in path)
+        repo, what, revision = next(parts, (path, "/revision/", "main"))
         if repo not in self.hub.revisions:
             raise LookupError
         if revision not in self.hub.revisions[repo]:
@@ -118,9 +215,9 @@ class Handler(BaseHTTPRequestHandler):
         }
         self.send(302, headers)
 
-    def send_json(self, value):
+    def send_json(self, value, status=200):
         content = json.dumps(value).encode()
-        self.send(200, {"Content-Type": "application/json", "Content-Length": str(len(content))}, content)
+        self.send(status, {"Content-Type": "application/json", "Content-Length": str(len(content))}, content)
 
     def send_file(self, name, content, headers):
         if name in self.hub.flipped:
