@@ -113,7 +113,7 @@ def printable(text: str) -> str:
 
 
 def progress(
-    what: str, total: int | None = None, rate: str = "per_second", first: int = 0
+    what: str, total: int | None = None, rate: str = "per_second", first: int = 0, long: bool = False
 ) -> AbstractContextManager[Callable[..., None]]:
     """Show how far a loop has come, as `--progress` says; yields `report(index, **facts)`, for each thing that is done.
 
@@ -121,13 +121,25 @@ def progress(
     total: how many there are in the end, those before `first` included; None: nobody knows
     rate: what a thing per second is called, such as "fps"
     first: the index of the first thing this run makes; indices count from 0
+    long: of hours: lines of plain progress are far apart, and the time that is left comes with the facts
     facts: further numbers to show, such as loss=0.12
     """
-    kind = settings.progress
-    if kind == "auto":
-        kind = "none" if settings.quiet else "bar" if console.is_terminal and not console.is_dumb_terminal else "plain"
-    shows = {"bar": _bar, "plain": _plain, "json": _events, "none": _nothing}
+    kind = progress_kind()
+    if kind == "bar":
+        return _report(_bar(what, total, rate, first, long))
+    if kind == "plain":
+        return _report(_plain(what, total, rate, first, LONG_EVERY if long else PLAIN_EVERY))
+    shows = {"json": _events, "none": _nothing}
     return _report(shows[kind](what, total, rate, first))
+
+
+def progress_kind() -> ProgressKind:
+    """The form of progress that `--progress` asks for; of `auto`, the one that fits the terminal."""
+    if settings.progress != "auto":
+        return settings.progress
+    if settings.quiet:
+        return "none"
+    return "bar" if console.is_terminal and not console.is_dumb_terminal else "plain"
 
 
 Show = Callable[[int, float | None, Json], None]  # index, things per second, facts
@@ -181,13 +193,14 @@ CROWDED_AFTER = 10.0  # seconds between two looks
 
 
 @contextmanager
-def _bar(what: str, total: int | None, rate: str, first: int) -> Iterator[Show]:
+def _bar(what: str, total: int | None, rate: str, first: int, long: bool) -> Iterator[Show]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    remaining = TimeRemainingColumn(compact=True)
+    remaining = [] if long else [TimeRemainingColumn(compact=True)]
     facts_column = TextColumn("{task.fields[facts]}", markup=False)
+    bar_column = BarColumn(12 if long else 40)
     with Progress(
-        TextColumn(what, markup=False), BarColumn(), MofNCompleteColumn(), remaining, facts_column, console=console
+        TextColumn(what, markup=False), bar_column, MofNCompleteColumn(), *remaining, facts_column, console=console
     ) as bar:
         task = bar.add_task(what, total=total, completed=first, facts="")
 
@@ -198,8 +211,8 @@ def _bar(what: str, total: int | None, rate: str, first: int) -> Iterator[Show]:
 
 
 @contextmanager
-def _plain(what: str, total: int | None, rate: str, first: int) -> Iterator[Show]:
-    due, line, printed = time.monotonic() + PLAIN_EVERY, "", ""
+def _plain(what: str, total: int | None, rate: str, first: int, every: float) -> Iterator[Show]:
+    due, line, printed = time.monotonic() + every, "", ""
 
     def show(index: int, speed: float | None, facts: Json):
         nonlocal due, line, printed
@@ -207,7 +220,7 @@ def _plain(what: str, total: int | None, rate: str, first: int) -> Iterator[Show
         line = ", ".join(filter(None, [f"{what} {index + 1}{of}", _phrase(speed, rate, facts)]))
         if time.monotonic() >= due:
             console.print(line, soft_wrap=True)
-            due, printed = time.monotonic() + PLAIN_EVERY, line
+            due, printed = time.monotonic() + every, line
 
     try:
         yield show
@@ -216,7 +229,7 @@ def _plain(what: str, total: int | None, rate: str, first: int) -> Iterator[Show
             console.print(line, soft_wrap=True)
 
 
-PLAIN_EVERY = 5.0  # seconds between two lines of plain progress
+PLAIN_EVERY, LONG_EVERY = 5.0, 60.0  # seconds between two lines of plain progress
 
 
 @contextmanager

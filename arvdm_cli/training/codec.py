@@ -14,6 +14,7 @@ from torch import nn
 
 from ..data.batches import Episodes
 from ..data.encoded import Frames
+from ..errors import NumericError
 from ..media import to_tensor
 from ..models.codec import Codec
 from .config import TrainConfig
@@ -54,7 +55,10 @@ class CodecTrainer:
         codec.train()
 
     def step(self) -> float:
-        """Fit the codec to a batch of frames; returns the loss."""
+        """Fit the codec to a batch of frames; returns the loss.
+
+        Raises: NumericError where the loss or its gradient is not finite; the weights are then those before the step
+        """
         config, number = self.config, self.taken + 1
         part = min(1.0, number / (0.02 * config.codec_steps + 1), (1 - number / config.codec_steps) / 0.9 + 1e-3)
         for optimizer, lr in zip(self.optimizers, (config.codec_matrix_lr, config.codec_lr), strict=True):
@@ -67,7 +71,12 @@ class CodecTrainer:
         edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
         loss = error.abs().mean() + 2 * error.square().mean() + 0.25 * edges
         loss.backward()
-        nn.utils.clip_grad_norm_(self.codec.parameters(), config.clip)
+        norm = nn.utils.clip_grad_norm_(self.codec.parameters(), config.clip)
+        if not torch.isfinite(loss + norm):
+            raise NumericError(
+                f"The codec's loss is {loss.item()} and its gradient {norm.item()} at step {number}.",
+                hint="Lower codec_matrix_lr and codec_lr.",
+            )
         for optimizer in self.optimizers:
             optimizer.step()
         self.taken = number

@@ -21,6 +21,7 @@ from ..sampling.diffusion import FlowMatching
 from .network import find_architecture
 
 DTYPES = ("auto", "float32", "bfloat16")
+LOGS = ("", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class RunConfig:
     seed: int = key(0, "Random seed.", least=0, most=2**63 - 1)
     minutes: float = key(0.0, "Time limit in minutes, including codec and last save; 0: no limit.", least=0)
     every: int = key(500, "Steps between validations, sample sheets and saved states.", least=1)
+    log: str = key("", "Also log to: tensorboard; empty: to metrics.jsonl and curve.csv only.")
     card: dict[str, object] = field(default_factory=dict)  # What the model's card says: actions, fps, licence, ...
 
 
@@ -117,6 +119,8 @@ class TrainConfig(Machine, Optimization, Curriculum, CodecTraining, RunConfig):
 
     def __post_init__(self) -> None:
         check_limits(self)
+        if self.log not in LOGS:
+            raise ConfigError(f"log is {self.log!r}.", hint="Choose tensorboard, or leave it out.")
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype is {self.dtype!r}.", hint=f"Choose from: {', '.join(DTYPES)}.")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 from ..files import replacing
 from .state import TrainState
@@ -66,6 +66,14 @@ class Validated(Event):
 
     psnr: list[float]  # dB, for each of `validation.SPANS`
     repeat: list[float]  # dB, if the last frame of the prompt is repeated
+    ceiling: list[float] = field(default_factory=list)  # dB, of true frames encoded and decoded
+    # the same on pixels that differ from the prompt's last frame; None where there are none
+    changed: list[float | None] = field(default_factory=list)
+    changed_repeat: list[float | None] = field(default_factory=list)
+    changed_ceiling: list[float | None] = field(default_factory=list)
+    obeyed: float | None = None  # dB by which true actions beat those of other episodes at frames 2-8
+    sheet: str = ""  # name of the sample sheet in the run's folder
+    verdict: str = ""  # how good the model is, in words
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,16 @@ class Stopped(Event):
 
 METRICS = (CodecReport, EncodeReport, StepReport, Validated)  # what metrics.jsonl holds
 Report = Callable[[Event], None]
+
+
+class Log(Protocol):
+    """Where a run writes its measurements."""
+
+    def write(self, event: Event) -> None:
+        """Write an event, if it is a measurement."""
+
+    def close(self) -> None:
+        """Write what is left."""
 
 
 class Metrics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ..configs import table
 from ..data.array_folder import lock
 from ..data.batches import Episodes, Joined, read_all
 from ..device import choose_machine
-from ..errors import CheckpointError, ConfigError, IntegrityError
+from ..errors import ArvdmWarning, CheckpointError, ConfigError, IntegrityError, NumericError
 from ..hub import registry
 from ..hub.checkpoint import load, save, verify
 from ..models import Architecture
@@ -24,7 +25,7 @@ from .check import check, fitted
 from .codec import CodecTrainer, encode_all
 from .config import TrainConfig
 from .distillation import Teacher
-from .events import Event, Metrics, Phase, Report, Saved, StepReport, Stopped
+from .events import EncodeReport, Event, Log, Metrics, Phase, Report, Saved, StepReport, Stopped
 from .example import draw_batch
 from .network import find_architecture, group_of
 from .scales import scales_of
@@ -32,7 +33,12 @@ from .start import start_from
 from .state import CodecProgress, TrainState
 from .timer import Timer
 from .trainer import Trainer
-from .validation import validate
+from .validation import SPANS, check_codec, validate
+from .watch.data import doubts, measure, walk_from
+from .watch.files import RunFiles, last_validation
+from .watch.pace import OnProgress, Pace, Stage
+from .watch.tensorboard import TensorBoard
+from .watch.verdict import ignores_actions
 
 STATE, METRICS, CHECKPOINT = "state.pt", "metrics.jsonl", "checkpoint"  # in the folder of a run
 EVERY = 20  # steps of the network whose losses are reported together
@@ -40,13 +46,15 @@ CODEC_EVERY = 100  # steps of the codec between two reports
 Where = tuple[Phase, int]  # a phase of a run, and steps taken in it
 
 
-def train(config: TrainConfig, resume: bool, report: Report) -> Path:
+def train(config: TrainConfig, resume: bool, report: Report, on_progress: OnProgress = lambda progress: None) -> Path:
     """Train codec and network; returns the checkpoint's folder.
 
     A signal (Ctrl-C, SIGTERM) that raises an exception here ends the run after it has saved its state.
 
     report: called with each event; measurements are also written to metrics.jsonl
-    Raises: ConfigError before the first step where the settings cannot work
+    on_progress: called after each step
+    Warns with an ArvdmWarning where the data or the codec keep a model from being good, or it ignores actions.
+    Raises: ConfigError before the first step where the settings cannot work; NumericError where a loss is not finite
     """
     timer, out = Timer(config), Path(config.out)
     with lock(out):
@@ -54,16 +62,23 @@ def train(config: TrainConfig, resume: bool, report: Report) -> Path:
         if state:
             timer = Timer(config, state.elapsed)
         parts = prepare(config, state)
-        metrics = Metrics(out / METRICS, state)
-        run = Run(parts, out, timer, metrics, report)
+        logs: list[Log] = [TensorBoard(out, SPANS, state.step if state else None)] if config.log else []
+        logs.append(Metrics(out / METRICS, state))
+        pace = Pace(parts.config, parts.phases, state.elapsed if state else 0.0, on_progress)
+        run = Run(parts, out, timer, logs, report, pace)
+        if state is None:
+            run.warn(*doubts(run.files.facts))
         try:
             run.fit_codec(state)
             run.fit_network(state)
         except (KeyboardInterrupt, SystemExit):
             run.stop()
             raise
+        except NumericError as error:
+            raise run.explained(error) from error
         finally:
-            metrics.close()
+            for log in logs:
+                log.close()
     return out / CHECKPOINT
 
 
@@ -84,6 +99,11 @@ class Parts:
     def trains_codec(self) -> bool:
         """Whether the codec is a new one."""
         return self.source is None or self.codec is not self.source.codec
+
+    @property
+    def phases(self) -> tuple[Stage, ...]:
+        """Phases of the run, in their order."""
+        return ("codec", "encode", "network") if self.trains_codec else ("encode", "network")
 
 
 def prepare(config: TrainConfig, state: TrainState | None = None) -> Parts:
@@ -115,9 +135,14 @@ def prepare(config: TrainConfig, state: TrainState | None = None) -> Parts:
 class Run:
     """A training run: its parts, where it stands, and the files in its folder."""
 
-    def __init__(self, parts: Parts, out: Path, timer: Timer, metrics: Metrics, report: Report):
+    def __init__(self, parts: Parts, out: Path, timer: Timer, logs: list[Log], report: Report, pace: Pace):
         self.parts, self.config, self.out, self.timer = parts, parts.config, out, timer
-        self.metrics, self.listener = metrics, report
+        self.logs, self.listener, self.pace = logs, report, pace
+        facts = measure(parts.episodes)
+        self.files = RunFiles(parts.config, parts.episodes, facts, out / METRICS, out / CHECKPOINT, SPANS)
+        self.walk = walk_from(parts.episodes)  # what `--actions random` does with the model
+        self.validated = last_validation(out / METRICS)
+        self.warned = False  # that the network ignores actions
         self.codec_trainer: CodecTrainer | None = None  # while the codec is trained
         self.trainer: Trainer | None = None  # once the network is
         self.codec_ready = not parts.trains_codec
@@ -126,8 +151,23 @@ class Run:
 
     def tell(self, event: Event) -> None:
         """Write a measurement down and report it."""
-        self.metrics.write(event)
+        for log in self.logs:
+            log.write(event)
         self.listener(event)
+
+    def warn(self, *sentences: str) -> None:
+        """Warn of what keeps the model from being good."""
+        for sentence in sentences:
+            warnings.warn(sentence, ArvdmWarning, stacklevel=3)
+
+    def explained(self, error: NumericError) -> NumericError:
+        """The error that ends the run, with the state that is left."""
+        if not self.saved:
+            return error
+        phase, step = self.saved
+        where = f"{'codec step' if phase == 'codec' else 'step'} {step}"
+        message = f"{error} The state of {where} is kept in {self.out / STATE}."
+        return NumericError(message, hint=f"{(error.hint or '').rstrip('.')}, then use --resume.")
 
     # The codec
 
@@ -158,6 +198,7 @@ class Run:
         while trainer.taken < config.codec_steps:
             with uninterrupted():  # its chance comes from generators, so that half a step cannot be taken again
                 loss = trainer.step()
+            self.pace.count("codec", trainer.taken, config.codec_steps, loss)
             if trainer.taken % CODEC_EVERY == 0 or trainer.taken == config.codec_steps:
                 self.tell(trainer.report(loss))
             if trainer.taken % config.every == 0 and trainer.taken < config.codec_steps:
@@ -171,9 +212,11 @@ class Run:
         config, parts = self.config, self.parts
         if parts.source and not (state and state.step):
             start_from(parts.network, parts.source, parts.codec, parts.episodes, config)
+        if not (state and state.step):
+            self.warn(*check_codec(parts.codec, parts.episodes))
         parts.episodes.latents = Joined(
             [
-                encode_all(config, parts.codec, part.frames, Path(folder), parts.device, self.tell)
+                encode_all(config, parts.codec, part.frames, Path(folder), parts.device, self.report_encoded)
                 for folder, part in parts.episodes.parts.items()
             ]
         )
@@ -189,6 +232,12 @@ class Run:
         while trainer.taken < config.steps and not self.over:
             self.take_step(trainer)
 
+    def report_encoded(self, event: Event) -> None:
+        """Report how much of the data set is encoded."""
+        assert isinstance(event, EncodeReport)
+        self.tell(event)
+        self.pace.count("encode", event.step + 1, event.of)
+
     def take_step(self, trainer: Trainer) -> None:
         """One step of the network, with the reports and the save that are due after it."""
         config, parts = self.config, self.parts
@@ -198,11 +247,24 @@ class Run:
         trainer.step(draw_batch(config, parts.episodes, step, place, group_of(parts.network), window), place)
         self.report_losses(trainer)
         self.over = self.timer.count_step()
+        self.pace.count("network", step, config.steps, trainer.last)
         if step % config.every == 0 or step == config.steps or self.over:
             self.save()
-            model = self.save_checkpoint()
-            self.tell(validate(model, parts.episodes, step, self.out / f"sheet-{step:06d}.png"))
+            self.validate(self.save_checkpoint(), step, place / config.steps)
             self.timer.count_save()
+
+    def validate(self, model: Model, step: int, share: float) -> None:
+        """Measure and show how good the model is.
+
+        share: of the training that is done
+        """
+        event = validate(model, self.parts.episodes, step, self.out / f"sheet-{step:06d}.png")
+        self.tell(event)
+        self.validated = event
+        self.files.show(model, event)
+        if ignores_actions(event, share) and not self.warned:
+            self.warned = True
+            self.warn("the network ignores actions: true ones are no better than those of other episodes.")
 
     def report_losses(self, trainer: Trainer) -> None:
         """Report the losses since the last report, where one is due."""
@@ -249,6 +311,7 @@ class Run:
         record = {"steps": self.trainer.taken, "hours": hours, "device": str(parts.device), "seed": config.seed}
         data = {"actions": list(parts.episodes.names), "fps": parts.episodes.fps}
         data |= {"data_folders": list(parts.episodes.parts), "held_out": config.held_out}  # so that they are measured
+        data |= {"walk": self.walk} if self.walk else {}
         model = Model(
             network=self.trainer.average,
             codec=parts.codec,
@@ -257,6 +320,7 @@ class Run:
             card={"name": config.name, **data, **config.card, "training": record},
         )
         save(model, self.out / CHECKPOINT, kind=parts.kind)
+        self.files.describe(model, self.validated)
         return model
 
     def stop(self) -> None:

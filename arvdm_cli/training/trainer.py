@@ -38,14 +38,14 @@ class Trainer:
         self.average = deepcopy(network).requires_grad_(False)
         self.optimizers = optimizers(config, network, device)
         self.wrapped = wrap(network, config)
-        self.taken, self.norm = 0, 0.0  # steps, and the norm of the last one's gradient
+        self.taken, self.norm, self.last = 0, 0.0, 0.0  # steps, and the norm and loss of the last one
         self.running: list[float] = []  # losses since the last report
 
     def step(self, batch: StepBatch, place: float | None = None) -> float:
         """Fit the network to the batch of a step; returns its loss. A signal that comes meanwhile finds it whole.
 
         place: where the step stands in the run, from 0 to `steps`; None: at its number
-        Raises: NumericError where the loss is not finite
+        Raises: NumericError where the loss or its gradient is not finite; the weights are then those before the step
         """
         config = self.config
         loss = step_loss(self.wrapped, config, batch, self.device, self.teacher)  # type: ignore[arg-type]
@@ -55,6 +55,8 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        if not torch.isfinite(norm):
+            raise NumericError(f"The gradient is {norm.item()} at step {batch.step}.", hint="Lower matrix_lr and lr.")
         with uninterrupted():
             for optimizer, lr in zip(self.optimizers, (config.matrix_lr, config.lr), strict=True):
                 for group in optimizer.param_groups:
@@ -62,8 +64,9 @@ class Trainer:
                 optimizer.step()
             self._average(batch.step)
             self.taken, self.norm = batch.step, norm.item()
-            self.running.append(loss.item())
-        return self.running[-1]
+            self.last = loss.item()
+            self.running.append(self.last)
+        return self.last
 
     @torch.no_grad()
     def _average(self, step: int) -> None:

@@ -155,8 +155,11 @@ def test_progress_as_json_has_the_events_themselves(arvdm, place):
     assert done.exit_code == 0, done.stderr
     events = [json.loads(line) for line in done.stderr.splitlines()]
     metrics = [json.loads(line) for line in (place / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [event for event in events if event["event"] != "saved"] == metrics
-    assert {event["event"] for event in events} == {"codec", "encode", "saved", "step", "held-out"}
+    measured = {"codec", "encode", "step", "held-out"}
+    assert [event for event in events if event["event"] in measured] == metrics
+    assert {event["event"] for event in events} == measured | {"saved", "progress", "warning"}
+    phases = [event["phase"] for event in events if event["event"] == "progress"]
+    assert list(dict.fromkeys(phases)) == ["codec", "encode", "network"]
 
 
 @pytest.mark.parametrize("name", ["maze", "maze-fast"])

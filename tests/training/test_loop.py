@@ -214,6 +214,28 @@ def test_a_loss_that_is_no_number_stops_the_run(data, tmp_path):
     assert caught.value.code == 9 and not (tmp_path / "checkpoint").exists()
 
 
+def test_a_loss_of_the_codec_that_is_no_number_stops_the_run_before_its_weights_are_lost(data, tmp_path):
+    config = configured(data, tmp_path, codec_steps=9, codec_lr=1e30, codec_matrix_lr=1e30, every=1)
+    with pytest.raises(NumericError, match=r"The codec's loss is .* is kept in .*state\.pt") as caught:
+        train(config, False, quiet)
+    assert "codec_lr" in caught.value.hint and "--resume" in caught.value.hint
+    assert all(torch.isfinite(weight).all() for weight in TrainState.load(tmp_path / "state.pt").codec.values())
+
+
+def test_a_gradient_that_is_no_number_changes_no_weight(data, tmp_path, monkeypatch):
+    before = []
+
+    def step_loss(network, *_):
+        weights = list(network.parameters())
+        before.extend(weight.detach().clone() for weight in weights)
+        return (weights[0].sum() * 0).sqrt()  # 0, with a slope that is not a number
+
+    monkeypatch.setattr(trainer, "step_loss", step_loss)
+    with pytest.raises(NumericError, match=r"gradient is nan at step 1\. The state of step 0 is kept"):
+        train(configured(data, tmp_path), False, quiet)
+    assert before and not (tmp_path / "checkpoint").exists()
+
+
 def test_there_is_nothing_to_resume_where_nothing_was_saved(data, tmp_path):
     with pytest.raises(ConfigError, match=r"state\.pt"):
         train(configured(data, tmp_path), True, quiet)

@@ -13,7 +13,7 @@ from .. import completion
 from ..console import out as stdout
 from ..console import printable, settings, warn, write_json
 from ..help import Command
-from .display import display
+from .display import Display
 from .estimates import show_estimates
 from .group import TrainGroup
 from .init import init
@@ -84,7 +84,8 @@ def train(
             warn(f"{request.out} has no saved state to resume; this run starts from its beginning.")
         plan = request.settle()
         with ExitStack() as stack:
-            made = run(plan, resume and saved, display(plan, request.again, stack))
+            shown = Display(plan, request.again, stack)
+            made = run(plan, resume and saved, shown.on_event, shown.on_progress)
         runs.append({"checkpoint": str(made), "steps": steps_of(made)})
         if not settings.json:
             stdout.print(f"checkpoint in {printable(str(made))}", soft_wrap=True)

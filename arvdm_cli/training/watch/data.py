@@ -1,0 +1,115 @@
+"""What a data set holds, and what is wrong with it as food for a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...actions.statistics import walk_of
+from ...data.batches import Episodes
+from ...reports.comparison import CHANGED
+
+PAIRS = 256  # of frames that are compared
+TRACKS = 256  # episodes whose actions are read
+FEWEST, SHORTEST = 5, 2_000  # episodes and frames of training below which a model learns them by heart
+STILL, REPEATED = 0.001, 0.5  # share of pixels that change, and of frames that equal the one before
+HELD = 0.95  # share of frames with one action
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What a data set holds, as far as a sample of it shows."""
+
+    episodes: int  # for training
+    held_out: int
+    frames: int  # for training
+    fps: float
+    moving: float  # mean share of pixels that change from one frame to the next
+    repeated: float  # share of frames in which none does
+    action: str = ""  # held most often
+    held: float = 0.0  # share of frames with it
+    constant: tuple[str, ...] = ()  # actions that never change
+
+    @property
+    def hours(self) -> float:
+        """Hours of video for training."""
+        return self.frames / self.fps / 3600
+
+
+def measure(episodes: Episodes) -> DataFacts:
+    """Look at a sample of the frames and actions that a model is trained on; the same sample each time."""
+    count, length = len(episodes.train), episodes.pictures.shape[1]
+    draw = np.random.default_rng(0)
+    rows, times = episodes.train[draw.integers(0, count, PAIRS)], draw.integers(1, max(2, length), PAIRS)
+    moving = np.array(
+        [
+            changed_share(*episodes.pictures[np.array([row, row]), np.array([time - 1, time])])
+            for row, time in zip(rows, times, strict=True)
+        ]
+    )  # (pairs,)
+    facts = DataFacts(
+        count, len(episodes.held_out), count * length, episodes.fps, float(moving.mean()), float((moving == 0).mean())
+    )
+    return with_actions(facts, tracks_of(episodes), episodes.names)
+
+
+def changed_share(before: np.ndarray, after: np.ndarray) -> float:
+    """Share of pixels that differ between two frames uint8 (h, w, 3)."""
+    return float((np.abs(after.astype(np.int16) - before) > CHANGED).any(-1).mean())
+
+
+def tracks_of(episodes: Episodes) -> list[np.ndarray]:
+    """Actions float32 (f, a) of a sample of the episodes that a model is trained on, spread evenly.
+
+    The first of an episode is left out: what led into its first frame was nobody's choice.
+    """
+    if not episodes.names:
+        return []
+    chosen = np.unique(np.linspace(0, len(episodes.train) - 1, min(TRACKS, len(episodes.train))).round().astype(int))
+    return list(episodes.one_hot(episodes.train[chosen])[:, 1:].numpy())
+
+
+def with_actions(facts: DataFacts, tracks: list[np.ndarray], names: tuple[str, ...]) -> DataFacts:
+    """The same facts, with those of actions; a row of zeros is unknown."""
+    rows = np.concatenate(tracks) if tracks else np.zeros((0, 0))
+    rows = rows[rows.any(1)] if len(rows) else rows
+    if not len(rows):
+        return facts
+    kinds, counts = np.unique(rows, axis=0, return_counts=True)
+    row = kinds[counts.argmax()]
+    action = "+".join(name for name, value in zip(names, row, strict=True) if value)
+    constant = tuple(name for name, column in zip(names, rows.T, strict=True) if column.min() == column.max())
+    return replace(facts, action=action, held=float(counts.max() / len(rows)), constant=constant)
+
+
+def walk_from(episodes: Episodes) -> dict[str, float]:
+    """What `--actions random` does with a model of these episodes."""
+    return walk_of(tracks_of(episodes), episodes.names)
+
+
+def doubts(facts: DataFacts) -> list[str]:
+    """What is wrong with a data set, a sentence each."""
+    found = []
+    if facts.episodes < FEWEST or facts.frames < SHORTEST:
+        minutes = 60 * facts.hours
+        found.append(
+            f"there are only {facts.episodes} episodes with {facts.frames} frames ({minutes:.1f} minutes) to train "
+            "on, so the model will know little else; an hour is a good start."
+        )
+    if facts.repeated > REPEATED:
+        found.append(
+            f"{facts.repeated:.0%} of frames equal the one before; record or import them at the rate of their source."
+        )
+    elif facts.moving < STILL:
+        found.append(
+            f"the data hardly moves: {100 * facts.moving:.2g} % of pixels change from one frame to the next; "
+            "judge the model by the figures on pixels that change."
+        )
+    if facts.held > HELD:
+        found.append(
+            f"{facts.action} is held in {facts.held:.0%} of frames, so the model will learn little of other actions."
+        )
+    elif facts.constant:
+        found.append(f"never changed in the data, so without meaning for the model: {', '.join(facts.constant)}.")
+    return found
