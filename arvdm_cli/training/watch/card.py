@@ -11,7 +11,7 @@ import torch
 
 from ...actions.phrases import UNKNOWN
 from ...data.batches import Episodes, Part
-from ...data.imported import Clips
+from ...data.clip_folder import RECORDED, Clips
 from ...hub.card import ModelCard
 from ...hub.sizes import show_count
 from ...sampling.generation import choose
@@ -80,7 +80,7 @@ def source_of(folder: str, part: Part) -> str:
     if not isinstance(part, Clips):
         return f"{name}, rendered"
     source = part.settings.source
-    recorded = part.settings.format == "record"  # then the source is the name of an environment
+    recorded = part.settings.format == RECORDED  # then the source is the name of an environment
     return f"{name}, {'recorded from' if recorded else 'imported from'} {source if recorded else Path(source).name}"
 
 
