@@ -36,6 +36,10 @@ def names(cases):
     return [f"{block.page}:{block.line}-{at}" for at, (block, _) in enumerate(cases)]
 
 
+# Of the few clips and steps with which the documents try a training file
+SAID_OF_TRIALS = ("was not trained for", "there are only", "never change in the data", "the codec limits")
+
+
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory):
     """A folder for each page, with the examples, a clip of the user's own, files that the page writes, and `arvdm`."""
@@ -73,7 +77,7 @@ def test_a_command_or_example_of_the_documents_works_as_written(folder_of, block
     done = run(command, folder_of(block.page))
     assert done.returncode == 0, done.stderr
     warnings = [line for line in done.stderr.splitlines() if "warning" in line.lower()]
-    assert [line for line in warnings if not (".toml" in text and "was not trained for" in line)] == []
+    assert [line for line in warnings if not any(said in line for said in SAID_OF_TRIALS if ".toml" in text)] == []
 
 
 @pytest.mark.parametrize(("block", "command"), NOT_RUN, ids=names(NOT_RUN))

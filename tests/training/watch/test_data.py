@@ -71,7 +71,7 @@ def test_actions_that_never_change_are_named():
     speed = np.full((*part.actions.shape[:2], 1), 0.25, np.float32)
     rows = np.concatenate((part.actions, speed), 2)
     (doubt,) = doubts(measure(episodes_of(part._replace(actions=rows, names=(*part.names, "speed")))))
-    assert doubt == "never changed in the data, so without meaning for the model: speed."
+    assert doubt == "actions that never change in the data, so the model cannot learn what they do: speed."
 
 
 def test_data_without_actions_is_measured_too_and_has_no_walk():
