@@ -28,6 +28,7 @@ from . import api
 from .errors import UsageError
 from .evaluation.agreement import Predicted
 from .evaluation.metrics import Networks
+from .evaluation.recorded import returns
 from .evaluation.recorded.episodes import Recorded
 from .evaluation.retrieval import RetrievalRow
 from .evaluation.scorecard import Measured
@@ -105,13 +106,15 @@ def memory(
     out: Folder = None,
     *,
     kinds: Sequence[str] = ("theme", "colour"),
-    gaps: Sequence[int] = (16, 64, 128),
+    gaps: Sequence[int] | None = None,
     controls: Sequence[str] = MEASURED,
     worlds: int = 64,
     frames: int = 8,
     seed: int = NEEDLE_SEED,
     world: str | None = None,
     needles: Folder = None,
+    data: Folder = None,
+    all_episodes: bool = False,
     replace: bool = False,
     schedule: str | None = None,
     on_event: OnEvent = no_events,
@@ -120,23 +123,27 @@ def memory(
     """Test whether a thing is drawn as it was when it comes back into view: forgetting.
 
     kinds: theme, colour, blocks2, blocks4
-    gaps: frames for which the thing is out of view
+    gaps: frames for which the thing is out of view; None: 16, 64 and 128, with data those beyond the context
     controls: conditions, see `evaluation.retrieval.CONTROLS`
     worlds: unseen mazes for each kind and gap
     frames: new frames after the return
     needles: folder that keeps the tests; None: in `out`
+    data: folder of recorded episodes whose returns are the tests, instead of kinds of things in mazes
+    all_episodes: also those that the model was trained on
     Rows: one for each model, kind, gap and control
     """
     names, load = named(models)
     study = MemoryStudy(
         names,
         load,
-        kinds=list(kinds),
-        gaps=list(gaps),
+        kinds=[returns.KIND] if data else list(kinds),
+        gaps=list(gaps) if gaps else None if data else list(returns.GAPS),
         controls=list(controls),
         worlds=worlds,
         frames=frames,
-        source=Rendered(seed, world, needles=path(needles)),
+        source=Recorded(Path(data), seed, None, all_episodes, frames)
+        if data
+        else Rendered(seed, world, needles=path(needles)),
         chosen=chosen(schedule, settings),
     )
     return run(study, out, replace, on_event)

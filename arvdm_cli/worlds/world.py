@@ -69,15 +69,17 @@ class Needle:
     """One needle test; `actions[t]` leads into frame t. f: frames of the history."""
 
     history: np.ndarray  # uint8 (f, h, w, 3): all frames before the first one that shows the needle again
-    actions: np.ndarray  # uint8 (f + after,), numbers in `names`
+    actions: np.ndarray  # uint8 (f + after,), numbers in `names`; or float32 (f + after, a), rows of them
     poses: np.ndarray  # int16 (f + after, p)
     seen: np.ndarray  # bool (f,): where in the history the needle is visible
-    candidates: np.ndarray  # uint8 (candidates, after, h, w, 3): what may come after the history
+    candidates: np.ndarray  # uint8 (candidates, after - lead, h, w, 3): what may come after the history
     truth: int  # the candidate that the history shows
     looped: bool  # whether the way back is another one than the way out
     gap: int  # frames without the needle in view, the last of the history
     seed: int  # of its place
     names: tuple[str, ...]  # what the actions are called
+    lead: int = 0  # frames after the history that the needle is not in yet
+    found: int | None = None  # tests that there would be, where they are not drawn at will
 
 
 class Domain(Protocol):

@@ -11,7 +11,7 @@ from .. import completion, flags
 from ..console import printable, say
 from ..flags import Out, Seed, Yes
 from .tables import WorldName, loader, resumes, run, show
-from .truth import AllEpisodes, Data, Starts, recorded, rendered
+from .truth import AllEpisodes, Data, Starts, check_data, recorded, rendered
 
 if TYPE_CHECKING:
     import torch
@@ -130,12 +130,12 @@ def check_flags(invocation: Context, models: bool, clips: Path | None, videos: P
         raise UsageError("--data cannot be combined with --clips or --videos.", hint="Measure them one by one.")
     if data and not models:
         raise UsageError("There is no model to measure on --data.", hint="Give a MODEL.")
-    flags.refuse(invocation, IN_MAZES if data else RECORDED, f"{'not' if data else 'only'} for --data.")
+    check_data(invocation, data, IN_MAZES, RECORDED)
     if not data and not clips:
         flags.refuse(invocation, ("context",), "for --clips and --data.")
     if not models:
         flags.refuse(invocation, (*IN_MAZES, "length"), "there is no model to roll out.", "Give a MODEL.")
-    for path in filter(None, (clips, videos, data)):
+    for path in filter(None, (clips, videos)):
         if not path.exists():
             raise InputError(f"{str(path)!r} does not exist.")
 

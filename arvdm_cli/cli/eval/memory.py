@@ -11,7 +11,7 @@ from ..console import out as stdout
 from ..console import printable, say
 from ..flags import Models, Out, Seed, Yes
 from .tables import WorldName, loader, resumes, run, table
-from .truth import rendered
+from .truth import AllEpisodes, Data, check_data, recorded, rendered
 
 
 @flags.sampling()
@@ -28,7 +28,9 @@ def memory(
     gap: Annotated[
         list[int] | None,
         Option(
-            min=1, show_default="16, 64, 128", help="Frames for which the object is out of view; repeat for several."
+            min=1,
+            show_default="16, 64, 128; with --data those beyond the context",
+            help="Frames for which the object is out of view; repeat for several.",
         ),
     ] = None,
     control: Annotated[
@@ -41,13 +43,17 @@ def memory(
     quick: Annotated[
         bool, Option("--quick", help="Only gap 64 and 4 frames, with and without memory; takes a few minutes.")
     ] = False,
-    worlds: Annotated[int, Option(min=1, help="Held-out mazes for each kind and gap.")] = 64,
+    worlds: Annotated[
+        int, Option(min=1, help="Held-out mazes for each kind and gap, or largest number of returns for each gap.")
+    ] = 64,
     frames: Annotated[int, Option(min=1, max=12, help="Frames generated and compared after the return.")] = 8,
     seed: Seed = NEEDLE_SEED,
     world: WorldName = None,
     needles: Annotated[
         Path | None, Option(metavar="FOLDER", show_default="OUT/needles", help="Cache folder of the tests.")
     ] = None,
+    data: Data = None,
+    all_episodes: AllEpisodes = False,
     *,
     chosen: flags.Choices,
     yes: Yes = False,
@@ -61,22 +67,27 @@ def memory(
     in which the generated frame is closest to the true candidate. It is reported with chance, and with controls that
     must be at chance (none, other, unseen) or at 100 % (truth). OUT receives memory.json, memory.csv, retrieval.png,
     strips (truth, generated, difference) and memory.html.
+
+    With --data the tests are moments of recorded episodes that return to what was seen before, found by matching
+    frames. There the context tells something too, so memory is what the model gains over the control none.
     """
+    from ...evaluation.recorded import returns
     from ...evaluation.studies.memory import MEASURED, MemoryStudy
 
-    gaps, controls = gap or [16, 64, 128], list(control or MEASURED)
+    check_data(invocation, data, ("kind", "world", "needles"), ("all_episodes",))
+    gaps, controls = gap or (None if data else returns.GAPS), list(control or MEASURED)
     if quick:
         flags.refuse(invocation, ("gap", "control", "frames"), "--quick sets them.", "Leave out --quick.")
         gaps, controls, frames = [64], ["memory", "none"], 4
     study = MemoryStudy(
         models,
         loader(device, dtype, threads),
-        kinds=kind or ["theme", "colour"],
-        gaps=gaps,
+        kinds=[returns.KIND] if data else kind or ["theme", "colour"],
+        gaps=gaps and list(gaps),
         controls=controls,
         worlds=worlds,
         frames=frames,
-        source=rendered(seed, world, needles=needles),
+        source=recorded(data, seed, None, all_episodes, frames) if data else rendered(seed, world, needles=needles),
         chosen=chosen,
     )
     if report := run(study, out, resumes(yes)):

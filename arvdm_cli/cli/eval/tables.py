@@ -72,6 +72,7 @@ def following() -> "Iterator[OnEvent]":
     from ...evaluation.study import Done, Note, Resumed, Stage
 
     report: Callable[..., None]
+    said: set[str] = set()  # notes, each of which is told once
     with ExitStack() as stack:
 
         def on_event(event: "Event") -> None:
@@ -83,7 +84,8 @@ def following() -> "Iterator[OnEvent]":
                 report(event.count - 1)
             elif isinstance(event, Resumed):
                 say(f"{printable(str(event.out))}: resuming after {event.measured}")
-            elif isinstance(event, Note):
+            elif isinstance(event, Note) and event.text not in said:
+                said.add(event.text)
                 say(printable(event.text))
 
         yield on_event

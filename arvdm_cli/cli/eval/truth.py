@@ -1,9 +1,13 @@
 """Where the commands that measure take true frames from: flags, and what they choose."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Option
+from typer import Context, Option
+
+from ...errors import InputError
+from .. import flags
 
 if TYPE_CHECKING:
     from ...evaluation.recorded.episodes import Recorded
@@ -19,6 +23,13 @@ AllEpisodes = Annotated[
 Starts = Annotated[int, Option(min=1, help="Number of starting points, spread evenly over the episodes of --data.")]
 
 
+def check_data(invocation: Context, data: Path | None, in_mazes: Sequence[str], in_recordings: Sequence[str]) -> None:
+    """Refuse flags of mazes with recorded episodes, and the other way round, and a folder that is not there."""
+    flags.refuse(invocation, in_mazes if data else in_recordings, f"{'not' if data else 'only'} for --data.")
+    if data and not data.exists():
+        raise InputError(f"{str(data)!r} does not exist.")
+
+
 def rendered(
     seed: int,
     variant: str | None = None,
@@ -32,8 +43,8 @@ def rendered(
     return Rendered(seed, variant, file, folder, needles)
 
 
-def recorded(folder: Path, seed: int, shown: int | None, every: bool) -> "Recorded":
-    """Recorded episodes; shown: true frames before those that are made."""
+def recorded(folder: Path, seed: int, shown: int | None, every: bool, frames: int = 8) -> "Recorded":
+    """Recorded episodes; shown: true frames before those that are made; frames: made up to a return."""
     from ...evaluation.recorded.episodes import Recorded
 
-    return Recorded(folder, seed, shown, every)
+    return Recorded(folder, seed, shown, every, frames)

@@ -18,9 +18,10 @@ from ...data.clip_folder import RECORDED, Clips
 from ...errors import CheckpointError, DataError, UsageError
 from ...reports.records import Values
 from ...sampling.model import Model
-from ...worlds.world import Parameters
+from ...worlds.world import Needle, Parameters
 from ..study import Note, OnEvent
 from ..truth import HISTORY, LENGTH, Truth
+from . import returns
 
 KIND = "episodes"  # of walks: there is one
 SAME_RATE = 0.01  # share by which two rates may differ
@@ -190,6 +191,7 @@ class Recorded:
     seed: int
     shown: int | None = None  # true frames of a stretch before those to be made; None: see `cut`
     every: bool = False  # all episodes, also those that were trained on
+    frames: int = 8  # made up to a return
 
     count = "starts"
 
@@ -217,3 +219,14 @@ class Recorded:
     ) -> Truth:
         episodes, chosen = self.open(model, on_event)
         return cut(episodes, self.folder, chosen, places, self.shown, length, self.seed)
+
+    def take_needles(
+        self, model: Model, kind: str, gap: int, count: int, cache: Path, on_event: OnEvent
+    ) -> list[Needle]:
+        """Find returns; kind: `returns.KIND`."""
+        episodes, chosen = self.open(model, on_event)
+        needles, found = returns.search(episodes, chosen.numbers, gap, self.frames, count)
+        few = "" if len(needles) >= returns.LEAST else f", too few to tell (at least {returns.LEAST})"
+        what = f"{found} returns after {gap} frames out of view or more"
+        on_event(Note(f"{self.folder}: {what}; {len(needles)} of them are tested{few}."))
+        return needles
