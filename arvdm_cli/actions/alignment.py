@@ -4,7 +4,8 @@ A row leads into a frame of the source. Where frames are left out, because a cli
 from one frame that is kept to the next takes in the rows of all frames between them:
 
     rows of 0 and 1     the row that most of them are; of several as frequent, the latest
-    turns of a camera   their sum, which is what the step turned, at most a full turn of the column
+    turns of a camera   their sum, which is what the step turned, at most a full turn of the column; so are others whose
+                        name says that they are a difference
     other numbers       their mean, as of a speed or a stick
     a repeated frame    its row once more, and no turn
 
@@ -22,6 +23,7 @@ from ..errors import ActionError
 from .phrases import FRAMES
 
 TURNS = ("cameraX", "cameraY")  # actions that say how far a frame turned, and not how it was pressed
+DIFFERENCE = "_delta"  # at the end of the name of an action that says the same without a limit
 SPARE = 1.0  # seconds that rows with times may go on after their clip
 TIED = 1e-6  # seconds below which two times are one
 
@@ -86,13 +88,15 @@ def follow(rows: np.ndarray, chosen: np.ndarray, names: Sequence[str]) -> np.nda
     known = chosen >= 0
     led[known] = rows[chosen[known]]
     steps = np.diff(chosen, prepend=chosen[:1] - 1)
-    turning = np.array([name in TURNS for name in names], bool)
+    limited = np.array([name in TURNS for name in names], bool)
+    turning = limited | np.array([name.endswith(DIFFERENCE) for name in names], bool)
     pressed = ~turning & np.isin(rows, (0, 1)).all(0)
     mixed = ~turning & ~pressed
     led[np.ix_(steps == 0, turning)] = 0
     for k in np.flatnonzero(steps > 1):
         step = rows[chosen[k] - steps[k] + 1 : chosen[k] + 1]  # (s, a)
-        led[k, turning] = step[:, turning].sum(0).clip(-1, 1)
+        led[k, turning] = step[:, turning].sum(0)
+        led[k, limited] = led[k, limited].clip(-1, 1)
         led[k, pressed] = _most_frequent(step[:, pressed])
         led[k, mixed] = step[:, mixed].mean(0)
     return led

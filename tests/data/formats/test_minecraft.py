@@ -32,6 +32,12 @@ def test_an_entry_of_gamefactory_stands_with_its_frame_and_the_first_is_ignored(
             assert (of(recording, settings, name)[1:] == (seen[1:] % key == value)).all()
 
 
+def test_at_half_the_rate_turns_add_up(tmp_path):
+    ((recording,), settings) = read(gamefactory(tmp_path, 1, frames=24), fps=8)
+    assert numbers_in(recording.frames).tolist() == list(range(0, 24, 2))
+    assert of(recording, settings, "yaw_delta")[1:].tolist() == [2 * k - 1 for k in range(2, 24, 2)]
+
+
 def test_an_entry_without_any_action_is_none_and_one_that_is_wrong_is_unknown(tmp_path):
     still = {"ws": 0, "ad": 0, "scs": 0, "pitch_delta": 0.0, "yaw_delta": 0.0}
     ((recording,), settings) = read(gamefactory(tmp_path, 1, frames=24, **{"4": still, "5": {"ws": 9}, "6": None}))
