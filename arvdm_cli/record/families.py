@@ -51,8 +51,8 @@ KNOWN: dict[str, tuple[Names, ...]] = {
 def _open_ale(wish: Wish, hint: str) -> Opened:
     """Open an Atari game: 60 frames a second, no action ignored unless asked.
 
-    Many games draw some things in every other frame only, which a skip would lose or keep for good. So a frame is the
-    mean of the last two.
+    Many games draw some things in every other frame only, which a skip would lose or keep for good. So a frame blends
+    the last two, as the phosphor of a screen does.
     """
     wish.refuse(frameskip="--skip", repeat_action_probability="--sticky")
     ale = import_package("ale_py", wish.name, hint)
