@@ -75,15 +75,15 @@ def time_codec(parts: Parts, seconds: float) -> tuple[float, float]:
         trainer = CodecTrainer(parts.config, parts.codec, parts.episodes, parts.device)
         step = time_steps(lambda number: trainer.step(), seconds, parts.device)
         trainer.finish()
-    codec = parts.codec.eval()
-    frames = parts.episodes.frames(parts.episodes.train[:1], slice(ENCODED)).to(parts.device)
+    codec, count = parts.codec.eval(), min(ENCODED, parts.episodes.pictures.shape[1])
 
     @torch.no_grad()
     def encode(number: int) -> None:
+        frames = parts.episodes.frames(parts.episodes.train[:1], slice(count)).to(parts.device)
         with autocast(parts.config, parts.device):
             codec.encode(frames)
 
-    return step, time_steps(encode, seconds / 4, parts.device) / frames.shape[1]
+    return step, time_steps(encode, seconds / 4, parts.device) / count
 
 
 def time_network(parts: Parts, seconds: float) -> tuple[float, float]:
