@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 
-import click
 import pytest
 import typer
 
@@ -84,7 +83,9 @@ def test_a_command_or_example_of_the_documents_works_as_written(folder_of, block
 def test_a_command_that_is_not_run_here_has_flags_that_exist(block, command):
     words = shlex.split(command[ARVDM.search(command).end() :].partition("|")[0])
     at = typer.main.get_command(app)
-    while isinstance(at, click.Group) or hasattr(at, "commands"):
+    while hasattr(at, "commands"):
+        if words[0] not in at.commands and any(param.param_type_name == "argument" for param in at.params):
+            break  # it does something itself, as `arvdm train run.toml` does
         assert words[0] in at.commands, words[0]
         at = at.commands[words.pop(0)]
     flags = {flag for parameter in at.params for flag in (*parameter.opts, *parameter.secondary_opts)}
