@@ -2,7 +2,7 @@
 
 Discrete actions are one-hot, buttons several ones, continuous ones numbers in the environment's units. Elsewhere a row
 of zeros is an unknown action, so an action whose columns would all be zero sets a further one, `none`. The last column
-is `reset`: what leads into the first frame of a game.
+is `reset`: what leads from the end of a game into the first frame of the next one.
 """
 
 import re
@@ -165,6 +165,11 @@ class Actions:
     def reset(self) -> np.ndarray:
         """The row of `reset`: float32 (a,)."""
         return np.eye(len(self.names), dtype=np.float32)[-1]
+
+    @property
+    def unknown(self) -> np.ndarray:
+        """The row of what led into a first frame: float32 (a,)."""
+        return np.zeros(len(self.names), np.float32)
 
     def row(self, action: object) -> np.ndarray:
         """Write an action as a row: float32 (a,)."""

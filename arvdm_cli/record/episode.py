@@ -30,7 +30,7 @@ class Episode:
     """A recorded episode; a game that ends in it is followed by `reset` and the first frame of the next one."""
 
     frames: np.ndarray  # uint8 (f, h, w, 3)
-    actions: np.ndarray  # float32 (f, a); row t leads into frame t, the first is `reset`
+    actions: np.ndarray  # float32 (f, a); row t leads into frame t, the first is unknown
     seed: int  # of its first game and of the policy
 
     def rows(self) -> dict[str, np.ndarray]:
@@ -50,7 +50,7 @@ class Player:
     def play(self, index: int) -> Episode:
         """Play an episode; it depends on the plan and its number alone."""
         seed = seed_of(self.plan.seed, index)
-        film, rows = Film(self.plan.settings), [self.game.actions.reset]
+        film, rows = Film(self.plan.settings), [self.game.actions.unknown]
         film.add(self.game.reset(seed))
         if self._begin is None:
             self._begin = self.plan.policy.load(self.game)  # an agent is compared with what is observed

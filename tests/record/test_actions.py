@@ -57,7 +57,7 @@ def test_doing_nothing_has_a_name_and_holding_a_button_has_not_that_one():
     actions = Actions(Buttons(["a", "b"]))
     assert actions.row([0, 0]).tolist() == [0, 0, 1, 0] and actions.row([0, 1]).tolist() == [0, 1, 0, 0]
     assert actions.action(np.array([0, 0, 1, 0])).tolist() == [0, 0]
-    assert actions.reset.tolist() == [0, 0, 0, 1]
+    assert actions.reset.tolist() == [0, 0, 0, 1] and not actions.unknown.any()
 
 
 def test_random_play_leaves_some_buttons_alone_and_lets_axes_rest():

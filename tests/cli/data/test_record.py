@@ -25,7 +25,7 @@ def test_an_environment_is_recorded_and_inspected(arvdm):
     assert "5 actions: a0, a1, a2, a3, reset" in done.stderr and "40x32, stored as 40x32; 10 a second" in done.stderr
     shown = arvdm("data", "inspect", "game", "--sheet", "sheet.png", "--every", 5)
     assert shown.exit_code == 0, shown.stderr
-    for words in (f"record, {NAME}", "policy random, seed 0, skip 1", "40x32, 10 fps", "reset ", "unknown 0"):
+    for words in (f"record, {NAME}", "policy random, seed 0, skip 1", "40x32, 10 fps", "reset ", "unknown 2"):
         assert words in " ".join(shown.stdout.split())
     facts = json.loads(arvdm("data", "inspect", "game", "--json", "-q").stdout)
     assert facts["recorded"]["environment"] == NAME and facts["recorded"]["policy"]["hold"] == 3
