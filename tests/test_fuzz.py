@@ -11,7 +11,7 @@ import resource
 import signal
 import struct
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 
 import imageio.v3
@@ -27,11 +27,13 @@ from arvdm_cli import media
 from arvdm_cli.actions import files, formats, phrases
 from arvdm_cli.cli import app, config
 from arvdm_cli.cli.train.keys import overrides
-from arvdm_cli.errors import ArvdmError
+from arvdm_cli.data import formats as data_formats
+from arvdm_cli.errors import ArvdmError, InputError
 from arvdm_cli.hub import checkpoint, registry
 from arvdm_cli.runs import state_file
 from arvdm_cli.sampling import generation, schedules
 from arvdm_cli.training.config import TrainConfig, configure
+from support import foreign
 from support.checkpoints import vouch
 from support.paths import ROOT
 from support.videos import scene, write
@@ -412,3 +414,39 @@ def test_any_prompt(folder, prompts, data):
         frames = media.read(path, count=4, fps=15, size=(16, 16)).frames
         assert frames.shape[1:] == (16, 16, 3) and 1 <= len(frames) <= 4
     assert threading.active_count() < 50
+
+
+# Data sets of others
+
+
+@pytest.fixture(scope="module")
+def data_sets(folder):
+    """Small data sets: the folder of each, and the bytes of each of its files."""
+    root = folder / "data sets"
+    foreign.lerobot_v3(root / "v3", ("top",), lengths=(6, 4)), foreign.lerobot_v21(root / "v2", lengths=(6, 4))
+    foreign.gamefactory(root / "game", 1, 6), foreign.loopnav(root / "loop", frames=6)
+    members = {"0.mp4": foreign.video_bytes(folder, range(6)), "0.json": b'[{"vx": 1}, 0.5, null, [1], "vx", {}]'}
+    foreign.shard(root / "tar" / "a.tar", members)
+    return [
+        (place, {file: file.read_bytes() for file in sorted(place.rglob("*")) if file.is_file()})
+        for place in sorted(root.iterdir())
+    ]
+
+
+@cases(0.5)
+@given(data=st.data())
+def test_any_data_set(data_sets, data):
+    place, contents = data.draw(st.sampled_from(data_sets))
+    file = data.draw(st.sampled_from(sorted(contents)))
+    file.write_bytes(data.draw(changed([contents[file]])))
+    try:
+        with survived():
+            found = data_formats.find(place)
+            names = ("vx",) if found.actions is None else ()
+            wanted = data_formats.settle(found, names, (16, 16), 2, encoded=data.draw(st.booleans()))
+            for clip in found.clips:
+                with suppress(InputError):
+                    rows, _ = data_formats.cut_into_episodes(clip, wanted)
+                    assert len(rows["actions"]) == len(rows["poses"]) >= 1 and np.isfinite(rows["actions"]).all()
+    finally:
+        file.write_bytes(contents[file])

@@ -26,21 +26,20 @@ def _feature(kind, shape=(1,), names=None, **info):
     return {"dtype": kind, "shape": list(shape), "names": names} | ({"info": info} if info else {})
 
 
-def _info(root, version, kind, cameras, **more):
+def _info(root, version, kind, cameras, lengths, **more):
     features = {f"observation.images.{name}": _feature(kind, (32, 64, 3), ["height", "width", "channels"])
                 for name in cameras}  # fmt: skip
     features["observation.images.depth"] = _feature("video", (32, 64, 3), None, **{"video.is_depth_map": True})
     features["observation.state"] = _feature("float32", (2,), {"motors": ["a", "b"]})
     features["action"] = _feature("float32", (3,), {"motors": list(JOINTS)})
     features |= {name: _feature("int64") for name in ("frame_index", "episode_index", "index", "task_index")}
-    info = {"codebase_version": version, "fps": FPS, "total_episodes": len(LENGTHS), "chunks_size": 1000}
-    info |= {"features": features, "splits": {"train": f"0:{len(LENGTHS)}"}, "robot_type": "arm"}
+    info = {"codebase_version": version, "fps": FPS, "total_episodes": len(lengths), "chunks_size": 1000}
+    info |= {"features": features, "splits": {"train": f"0:{len(lengths)}"}, "robot_type": "arm"}
     (root / "meta").mkdir(parents=True, exist_ok=True)
     (root / "meta" / "info.json").write_text(json.dumps(info | more))
 
 
-def _rows(episode, first, pictures=None):
-    count = LENGTHS[episode]
+def _rows(episode, first, count, pictures=None):
     rows = {
         "action": [joints(episode, row) for row in range(count)],
         "observation.state": [[0.0, 1.0]] * count,
@@ -74,51 +73,51 @@ def png(frame):
     return file.getvalue()
 
 
-def firsts():
+def firsts(lengths=LENGTHS):
     """Where the frames of each episode begin among all."""
-    return [sum(LENGTHS[:episode]) for episode in range(len(LENGTHS))]
+    return [sum(lengths[:episode]) for episode in range(len(lengths))]
 
 
-def lerobot_v3(root, cameras=("top", "wrist"), kind="video", **more):
+def lerobot_v3(root, cameras=("top", "wrist"), kind="video", lengths=LENGTHS, **more):
     """Write v3.0: all episodes in one table and one video a camera; the first camera's numbers are those of rows."""
     chunk = "chunk-{chunk_index:03d}/file-{file_index:03d}"
-    _info(root, "v3.0", kind, cameras, data_path=f"data/{chunk}.parquet",
+    _info(root, "v3.0", kind, cameras, lengths, data_path=f"data/{chunk}.parquet",
           video_path=f"videos/{{video_key}}/{chunk}.mp4", **more)  # fmt: skip
     tables, episodes = [], []
-    for episode, first in enumerate(firsts()):
+    for episode, first in enumerate(firsts(lengths)):
         pictures = {f"observation.images.{name}": [{"bytes": png(frame), "path": None}
-                    for frame in numbered(first + np.arange(LENGTHS[episode]) + 500 * k)]
+                    for frame in numbered(first + np.arange(lengths[episode]) + 500 * k)]
                     for k, name in enumerate(cameras)} if kind == "image" else {}  # fmt: skip
-        tables.append(_rows(episode, first, pictures))
-        told = {"episode_index": episode, "tasks": ["lift"], "length": LENGTHS[episode]}
+        tables.append(_rows(episode, first, lengths[episode], pictures))
+        told = {"episode_index": episode, "tasks": ["lift"], "length": lengths[episode]}
         told |= {"data/chunk_index": 0, "data/file_index": 0}
-        told |= {"dataset_from_index": first, "dataset_to_index": first + LENGTHS[episode]}
+        told |= {"dataset_from_index": first, "dataset_to_index": first + lengths[episode]}
         for name in cameras if kind == "video" else ():
             place = f"videos/observation.images.{name}"
             told |= {f"{place}/chunk_index": 0, f"{place}/file_index": 0}
-            told |= {f"{place}/from_timestamp": first / FPS, f"{place}/to_timestamp": (first + LENGTHS[episode]) / FPS}
+            told |= {f"{place}/from_timestamp": first / FPS, f"{place}/to_timestamp": (first + lengths[episode]) / FPS}
         episodes.append(told)
     _save(root / "data" / "chunk-000" / "file-000.parquet", _joined(tables))
     _save(root / "meta" / "episodes" / "chunk-000" / "file-000.parquet",
           {key: [told[key] for told in episodes] for key in episodes[0]})  # fmt: skip
     for k, name in enumerate(cameras if kind == "video" else ()):
-        frames = numbered(np.arange(sum(LENGTHS)) + 500 * k)
+        frames = numbered(np.arange(sum(lengths)) + 500 * k)
         encode(root / "videos" / f"observation.images.{name}" / "chunk-000" / "file-000.mp4", frames, FPS, g=2)
     return root
 
 
-def lerobot_v21(root, cameras=("top",), **more):
+def lerobot_v21(root, cameras=("top",), lengths=LENGTHS, **more):
     """Write v2.1: a table and a video for each episode."""
     chunk = "chunk-{episode_chunk:03d}"
-    _info(root, "v2.1", "video", cameras, data_path=f"data/{chunk}/episode_{{episode_index:06d}}.parquet",
+    _info(root, "v2.1", "video", cameras, lengths, data_path=f"data/{chunk}/episode_{{episode_index:06d}}.parquet",
           video_path=f"videos/{chunk}/{{video_key}}/episode_{{episode_index:06d}}.mp4", **more)  # fmt: skip
     lines = []
-    for episode, first in enumerate(firsts()):
+    for episode, first in enumerate(firsts(lengths)):
         name = f"episode_{episode:06d}"
-        _save(root / "data" / "chunk-000" / f"{name}.parquet", _rows(episode, first))
-        lines.append({"episode_index": episode, "tasks": ["lift"], "length": LENGTHS[episode]})
+        _save(root / "data" / "chunk-000" / f"{name}.parquet", _rows(episode, first, lengths[episode]))
+        lines.append({"episode_index": episode, "tasks": ["lift"], "length": lengths[episode]})
         for k, camera in enumerate(cameras):
-            frames = numbered(first + np.arange(LENGTHS[episode]) + 500 * k)
+            frames = numbered(first + np.arange(lengths[episode]) + 500 * k)
             encode(root / "videos" / "chunk-000" / f"observation.images.{camera}" / f"{name}.mp4", frames, FPS, g=2)
     (root / "meta" / "episodes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return root
