@@ -74,6 +74,9 @@ def check_network(config: TrainConfig, network: nn.Module) -> None:
         raise ConfigError(f"compile is true, and {type(network).__name__} has no blocks.", hint="Leave out compile.")
 
 
+FITS = "`arvdm train init DATA` writes a file that fits."
+
+
 def check_data(config: TrainConfig, codec: CodecConfig, episodes: Episodes) -> None:
     """Refuse a network or a codec of another shape than the data, and data in which nothing follows."""
     names, count, network = episodes.names, len(episodes.names), config.network
@@ -81,7 +84,7 @@ def check_data(config: TrainConfig, codec: CodecConfig, episodes: Episodes) -> N
     folder = config.data[0]
     known = f"the data in {folder} has {count}: {', '.join(names)}"
     if network.actions != count:
-        hint = f"Write actions = {count} under [network], and {count} moves or none."
+        hint = f"Write actions = {count} under [network], and {count} moves or none; {FITS}"
         raise ConfigError(f"The network has {network.actions} actions; {known}.", hint=hint)
     given = config.card.get("actions", names)
     if not isinstance(given, list | tuple) or len(given) != count:
@@ -89,7 +92,7 @@ def check_data(config: TrainConfig, codec: CodecConfig, episodes: Episodes) -> N
         raise ConfigError(f"The card names the actions {given}; {known}.", hint=hint)
     if (codec.height, codec.width) != (height, width):
         message = f"The codec takes frames of {codec.width}x{codec.height}; {folder} has other sizes:"
-        hint = f"Write height = {height} and width = {width} under [codec], and an eighth of them under [network]."
+        hint = f"Write height = {height} and width = {width} under [codec], an eighth of them under [network]; {FITS}"
         raise ConfigError(f"{message} {width}x{height}.", hint=hint)
     if length < 2:
         raise ConfigError(f"The episodes of {folder} have 1 frame, so there is nothing to predict.")

@@ -25,8 +25,8 @@ def show_estimates(runs: Sequence[PlannedRun], file: Path | None = None) -> None
     file: a training file that was written of the only run
     """
     if settings.json:
-        written = {"file": str(file)} if file else {}
-        return write_json(written | {"runs": [facts_of(run) for run in runs]})
+        where = {"file": str(file)} if file else {}
+        return write_json(where | {"runs": [facts_of(run) for run in runs]})
     for number, run in enumerate(runs):
         if number:
             stdout.print()
@@ -77,8 +77,8 @@ def rows_of(run: PlannedRun) -> list[tuple[str, str]]:
 def facts_of(run: PlannedRun) -> dict[str, object]:
     """A run as plain values."""
     config = run.config
-    named = {"name": config.name, "out": config.out, "held_out": config.held_out, "minutes": config.minutes}
-    return {**named, "data": asdict(run.data), **run.estimate.to_json()}
+    keys = {"name": config.name, "out": config.out, "held_out": config.held_out, "minutes": config.minutes}
+    return {**keys, "data": asdict(run.data), **run.estimate.to_json()}
 
 
 def millions(count: int) -> str:

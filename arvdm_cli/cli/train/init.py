@@ -37,9 +37,9 @@ def init(
     request = read_data(words, hours, output)
     if request.file.exists():
         confirm_replacing(str(request.file), yes, False)
-    planned = request.plan()
-    write_file(request.file, planned.text)
-    show_estimates([planned], file=request.file)
+    run = request.plan()
+    write_file(request.file, run.text)
+    show_estimates([run], file=request.file)
     if not settings.json:
         stdout.print(
             f"{printable(str(request.file))} written; arvdm train {printable(str(request.file))}", soft_wrap=True

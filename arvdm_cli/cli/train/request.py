@@ -120,8 +120,8 @@ def of_data(folders: tuple[str, ...], chosen: Json, flags: Sequence[str], resume
     name = chosen.get("name", name_of(folders[0]))
     out = Path(str(chosen.get("out", f"runs/{name}")))
     again = shlex.join(["arvdm", "train", *folders, "--resume", *flags])
-    there = resume and (out / FILE).is_file()
-    return Request(out / FILE, out, chosen, again, () if there else folders, hours)
+    is_planned = resume and (out / FILE).is_file()
+    return Request(out / FILE, out, chosen, again, () if is_planned else folders, hours)
 
 
 def name_of(folder: str) -> str:

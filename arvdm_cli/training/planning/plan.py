@@ -45,14 +45,14 @@ def plan(
 
     values, config = draft(MEASURED)
     rate = measure(config)
-    shown = plan_steps(config, rate, data.frames, hours).network * config.frames
-    size = sizes.choose_size(data, shown)
+    frames = plan_steps(config, rate, data.frames, hours).network * config.frames
+    size = sizes.choose_size(data, frames)
     if draft(size)[1] != config:
         values, config = draft(size)
         rate = measure(config)
     steps = plan_steps(config, rate, data.frames, hours)
-    timed = merge(merge(values, timing(steps, hours)), chosen)
-    return Plan(timed, configured(timed), rate)
+    values = merge(merge(values, timing(steps, hours)), chosen)
+    return Plan(values, configured(values), rate)
 
 
 def configured(values: Json) -> TrainConfig:

@@ -31,9 +31,9 @@ def plan_for_data(folders: Sequence[str], hours: float, chosen: Mapping[str, obj
     Raises: DataError, ConfigError
     """
     data = read_facts(tuple(folders))
-    planned = plan(data, hours, measure, chosen, device_kind(str(chosen.get("device", "auto"))))
-    takes = estimate(planned.config, planned.rate, data.frames)
-    return PlannedRun(planned.config, data, takes, write_document(planned.values, data, hours, takes))
+    fit = plan(data, hours, measure, chosen, device_kind(str(chosen.get("device", "auto"))))
+    takes = estimate(fit.config, fit.rate, data.frames)
+    return PlannedRun(fit.config, data, takes, write_document(fit.values, data, hours, takes))
 
 
 def plan_from_file(file: Path, hours: float | None, chosen: Mapping[str, object]) -> PlannedRun:
@@ -45,6 +45,6 @@ def plan_from_file(file: Path, hours: float | None, chosen: Mapping[str, object]
     data = read_facts(config.data)
     rate = measure(config)
     if hours is not None:
-        timed = limits(plan_steps(config, rate, data.frames, hours), hours)
-        config = configure(file, **merge(timed, chosen))
+        times = limits(plan_steps(config, rate, data.frames, hours), hours)
+        config = configure(file, **merge(times, chosen))
     return PlannedRun(config, data, estimate(config, rate, data.frames))

@@ -38,15 +38,15 @@ SHOWN = 0.03  # frames to train on, per weight: `maze` of 8.8 million weights ne
 RECORDED = 1e-3  # frames of data per weight: a network that is larger learns them by heart
 
 
-def choose_size(data: DataFacts, shown: float) -> Size:
+def choose_size(data: DataFacts, frames: float) -> Size:
     """The largest size for which there is enough to see.
 
-    shown: frames on which a network of the size MEASURED would train in the wanted time
+    frames: on which a network of the size MEASURED would train in the wanted time
     """
     fits = [
         size
         for size in SIZES
-        if shown * MEASURED.products / size.products >= SHOWN * size.products
+        if frames * MEASURED.products / size.products >= SHOWN * size.products
         and data.frames >= RECORDED * size.products
     ]
     return fits[-1] if fits else SIZES[0]
