@@ -3,6 +3,7 @@
 import json
 import sys
 import types
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -117,6 +118,35 @@ def test_vizdoom_names_its_buttons_and_never_shows_a_black_end(tmp_path, monkeyp
     held, _ = record(tmp_path / "held", "VizdoomBasic-v1", max_buttons_pressed=0)
     assert held.names == ("move_left", "move_right", "attack", "none", "reset")
     assert {file.name for file in tmp_path.iterdir()} == {"out", "held"}  # its settings are not left here
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "arguments", "names", "fps", "size"),
+    [
+        ("minigrid", "MiniGrid-Empty-8x8-v0", {}, ("left", "right", "forward"), 10, (64, 64)),
+        ("minigrid", "MiniGrid-Empty-8x8-v0", {"view": "agent"}, ("left", "right", "forward"), 10, (56, 56)),
+        ("minigrid", "MiniGrid-Empty-8x8-v0", {"tile": 6}, ("left", "right", "forward"), 10, (48, 48)),
+        ("miniworld", "MiniWorld-Hallway-v0", {}, ("turn_left", "turn_right", "move_forward"), 15, (64, 64)),
+        ("crafter", "CrafterReward-v1", {}, ("noop", "move_left", "move_right"), 5, (64, 64)),
+        ("stable_retro", "retro/Airstriker-Genesis-v0", {}, ("b", "a", "mode", "start"), 15, (64, 64)),
+        ("pygame", "CartPole-v1", {}, ("left", "right", "reset"), 50 / 3, (64, 64)),
+        ("Box2D", "LunarLander-v3", {"continuous": True}, ("main", "lateral", "none", "reset"), 50 / 3, (64, 64)),
+        ("Box2D", "CarRacing-v3", {"continuous": False}, ("none", "right", "left", "gas", "brake"), 50 / 3, (64, 64)),
+    ],
+)
+def test_an_environment_that_is_here_names_its_actions_and_gives_the_same_frames_again(
+    tmp_path, package, name, arguments, names, fps, size
+):
+    if find_spec(package) is None:  # some cannot be imported without a display, before they are set up
+        pytest.skip(f"{package} is not installed")
+    one, _ = record(tmp_path / "one", name, episodes=2, frames=12, **arguments)
+    again, _ = record(tmp_path / "again", name, episodes=1, frames=12, **arguments)
+    assert one.names[: len(names)] == names and one.names[-1] == "reset"
+    assert one.fps == pytest.approx(fps) and one.settings.size == size
+    np.testing.assert_array_equal(one.frames[:1], again.frames)
+    again, _ = record(tmp_path / "again", name, episodes=2, frames=12, **arguments)
+    np.testing.assert_array_equal(one.frames, again.frames)  # the second one was played by an environment just opened
+    assert (np.diff(one.frames[0].astype(int), axis=0) != 0).any()
 
 
 class FakeProcgen(types.ModuleType):
