@@ -32,7 +32,7 @@ from .evaluation.recorded import returns
 from .evaluation.recorded.episodes import Recorded
 from .evaluation.retrieval import RetrievalRow
 from .evaluation.scorecard import Measured
-from .evaluation.source import Rendered
+from .evaluation.source import NeedleSource, Rendered, Source
 from .evaluation.studies.card import CardStudy
 from .evaluation.studies.drift import DriftStudy, ModelDrift
 from .evaluation.studies.memory import MEASURED, MemoryStudy
@@ -165,6 +165,10 @@ def pareto(
     degradation: str = "looks",
     truth: Folder = None,
     needles: Folder = None,
+    data: Folder = None,
+    all_episodes: bool = False,
+    starts: int = 16,
+    context: int | None = None,
     replace: bool = False,
     on_event: OnEvent = no_events,
     **settings: api.Setting,
@@ -175,23 +179,28 @@ def pareto(
     slots: groups of past frames in memory; None: the models' own
     kind, gap, worlds, frames: of the needle tests, as in `memory`
     mazes, length: of the roll-outs, as in `drift`
+    data, all_episodes, starts, context: recorded episodes to measure on instead, as in `drift`
     forgetting: found or margin
     degradation: looks, psnr_lost or psnr_end
     Rows: one for each model, schedule and size of memory
     """
     names, load = named(models)
+    sources: tuple[Source, NeedleSource]
+    sources = Rendered(DRIFT_SEED, folder=path(truth)), Rendered(NEEDLE_SEED, needles=path(needles))
+    if data:
+        sources = (Recorded(Path(data), DRIFT_SEED, context, all_episodes, frames),) * 2
     study = ParetoStudy(
         names,
         load,
         schedules=schedules and list(schedules),
         slots=slots and list(slots),
-        kind=kind,
+        kind=returns.KIND if data else kind,
         gap=gap,
         worlds=worlds,
         frames=frames,
-        mazes=mazes,
+        places=starts if data else mazes,
         length=length,
-        sources=(Rendered(DRIFT_SEED, folder=path(truth)), Rendered(NEEDLE_SEED, needles=path(needles))),
+        sources=sources,
         forgetting=forgetting,
         degradation=degradation,
         chosen=chosen(None, settings),
@@ -211,6 +220,10 @@ def predict(
     parts: int = 4,
     seed: int = CLIP_SEED,
     clips: Folder = None,
+    data: Folder = None,
+    all_episodes: bool = False,
+    starts: int = 16,
+    context: int | None = None,
     replace: bool = False,
     on_event: OnEvent = no_events,
     **settings: api.Setting,
@@ -224,6 +237,7 @@ def predict(
     often: AR steps measured in each clip
     parts: substeps between two levels, as reference for the solver's error
     clips: file that keeps the true frames; None: in `out`
+    data, all_episodes, starts, context: recorded episodes to start from instead, as in `drift`
     Rows: one for each model and schedule
     """
     names, load = named(models)
@@ -233,8 +247,8 @@ def predict(
         schedules=schedules and list(schedules),
         measured=[Path(folder) for folder in measured],
         length=length,
-        source=Rendered(seed, file=path(clips)),
-        places=mazes,
+        source=Recorded(Path(data), seed, context, all_episodes) if data else Rendered(seed, file=path(clips)),
+        places=starts if data else mazes,
         often=often,
         parts=parts,
         chosen=chosen(None, settings),
@@ -250,7 +264,12 @@ def card(
     seed: int = CLIP_SEED,
     world: str | None = None,
     clips: Folder = None,
+    trained_on: Folder = None,
     data: Folder = None,
+    all_episodes: bool = False,
+    starts: int = 32,
+    context: int | None = None,
+    length: int | None = None,
     free_runs: int = 8,
     free_frames: int = 600,
     replace: bool = False,
@@ -258,10 +277,11 @@ def card(
     on_event: OnEvent = no_events,
     **settings: api.Setting,
 ) -> Report[Measured]:
-    """Compute the scorecard of a model on unseen mazes.
+    """Compute the scorecard of a model on unseen mazes, or what of it recorded episodes tell.
 
     clips: file that keeps the true frames; None: in `out`
-    data: training episodes, to check that none of their mazes is used
+    trained_on: training episodes, to check that none of their mazes is used
+    data: folder of recorded episodes to measure on instead; all_episodes, starts, context, length: as in `drift`
     free_runs: long roll-outs, each in its own maze
     free_frames: frames of each
     """
@@ -269,11 +289,12 @@ def card(
     study = CardStudy(
         name,
         load,
-        source=Rendered(seed, world, path(clips)),
-        places=mazes,
-        trained=path(data),
+        source=Recorded(Path(data), seed, context, all_episodes) if data else Rendered(seed, world, path(clips)),
+        places=starts if data else mazes,
+        trained=path(trained_on),
         free_runs=free_runs,
         free_frames=free_frames,
+        length=length,
         chosen=chosen(schedule, settings),
     )
     return run(study, out, replace, on_event)

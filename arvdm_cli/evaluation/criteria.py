@@ -10,6 +10,7 @@ import numpy as np
 from ..reports.records import Record, Values
 from .metrics import BASELINES, colour_spread, contrast
 from .ranges import ranges
+from .recorded.obedience import Obedience
 from .truth import KINDS, LENGTH
 
 RANGES = tuple(span.label for span in ranges(LENGTH))  # of new frames, counted from 1
@@ -116,12 +117,22 @@ class FreeRun(Record):
 
 
 @dataclass(frozen=True)
+class Ceiling(Record):
+    """How near the codec alone comes to true frames."""
+
+    psnr: float
+    ssim: float
+
+
+@dataclass(frozen=True)
 class Figures:
     """What a model is judged by."""
 
     sections: Mapping[str, Section]  # by SECTIONS
     memory: MemoryGain | None = None
     free: FreeRun | None = None
+    obedience: Obedience | None = None  # these of recordings alone
+    ceiling: Ceiling | None = None
 
 
 # What must be reached

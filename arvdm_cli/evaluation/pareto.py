@@ -55,7 +55,7 @@ def measure(
     frames: made in each needle test after the return
     progress: called with frames made, those of the roll-outs first
     """
-    rolled = truth.actions[..., : truth.length].size
+    rolled = len(truth.kinds) * len(truth) * truth.length
     total = rolled + len(needles) * frames
     output, run = drift.roll_out(model, truth, plan, lambda done, _: progress(done, total))
     by_range, _ = drift.measure(output, truth, plan.sampling.context)

@@ -323,14 +323,20 @@ def measure(model: Model, stretches: Stretches, plan: Plan, kind: str, start: in
     seed = stretches.clips.seed + (clips.start or 0)
     noise = Noise(seed, len(clean), tuple(clean.shape[2:]), clean.device)("init", start, w)
     denoise = Denoiser(model.network, model.diffusion, plan.sampling)
-    mask = known(stretches.clips.poses_of(kind)[clips], state, at, w, plan.sampling.group)
+    if stretches.clips.grounds:
+        mask = known(stretches.clips.poses_of(kind)[clips], state, at, w, plan.sampling.group)
+    else:  # in recordings it is not told what was seen before, so every frame counts
+        mask = np.ones(clean.shape[:2], bool)
+    raw = torch.zeros(0)
     if kind not in RETURNS:
-        return Part(None, None, mask, losses(denoise, state, clean, noise, schedule.levels, driven), clean.cpu())
+        raw = losses(denoise, state, clean, noise, schedule.levels, driven)
+        if stretches.clips.grounds:
+            return Part(None, None, mask, raw, clean.cpu())
     errors, initial = compare(denoise, state, clean, noise, schedule.levels, driven, parts), None
     if filled:
         first = clean[:, :filled], noise[:, :filled], flat_levels(plan), driven[:, :filled]
         initial = compare(denoise, state, *first, parts)
-    return Part(errors, initial, mask, torch.zeros(0), clean.cpu())
+    return Part(errors, initial, mask, raw, clean.cpu())
 
 
 def accumulate(values: Mapping[str, float], terms: Collection[str] = TERMS) -> float:

@@ -201,6 +201,7 @@ def summary(
     control: str, scores: Sequence[Score], needles: Sequence[Needle], memory: Sequence[Score] | None = None
 ) -> Retrieval:
     """Retrieval accuracy over worlds, also by way back, and the margins; memory: scores of the model as it is."""
+    compared = control not in ("memory", "truth")
     correct = np.array([each.correct for each in scores])
     looped = np.array([each.looped for each in scores])
     margins = np.array([each.margin for each in scores])
@@ -215,7 +216,7 @@ def summary(
         psnr=round(float(np.mean([each.psnr for each in scores])), 2),
         bound=round(float(np.mean([each.bound for each in scores])), 2),
         found=needles[0].found,
-        **(dict(zip(GAIN, gain(memory, scores, needles), strict=True)) if memory and control != "memory" else {}),
+        **(dict(zip(GAIN, gain(memory, scores, needles), strict=True)) if memory and compared else {}),
     )
 
 

@@ -21,7 +21,6 @@ from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
 from .criteria import (
     COLUMNS,
-    RANGES,
     REVISITS,
     SPREADS,
     Bar,
@@ -37,6 +36,7 @@ from .criteria import (
     over,
 )
 from .metrics import BESIDE, Look, colour_error, gradient, psnr, right_turns, scene, unit
+from .ranges import ranges
 from .rollout import Task, make, tasks_of
 from .truth import HISTORY, KINDS, LENGTH, Truth
 
@@ -68,6 +68,8 @@ class Card(Record):
         figures, verdict = values.pop("figures"), values.pop("verdict")
         values |= {name: section.to_json() for name, section in figures.sections.items()}
         values |= {name: part and part.to_json() for name, part in (("memory", figures.memory), ("free", figures.free))}
+        more = {"obedience": figures.obedience, "ceiling": figures.ceiling}
+        values |= {name: part.to_json() for name, part in more.items() if part}
         return values | {"verdict": [bar.plain() for bar in verdict]}
 
 
@@ -77,7 +79,8 @@ class Card(Record):
 def summary(figures: np.ndarray) -> Curve:
     """The mean over clips, by frame and by range."""
     by_frame = [round(float(value), 5) for value in figures.mean(0)]
-    return Curve(by_frame, {frames: round(over(by_frame, frames), 4) for frames in RANGES})
+    labels = [span.label for span in ranges(len(by_frame))]
+    return Curve(by_frame, {frames: round(over(by_frame, frames), 4) for frames in labels})
 
 
 def figures_of(output: np.ndarray, truth: np.ndarray, history: np.ndarray, context: int) -> dict[str, np.ndarray]:
@@ -100,7 +103,8 @@ def score(figures: dict[str, np.ndarray]) -> Section:
         figure, column = name.split("/")
         curves.setdefault(figure, {})[column] = summary(values)
     sharp, true = curves["gradient"]["made"], curves["gradient"]["truth"]
-    shares = {frames: sharp.over(frames) / max(true.over(frames), 1e-6) for frames in (*RANGES, "1-16")}
+    spans = dict.fromkeys([*sharp.by_range, "1-16"] if len(sharp.by_frame) >= 16 else sharp.by_range)
+    shares = {frames: sharp.over(frames) / max(true.over(frames), 1e-6) for frames in spans}
     return Section(curves, {frames: round(share, 4) for frames, share in shares.items()})
 
 
@@ -259,6 +263,11 @@ def sheets(measured: Measured, mazes: int = 4) -> Iterator[tuple[str, np.ndarray
         pairs = np.stack((measured.truth.target(kind)[:mazes, at], measured.made[kind][:mazes, at]), 1)
         yield kind, pairs.reshape(-1, *pairs.shape[3:]), len(at)
     if "free" in measured.made:
-        every = -(-measured.made["free"].shape[1] // 12)
-        runs = measured.made["free"][:, every - 1 :: every]
-        yield "free", runs.reshape(-1, *runs.shape[2:]), runs.shape[1]
+        yield free_sheet(measured.made["free"])
+
+
+def free_sheet(output: np.ndarray) -> tuple[str, np.ndarray, int]:
+    """A contact sheet of long runs, uint8 (m, f, h, w, 3)."""
+    every = -(-output.shape[1] // 12)
+    runs = output[:, every - 1 :: every]
+    return "free", runs.reshape(-1, *runs.shape[2:]), runs.shape[1]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from rich.table import Table
 from rich.text import Text
-from typer import Option, Typer
+from typer import Context, Option, Typer
 
 from ...worlds.table import CLIP_SEED
 from .. import flags
@@ -16,12 +16,15 @@ from ..flags import Seed
 from ..help import Command, Group
 from . import drift, memory, pareto, predict
 from .tables import WorldName, loader, resumes, run
-from .truth import rendered
+from .truth import AllEpisodes, Data, Shown, Starts, check_data, recorded, rendered
+
+IN_MAZES = ("mazes", "world", "clips", "trained_on")
+IN_RECORDINGS = ("all_episodes", "starts", "context", "length")
 
 app = Typer(cls=Group, help="Measure checkpoints.", no_args_is_help=True, rich_markup_mode=None)
 app.command(
     cls=Command,
-    epilog="arvdm eval memory maze --quick\narvdm eval memory maze runs/mine -o compare --kind theme --gap 64",
+    epilog="arvdm eval memory maze --quick\narvdm eval memory runs/mine --data data/play --gap 64",
 )(memory.memory)
 app.command(
     cls=Command,
@@ -36,9 +39,13 @@ def eval_():
     """Measure checkpoints."""
 
 
-@app.command(cls=Command, epilog="arvdm eval card maze -o card --mazes 8 --free-runs 0")
+@app.command(
+    cls=Command,
+    epilog="arvdm eval card maze -o card --mazes 8 --free-runs 0\narvdm eval card runs/mine --data data/play",
+)
 @flags.sampling()
 def card(
+    invocation: Context,
     model: flags.ModelArgument,
     out: Annotated[
         Path, Option("--out", "-o", metavar="FOLDER", help="Folder for card.md, card.json and contact sheets.")
@@ -47,8 +54,15 @@ def card(
     seed: Seed = CLIP_SEED,
     world: WorldName = None,
     clips: Annotated[Path | None, Option(show_default="OUT/clips.npz", help="Cache file of the true frames.")] = None,
-    data: Annotated[
+    trained_on: Annotated[
         Path | None, Option(metavar="FOLDER", help="Training episodes, to check that none of their mazes is used.")
+    ] = None,
+    data: Data = None,
+    all_episodes: AllEpisodes = False,
+    starts: Starts = 32,
+    context: Shown = None,
+    length: Annotated[
+        int | None, Option("--length", "-n", min=8, show_default="up to 64", help="New frames of stretches of --data.")
     ] = None,
     free_runs: Annotated[int, Option(min=0, help="Long roll-outs, each in its own maze; 0: none.")] = 8,
     free_frames: Annotated[int, Option(min=12, help="Frames of each long roll-out.")] = 600,
@@ -59,17 +73,23 @@ def card(
     dtype: flags.Dtype = "float32",
     threads: flags.Threads = None,
 ):
-    """Compute the scorecard of a maze checkpoint on held-out mazes."""
+    """Compute the scorecard of a checkpoint on held-out mazes, or on recorded episodes.
+
+    With --data it holds what needs no exact world: figures of frames beside their truth, what the codec keeps,
+    obedience to actions, and a long roll-out.
+    """
     from ...evaluation.studies.card import CardStudy
 
+    check_data(invocation, data, IN_MAZES, IN_RECORDINGS)
     study = CardStudy(
         model,
         loader(device, dtype, threads),
-        source=rendered(seed, world, clips),
-        places=mazes,
-        trained=data,
+        source=recorded(data, seed, context, all_episodes) if data else rendered(seed, world, clips),
+        places=starts if data else mazes,
+        trained=trained_on,
         free_runs=free_runs,
         free_frames=free_frames,
+        length=length,
         chosen=chosen,
     )
     if report := run(study, out, resumes(yes)):

@@ -1,9 +1,9 @@
 """`arvdm eval pareto`: forgetting against degradation, over networks, memory budgets and schedules."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from typer import Option
+from typer import Context, Option
 
 from ...worlds.table import DRIFT_SEED, NEEDLE_SEED
 from .. import flags
@@ -11,11 +11,15 @@ from ..console import out as stdout
 from ..console import printable, say
 from ..flags import Models, Out, Schedules, Yes
 from .tables import check_schedules, loader, resumes, run, table
-from .truth import rendered
+from .truth import AllEpisodes, Data, Shown, Starts, check_data, recorded, rendered
+
+if TYPE_CHECKING:
+    from ...evaluation.source import NeedleSource, Source
 
 
 @flags.sampling(presets=False)
 def pareto(
+    invocation: Context,
     models: Models,
     out: Out = Path("pareto"),
     schedule: Schedules = None,
@@ -57,6 +61,10 @@ def pareto(
     needles: Annotated[
         Path | None, Option(metavar="FOLDER", show_default="OUT/needles", help="Cache folder of the tests.")
     ] = None,
+    data: Data = None,
+    all_episodes: AllEpisodes = False,
+    starts: Starts = 16,
+    context: Shown = None,
     yes: Yes = False,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "float32",
@@ -67,23 +75,31 @@ def pareto(
     Each point takes needle tests as in `eval memory` and roll-outs as in `eval drift`. The paper reports a trade-off:
     less forgetting with more degradation; the last line says whether it holds here. OUT receives pareto.json,
     pareto.csv, pareto.png with the Pareto frontier, and pareto.html.
+
+    With --data both are measured on recorded episodes: returns, and roll-outs.
     """
     check_schedules(schedule)  # before anything is measured
+    check_data(invocation, data, ("mazes", "kind", "truth", "needles"), ("all_episodes", "starts", "context"))
 
+    from ...evaluation.recorded import returns
     from ...evaluation.studies.pareto import ParetoStudy
 
+    sources: tuple[Source, NeedleSource]
+    sources = rendered(DRIFT_SEED, folder=truth), rendered(NEEDLE_SEED, needles=needles)
+    if data:
+        sources = (recorded(data, DRIFT_SEED, context, all_episodes, frames),) * 2
     study = ParetoStudy(
         models,
         loader(device, dtype, threads),
         schedules=schedule,
         slots=memory_slots,
-        kind=kind,
+        kind=returns.KIND if data else kind,
         gap=gap,
         worlds=worlds,
         frames=frames,
-        mazes=mazes,
+        places=starts if data else mazes,
         length=length,
-        sources=(rendered(DRIFT_SEED, folder=truth), rendered(NEEDLE_SEED, needles=needles)),
+        sources=sources,
         forgetting=forgetting or "found",
         degradation=degradation or "looks",
         chosen=chosen,

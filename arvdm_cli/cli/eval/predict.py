@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from typer import Option
+from typer import Context, Option
 
 from ...worlds.table import CLIP_SEED
 from .. import flags
@@ -11,11 +11,12 @@ from ..console import out as stdout
 from ..console import printable, say
 from ..flags import Models, Out, Schedules, Seed, Yes
 from .tables import check_schedules, loader, resumes, run, show
-from .truth import rendered
+from .truth import AllEpisodes, Data, Shown, Starts, check_data, recorded, rendered
 
 
 @flags.sampling(presets=False)
 def predict(
+    invocation: Context,
     models: Models,
     out: Out = Path("predict"),
     schedule: Schedules = None,
@@ -32,6 +33,10 @@ def predict(
     parts: Annotated[int, Option(min=2, help="Substeps between two levels, as reference for the solver error.")] = 4,
     seed: Seed = CLIP_SEED,
     clips: Annotated[Path | None, Option(show_default="in OUT/clips", help="Cache file of the true frames.")] = None,
+    data: Data = None,
+    all_episodes: AllEpisodes = False,
+    starts: Starts = 16,
+    context: Shown = None,
     *,
     chosen: flags.Choices,
     yes: Yes = False,
@@ -46,8 +51,11 @@ def predict(
     The raw denoising loss, most of which no network can avoid, is reported for comparison. With --measured, Spearman's
     rank correlation says how well each agrees with roll-outs of the same models. OUT receives predict.json,
     predict.csv, predict.png and predict.html.
+
+    With --data AR steps start from true frames of recorded episodes, where all frames count.
     """
     check_schedules(schedule)  # before anything is measured
+    check_data(invocation, data, ("mazes", "clips"), ("all_episodes", "starts", "context"))
 
     from ...evaluation.studies.predict import PredictStudy
 
@@ -57,8 +65,8 @@ def predict(
         schedules=schedule,
         measured=measured or [],
         length=length,
-        source=rendered(seed, file=clips),
-        places=mazes,
+        source=recorded(data, seed, context, all_episodes) if data else rendered(seed, file=clips),
+        places=starts if data else mazes,
         often=often,
         parts=parts,
         chosen=chosen,

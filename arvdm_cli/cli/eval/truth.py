@@ -21,6 +21,10 @@ AllEpisodes = Annotated[
     bool, Option("--all-episodes", help="Measure all episodes of --data, also those that MODEL was trained on.")
 ]
 Starts = Annotated[int, Option(min=1, help="Number of starting points, spread evenly over the episodes of --data.")]
+Shown = Annotated[
+    int | None,
+    Option("--context", min=1, show_default="up to 64", help="True frames before those to generate, with --data."),
+]
 
 
 def check_data(invocation: Context, data: Path | None, in_mazes: Sequence[str], in_recordings: Sequence[str]) -> None:

@@ -125,10 +125,10 @@ def followed(columns: Mapping[str, np.ndarray]) -> Followed:
 
 def cells(obedience: Obedience) -> Cells:
     """A table: a row for each figure, a column for each kind of actions."""
-    table = [[f"frames {obedience.frames}", *(f"{name} actions" for name in COLUMNS), "true over shuffled", "95 %"]]
+    table = [[f"frames {obedience.frames}", *COLUMNS, "true over shuffled (95 %)"]]
     for name, row in obedience.figures.items():
         means = [cell(getattr(row, column), 2) for column in COLUMNS]
-        table.append([TITLES[name], *means, f"{row.gain:+.2f}", f"{row.low:+.2f} to {row.high:+.2f}"])
+        table.append([TITLES[name], *means, f"{row.gain:+.2f} ({row.low:+.2f} to {row.high:+.2f})"])
     return table
 
 

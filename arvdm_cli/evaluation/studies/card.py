@@ -13,13 +13,21 @@ from ...reports.records import Values
 from ...reports.tables import Cells, Table
 from ...sampling import generation
 from .. import truth
-from ..criteria import RANGES, SPREADS, Bar, FreeRun, MemoryGain, Section
+from ..criteria import SPREADS, Bar, Ceiling, FreeRun, MemoryGain, Section
 from ..metrics import BASELINES, METRICS
+from ..recorded import card as recorded
+from ..recorded import episodes, obedience
 from ..scorecard import Card, Measured, measure_card, plan_card, sheets
 from ..source import Rendered, Source
 from ..study import Load, OnEvent, Resume, Study, stage
 
-TITLES = {"new": "Unseen", "back": "Revisits: way back", "spin": "Revisits: rotation", "returns": "Revisits: both"}
+TITLES = {
+    "episodes": "Episodes",
+    "new": "Unseen",
+    "back": "Revisits: way back",
+    "spin": "Revisits: rotation",
+    "returns": "Revisits: both",
+}
 COLUMNS = {"made": ""} | BASELINES | {"mean_history": "mean of history"}
 LEVELS = {name: name.replace("_", " ") for name in SPREADS} | {
     "scene": "share of frames with sky at the top and none at the bottom"
@@ -37,6 +45,7 @@ class CardStudy(Study[str, Measured]):
     trained: Path | None  # rendered episodes of a training, none of whose places is used
     free_runs: int
     free_frames: int
+    length: int | None  # new frames of each walk; None: `truth.LENGTH`, or as many as there are
     chosen: Mapping[str, object]  # see `generation.choose`
 
     name = "card"
@@ -64,7 +73,11 @@ class CardStudy(Study[str, Measured]):
         plan = generation.choose(model.sampling, **self.chosen)
         if self.trained and isinstance(self.source, Rendered):
             truth.check_unseen(self.places, self.source.seed, rendered.read(self.trained).seeds.tolist())
-        clips = self.source.take(model, "revisit", self.places, None, out / "clips.npz", on_event)
+        clips = self.source.take(model, "revisit", self.places, self.length, out / "clips.npz", on_event)
+        if not clips.grounds:
+            tasks = recorded.tasks(model, clips, plan, self.free_runs, self.free_frames)
+            progress = stage(on_event, "frame", recorded.frames_of(model, clips, tasks), "fps")
+            return [recorded.measure(model, clips, tasks, progress)]
         tasks = plan_card(model, clips, plan, self.free_runs, self.free_frames)
         progress = stage(on_event, "frame", sum(task.frames for task in tasks.values()), "fps")
         return [measure_card(model, clips, tasks, progress)]
@@ -84,16 +97,20 @@ class CardStudy(Study[str, Measured]):
     def tables(self, rows: Sequence[Measured]) -> list[Table]:
         card = rows[0].card
         tables = [Table("Requirements and goals", verdict_cells(card.verdict))]
+        figures = card.figures
         for name, title in TITLES.items():
-            tables.append(Table(title, section_cells(title, card.figures.sections[name])))
-        tables += [Table("Memory", memory_cells(card.figures.memory))] if card.figures.memory else []
-        return tables + ([Table("Free run", free_cells(card.figures.free))] if card.figures.free else [])
+            if name in figures.sections:
+                tables.append(Table(title, section_cells(title, figures.sections[name])))
+        tables += [Table("Codec", ceiling_cells(figures.ceiling))] if figures.ceiling else []
+        tables += [Table("Obedience to actions", obedience.cells(figures.obedience))] if figures.obedience else []
+        tables += [Table("Memory", memory_cells(figures.memory))] if figures.memory else []
+        return tables + ([Table("Free run", free_cells(figures.free))] if figures.free else [])
 
     def words(self, rows: Sequence[Measured]) -> str:
         return about(rows[0].card)
 
     def write(self, rows: Sequence[Measured], out: Path) -> None:
-        for name, frames, columns in sheets(rows[0]):
+        for name, frames, columns in (sheets if rows[0].truth.grounds else recorded.sheets)(rows[0]):
             contact_sheet(frames, columns, out / f"{name}.png")
         parts = [f"{self.words(rows)}.\n"]
         for table in self.tables(rows):
@@ -106,11 +123,15 @@ class CardStudy(Study[str, Measured]):
 def about(card: Card) -> str:
     """What was measured, in one line."""
     sampler = f"{card.schedule}, chunk {card.chunk}, {card.steps} denoising steps"
-    return (
-        f"{card.model} {card.sha256[:12]}: {card.mazes} held-out mazes (seed {card.seed}), {card.history} "
+    places = (
+        episodes.describe(card.world) if "data" in card.world else f"{card.mazes} held-out mazes (seed {card.seed})"
+    )
+    text = (
+        f"{card.model} {card.sha256[:12]}: {places}, {card.history} "
         f"true frames, then {card.length} generated with true actions; {sampler}, context {card.sampling['context']}, "
         f"{card.sampling['slots']} memory slots; {card.frames_per_second:.0f} frames/s"
     )
+    return f"{text}. {recorded.left_out(card.figures.obedience)}".rstrip(".") if "data" in card.world else text
 
 
 def verdict_cells(bars: Sequence[Bar]) -> Cells:
@@ -125,16 +146,24 @@ def verdict_cells(bars: Sequence[Bar]) -> Cells:
 
 def section_cells(title: str, section: Section) -> Cells:
     """How a model continues walks of one kind, by range."""
-    table = [[f"{title}, frames", *RANGES]]
+    spans = list(section.curves["psnr"]["made"].by_range)
+    table = [[f"{title}, frames", *spans]]
     for metric in METRICS:
         if metric.beside and metric.name in section.curves:
             for column, name in COLUMNS.items():
+                if column not in section.curves[metric.name]:
+                    continue
                 values = section.curves[metric.name][column].by_range
                 label = f"{metric.title}, {name}" if name else metric.title
-                table.append([label, *(f"{values[frames]:.{metric.digits}f}" for frames in RANGES)])
-    table.append(["sharpness", *(f"{section.sharpness[frames]:.2f}" for frames in RANGES)])
+                table.append([label, *(f"{values[frames]:.{metric.digits}f}" for frames in spans)])
+    table.append(["sharpness", *(f"{section.sharpness[frames]:.2f}" for frames in spans)])
     late = section.curves["colour_error"]["made"].by_range
-    return [*table, ["colour error", *(f"{late[frames]:.3f}" for frames in RANGES)]]
+    return [*table, ["colour error", *(f"{late[frames]:.3f}" for frames in spans)]]
+
+
+def ceiling_cells(ceiling: Ceiling) -> Cells:
+    """How near the codec alone comes to true frames."""
+    return [["true frames, encoded and decoded", "PSNR", "SSIM"], ["", f"{ceiling.psnr:.2f}", f"{ceiling.ssim:.3f}"]]
 
 
 def memory_cells(memory: MemoryGain) -> Cells:
@@ -153,6 +182,8 @@ def free_cells(free: FreeRun) -> Cells:
     table = [[f"Long roll-out, end of {free.frames} frames", "made", "true frames"]]
     for name, level in free.levels.items():  # there is no scene in a world of several skies
         table.append([LEVELS[name], f"{level.made:.3f}", f"{level.truth:.3f}"])
+    if not free.turns:  # in recordings
+        return table
     turns = [free.turns[column] for column in ("made", "truth")]
     shares = ("none" if turn.share is None else f"{turn.share:.3f} of {turn.of}" for turn in turns)
     return [*table, ["rotations in the right direction", *shares]]

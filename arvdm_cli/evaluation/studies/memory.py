@@ -167,15 +167,15 @@ def draw(path: Path, tests: Sequence[Needle], output: np.ndarray) -> None:
 
 def return_cells(rows: Sequence[RetrievalRow]) -> Cells:
     """PSNR at returns under each control, and what memory gains over it."""
-    table = [["gap", "control", "tests", "of", "found", "95 %", "chance", "PSNR", "gain of memory", "95 %"]]
+    table = [["gap", "control", "returns", "found", "95 %", "chance", "PSNR", "memory gains (95 %)"]]
     for row in rows:
         test, accuracy = row.retrieval, row.retrieval.accuracy
-        counts = str(test.gap), test.control, str(accuracy.worlds), str(test.found)
+        counts = str(test.gap), test.control, f"{accuracy.worlds} of {test.found}"
         shares = f"{accuracy.top1:.0%}", f"{100 * accuracy.low:.0f}-{accuracy.high:.0%}", f"{accuracy.chance:.0%}"
-        gain = ["", ""]
+        gain = ""
         if test.gain is not None:
-            gain = [f"{test.gain:+.2f} dB", f"{cell(test.gain_low, 2)} to {cell(test.gain_high, 2)}"]
-        table.append([*counts, *shares, cell(test.psnr, 2), *gain])
+            gain = f"{test.gain:+.1f} dB ({cell(test.gain_low, 1)} to {cell(test.gain_high, 1)})"
+        table.append([*counts, *shares, cell(test.psnr, 1), gain])
     return table
 
 

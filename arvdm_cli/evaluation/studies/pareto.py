@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ...errors import DataError
 from ...reports.records import Record, Values
 from ...reports.tables import Cells, Table, cell
 from ...sampling import generation
@@ -14,6 +15,7 @@ from ...sampling.network import has_memory
 from ...worlds.world import Needle
 from .. import metrics, pareto, plots
 from ..pareto import DEGRADATION, FORGETTING, Point, Verdict
+from ..recorded import returns
 from ..source import NeedleSource, Source
 from ..study import Latest, Load, OnEvent, Study, need_figures, schedules_of, stage
 from ..truth import Truth
@@ -53,7 +55,7 @@ class ParetoStudy(Study[Sampled, ParetoRow]):
     gap: int
     worlds: int  # needle tests
     frames: int  # made in each of them
-    mazes: int  # places of the roll-outs
+    places: int  # of the roll-outs
     length: int  # of each roll-out
     sources: tuple[Source, NeedleSource]  # of roll-outs, of needle tests
     forgetting: str  # axes: names in FORGETTING and DEGRADATION
@@ -70,8 +72,21 @@ class ParetoStudy(Study[Sampled, ParetoRow]):
 
     def asked(self) -> Values:
         asked: Values = {"models": self.models, "schedules": self.schedules, "slots": self.slots, "kind": self.kind}
-        asked |= {"gap": self.gap, "worlds": self.worlds, "frames": self.frames, "mazes": self.mazes}
-        return asked | {"length": self.length} | ({"chosen": self.chosen} if self.chosen else {})
+        asked |= {"gap": self.gap, "worlds": self.worlds, "frames": self.frames}
+        asked |= {self.rolled.count: self.places, "length": self.length}
+        if self.recorded:
+            asked |= self.rolled.asked()
+        return asked | ({"chosen": self.chosen} if self.chosen else {})
+
+    @property
+    def rolled(self) -> Source:
+        """Where roll-outs take their truth from."""
+        return self.sources[0]
+
+    @property
+    def recorded(self) -> bool:
+        """Whether points are measured on recordings."""
+        return self.kind == returns.KIND
 
     def points(self) -> Iterator[Sampled]:
         for name in self.models:
@@ -88,15 +103,18 @@ class ParetoStudy(Study[Sampled, ParetoRow]):
     def take(self, model: Model, out: Path, on_event: OnEvent) -> tuple[Truth, Sequence[Needle]]:
         """True frames and needle tests for a model."""
         rolled, tested = self.sources
-        true = rolled.take(model, "drift", self.mazes, self.length, out / "truth", on_event)
+        true = rolled.take(model, "drift", self.places, self.length, out / "truth", on_event)
         needles = tested.take_needles(model, self.kind, self.gap, self.worlds, out / "needles", on_event)
+        if not needles:
+            hint = "Choose a smaller --gap, or record episodes that come back to what they have shown."
+            raise DataError("No frame returns to what was seen before, so forgetting cannot be measured.", hint)
         return true, needles
 
     def measure(self, point: Sampled, out: Path, on_event: OnEvent) -> list[ParetoRow]:
         true, tests = self.taken.get(point.name, lambda: self.take(point.model, out, on_event))
         chosen = {**self.chosen, "schedule": point.spelled, "slots": point.slots}
         plan = generation.choose(point.model.sampling, **chosen)
-        total = len(true.kinds) * self.mazes * self.length + self.worlds * self.frames
+        total = len(true.kinds) * len(true) * true.length + len(tests) * self.frames
         progress = stage(on_event, "frame", total, "fps")
         measured = pareto.measure(point.model, true, tests, plan, self.frames, progress)
         return [ParetoRow(point.name, point.spelled, measured)]
@@ -132,9 +150,12 @@ class ParetoStudy(Study[Sampled, ParetoRow]):
         return [out / "pareto.png"]
 
     def words(self, rows: Sequence[ParetoRow]) -> str:
+        where = f"on two paths in each of {self.places} mazes"
+        if self.recorded:
+            where = f"from {self.places} places of recorded episodes, whose frames count as revisits do"
         return (
             f"{self.worlds} needle tests ({self.kind}, {self.gap} frames out of view), {self.frames} "
-            f"frames generated in each; roll-outs of {self.length} frames on two paths in each of {self.mazes} mazes. "
+            f"frames generated in each; roll-outs of {self.length} frames {where}. "
             "Margin, PSNR of revisits at the end and its loss since frame 1 are in dB; looks (appearance) is 0 if the "
             "last frames have the truth's contrast, sharpness and colour spread. "
             f"Forgetting: {FORGETTING[self.forgetting]}. Degradation, over the last frames: "

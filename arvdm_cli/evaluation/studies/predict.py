@@ -38,6 +38,10 @@ FIGURES = (  # of a model's table: title, figure, digits
     ("dB lost", "psnr_lost", 2),
     ("looks", "looks", 3),
 )
+RECORDED = (
+    "In recordings it is not told which frames show what the model knows, so all of them count, and the errors hold "
+    "what nobody can know: compare schedules by discretisation and whole AR steps, and with roll-outs by --measured. "
+)
 WORDS = {"predicted": "all terms, summed", "stepped": "whole AR steps, summed", "raw": ORDERS["raw"]}
 
 
@@ -147,8 +151,10 @@ class PredictStudy(Study[Scheduled, Predicted]):
         return [out / "predict.png"]
 
     def words(self, rows: Sequence[Predicted]) -> str:
-        return (
-            f"{self.places} held-out mazes; {self.often} AR steps in each clip, from true frames, "
+        recorded = self.source.count != "mazes"
+        places = f"{self.places} stretches of recorded episodes" if recorded else f"{self.places} held-out mazes"
+        return (RECORDED if recorded else "") + (
+            f"{places}; {self.often} AR steps in each clip, from true frames, "
             f"summed over {self.length} frames. start: {START}. "
             + " ".join(f"{name}: {what}." for name, what in (TERMS | ORDERS).items())
             + " By chance: probability that unrelated points agree or disagree as much. "

@@ -136,7 +136,7 @@ def test_the_study_says_how_many_returns_there_are_and_what_memory_gains(folder,
     assert values["complete"] and values["rows"][0]["found"] > 12 and values["rows"][1]["gain"] > 3
     (table,) = report.tables
     assert (
-        "gain of memory" in table.rows[0]
+        "memory gains (95 %)" in table.rows[0]
         and "Returns in recorded episodes" in (tmp_path / "out" / "memory.html").read_text()
     )
 
