@@ -17,7 +17,7 @@ from multiprocessing.util import Finalize
 
 from ..errors import UsageError
 from .actions import Actions, Buttons, Choice, Names, of_space
-from .environment import USUAL_RATE, Opened, Wish, import_package, usual_skip
+from .environment import USUAL_RATE, Opened, Wish, blame, import_package, usual_skip
 from .old_interfaces import Crafter, Procgen
 
 Opener = Callable[[Wish, str], Opened]  # (what is wanted, hint how to install it)
@@ -231,7 +231,7 @@ def open_environment(wish: Wish) -> Opened:
     family = family_of(wish.name)
     if wish.sticky and not family.sticky:
         raise UsageError(f"{wish.name} has no sticky actions.", hint="Leave out --sticky.")
-    with redirect_stdout(sys.stderr):
+    with blame(wish.name), redirect_stdout(sys.stderr):
         return family.open(wish, family.hint)
 
 

@@ -200,9 +200,9 @@ class FakeCrafter(types.ModuleType):
         action_names = ("noop", "do")
         action_space = "Discrete(2)"
 
-        def __init__(self, reward, seed, **arguments):
+        def __init__(self, reward, seed, length=10):
             self.seed, self.game = seed or 0, 0
-            assert reward and not set(arguments) - {"length"}
+            assert reward
 
         def reset(self):
             self.game, self.steps = self.game + 1, 0
@@ -262,7 +262,10 @@ def test_an_environment_that_is_not_there_is_named(name):
     assert "procgen/coinrun" in refused.value.hint
 
 
-def test_an_argument_that_the_environment_does_not_know_is_named():
+def test_an_argument_that_the_environment_does_not_know_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "crafter", FakeCrafter("crafter"))
+    with pytest.raises(UsageError, match=r"CrafterReward-v1 failed: .*speed"):
+        Game(Wish("CrafterReward-v1", (("speed", 3),)))
     pytest.importorskip("gymnasium")
     with pytest.raises(UsageError, match="gravity"):
         Game(Wish("CartPole-v1", (("gravity", 3),)))
