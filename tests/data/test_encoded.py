@@ -83,7 +83,8 @@ def test_a_model_trains_on_them_and_inspect_reads_every_frame(arvdm, tmp_path):
         video(tmp_path / "in" / f"{i}.mp4", film(walk(24, i), i))
     words = ["data", "import", tmp_path / "in", "--out", tmp_path / "out", "--size", 32, "--keep-encoded"]
     assert arvdm(*words).exit_code == 0
-    assert arvdm("data", "inspect", tmp_path / "out", "--sheet", tmp_path / "sheet.png").exit_code == 0
+    done = arvdm("data", "inspect", tmp_path / "out", "--sheet", tmp_path / "sheet.png")
+    assert done.exit_code == 0 and "in their videos" in done.stdout and (tmp_path / "sheet.png").exists()
     (tmp_path / "run.toml").write_text(
         'name = "tiny"\ncodec_steps = 2\ncodec_batch = 2\nsteps = 2\nevery = 2\nframes = 24\ngroups = [0]\n'
         f'held_out = 1\nearly = 0.3\ndevice = "cpu"\n{SHAPE}\nactions = 0\n'

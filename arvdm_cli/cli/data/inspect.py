@@ -122,12 +122,13 @@ def show_clips(facts: dict[str, Any]):
     """Print what `count_clips` gave as a table."""
     table = Table.grid(padding=(0, 2))
     source, total = facts["source"], facts["frames"]
+    stay = ", in their videos" if source["encoded"] else ""
     height, width = source["size"]
     led = facts["actions"] and facts["actions"] | {"unknown": facts["unknown"]}
     recorded = facts["recorded"]
     rows = [
         ("episodes", f"{facts['episodes']}" + ("" if recorded else f", from {facts['clips']} clips")),
-        ("frames", f"{total}, {source['frames']} an episode, {width}x{height}, {source['fps']:g} fps"),
+        ("frames", f"{total}, {source['frames']} an episode, {width}x{height}, {source['fps']:g} fps{stay}"),
         ("source", f"{source['format']}, {printable(source['source'])}"),
         (
             "actions",

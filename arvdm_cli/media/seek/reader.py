@@ -55,12 +55,12 @@ class Reader:
         streams = [
             stream
             for stream in self._container.streams.video
-            if not int(stream.disposition) & int(av.stream.Disposition.attached_pic)
+            if not stream.disposition & av.stream.Disposition.attached_pic
         ]
         if video.stream >= len(streams):
             raise VideoError(f"{video.file!r} has no video stream {video.stream}.")
         self._stream = streams[video.stream]
-        self._stream.thread_count = 1  # frames in flight would be decoded for nothing at each seek
+        self._stream.codec_context.thread_count = 1  # frames in flight would be decoded for nothing at each seek
         entries = getattr(self._stream, "index_entries", None) or ()
         self._keys = np.array([entry.timestamp for entry in entries if entry.is_keyframe], np.int64)
         self._graph = av.filter.Graph()  # lives as long as its filters are used
