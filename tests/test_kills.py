@@ -259,6 +259,16 @@ def rendering():
 
 
 @pytest.fixture
+def recording():
+    pytest.importorskip("gymnasium")
+    from support.environments import NAME
+
+    words = ["data", "record", NAME, "--out", "out", "--episodes", 40, "--frames", 40, "--skip", 1, "--workers", 2]
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    return Work(words, lambda folder: files(folder / "out"), env={"PYTHONPATH": paths})
+
+
+@pytest.fixture
 def bringing(tmp_path):
     source = dmlab(tmp_path / "in", count=300)
     words = ["data", "import", source, "--out", "out", "--frames", 12, "--size", 48]
@@ -288,7 +298,17 @@ def remembering(trained):
     )
 
 
-WORKS = "images", "extension", "download", "training", "rendering", "bringing", "drifting", "remembering"
+WORKS = (
+    "images",
+    "extension",
+    "download",
+    "training",
+    "rendering",
+    "recording",
+    "bringing",
+    "drifting",
+    "remembering",
+)
 
 
 @pytest.mark.parametrize("name", WORKS)
