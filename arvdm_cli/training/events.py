@@ -71,7 +71,9 @@ class Validated(Event):
     changed: list[float | None] = field(default_factory=list)
     changed_repeat: list[float | None] = field(default_factory=list)
     changed_ceiling: list[float | None] = field(default_factory=list)
-    obeyed: float | None = None  # dB by which true actions beat those of other episodes at frames 2-8
+    obeyed: float | None = (
+        None  # dB by which true actions beat those of other episodes at frames 2-8, on pixels that change
+    )
     sheet: str = ""  # name of the sample sheet in the run's folder
     verdict: str = ""  # how good the model is, in words
 

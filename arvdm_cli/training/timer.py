@@ -36,7 +36,8 @@ class Timer:
 
     def begin_training(self, seconds: float) -> None:
         """The network's training begins, or is resumed after `seconds` of it."""
-        self.training = time.monotonic() - seconds
+        self.last = time.monotonic()  # the codec's time is no step's
+        self.training = self.last - seconds
 
     def place(self, step: int) -> float:
         """Where the learning rate stands, from 0 to `steps`: at the step, or further where the time is shorter."""

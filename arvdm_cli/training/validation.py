@@ -21,6 +21,8 @@ from .watch.verdict import verdict
 
 SPANS = ((0, 1), (1, 4), (4, 8), (8, 16), (16, 32))  # new frames whose PSNR is reported together
 OBEDIENCE = slice(1, 8)  # new frames on which true actions are compared with those of other episodes
+DIFFER = 0.05  # share of frames whose action must be another, so that other actions say something
+CHECKED = 8  # frames of a held-out episode on which a codec is checked
 PROMPT = 64  # true frames that a model is shown at most
 
 
@@ -90,15 +92,27 @@ def validate(model: Model, episodes: Episodes, step: int, sheet: Path, length: i
 @torch.no_grad()
 def check_codec(codec: Codec, episodes: Episodes) -> list[str]:
     """What a codec keeps a network from, a sentence each: no frame can be better than a true one through the codec."""
-    clips = cut_held_out(episodes, length=1)
-    through = through_codec(codec, clips.truth)
-    ceiling, repeat = on_changed(through, clips)[0], on_changed(clips.repeated, clips)[0]
+    clips = cut_held_out(episodes, CHECKED)
+    frames = torch.cat((clips.before, clips.truth), 1)
+    ceiling, repeat = (
+        from_frame_to_frame(part, frames) for part in (through_codec(codec, clips.truth), frames[:, :-1])
+    )
     if ceiling is None or repeat is None or ceiling >= repeat:
         return []
     return [
-        f"the codec limits: on pixels that change, true frames through it reach {ceiling:.1f} dB and repeating the "
-        f"last frame {repeat:.1f} dB; train it longer (codec_steps) or with more channels."
+        f"the codec limits: on pixels that change, true frames through it reach {ceiling:.1f} dB and the frame before "
+        f"{repeat:.1f} dB; train it longer (codec_steps) or with more channels."
     ]
+
+
+def from_frame_to_frame(made: Tensor, frames: Tensor) -> float | None:
+    """Mean PSNR in dB of frames (b, f, 3, h, w) on pixels that change to each from the frame before; None without any.
+
+    frames: the true ones, (b, f + 1, 3, h, w), and the one before them
+    """
+    parts = (bytes_of(part).reshape(-1, 1, *part.shape[3:], 3) for part in (made, frames[:, 1:], frames[:, :-1]))
+    each = [changed_psnr(one, true, before[0])[0] for one, true, before in zip(*parts, strict=True)]
+    return None if np.isnan(each).all() else float(np.nanmean(each))
 
 
 def bytes_of(frames: Tensor) -> np.ndarray:
@@ -132,30 +146,43 @@ def through_codec(codec: Codec, frames: Tensor) -> Tensor:
 
 
 def obedience(model: Model, episodes: Episodes, clips: Clips, made: Tensor) -> float | None:
-    """PSNR in dB of frames 2-8 with true actions, less that with actions of other episodes; None without actions."""
+    """How much true actions beat those of other episodes: PSNR in dB of frames 2-8, on pixels that change if any do.
+
+    made: with true actions
+    Returns None without actions, and where those of other episodes are nearly the same
+    """
     length = min(OBEDIENCE.stop, clips.length)
     if not episodes.names or length <= OBEDIENCE.start:
         return None
     others = episodes.train[np.linspace(0, len(episodes.train) - 1, len(clips.rows)).round().astype(int)]
     actions = actions_of(episodes, clips.rows, clips.times)
-    prompt = clips.prompt.shape[1]
-    actions[:, prompt:] = actions_of(episodes, others, clips.times)[:, prompt:]
-    shuffled = continue_clips(model, clips, actions, length)
-    true, other = (
-        decibels(part[:, :length], clips.truth[:, :length])[:, OBEDIENCE].mean() for part in (made, shuffled)
-    )
-    return round((true - other).item(), 2)
+    shuffled, prompt = actions.clone(), clips.prompt.shape[1]
+    shuffled[:, prompt:] = actions_of(episodes, others, clips.times)[:, prompt:]
+    differ = (actions != shuffled)[:, prompt : prompt + length].any(-1).float().mean().item()
+    if differ < DIFFER:
+        return None
+    other = continue_clips(model, clips, shuffled, length)
+    start = replace(clips, truth=clips.truth[:, :length], length=length)
+    gains = scores(made[:, :length], start) - scores(other, start)  # (b, f)
+    of_all = decibels(made[:, :length], start.truth) - decibels(other, start.truth)
+    chosen = gains if not np.isnan(gains[:, OBEDIENCE]).all() else of_all.numpy()
+    return round(float(np.nanmean(chosen[:, OBEDIENCE])), 2)
 
 
-def by_span(scores: Tensor) -> list[float]:
-    """Means of scores (b, f) in dB over episodes and each of SPANS that has frames."""
-    means = scores.mean(0)
+def by_span(each: Tensor) -> list[float]:
+    """Means of PSNR (b, f) in dB over episodes and each of SPANS that has frames."""
+    means = each.mean(0)
     return [round(means[a:b].mean().item(), 2) for a, b in SPANS if a < len(means)]
 
 
-def on_changed(frames: Tensor, clips: Clips) -> list[float | None]:
-    """As `by_span`, of frames (b, f, 3, h, w) on pixels that differ from the prompt's last frame; None without any."""
+def scores(frames: Tensor, clips: Clips) -> np.ndarray:
+    """PSNR (b, f) in dB of frames (b, f, 3, h, w) on pixels that differ from the prompt's last frame; or NaN."""
     parts = zip(bytes_of(frames), bytes_of(clips.truth), bytes_of(clips.before), strict=True)
-    scores = np.stack([changed_psnr(made, truth, before[0]) for made, truth, before in parts])  # (b, f)
-    spans = [scores[:, a:b] for a, b in SPANS if a < scores.shape[1]]
+    return np.stack([changed_psnr(made, truth, before[0]) for made, truth, before in parts])
+
+
+def on_changed(frames: Tensor, clips: Clips) -> list[float | None]:
+    """Means of `scores` over episodes and each of SPANS that has frames; None where nothing changes."""
+    each = scores(frames, clips)
+    spans = [each[:, a:b] for a, b in SPANS if a < each.shape[1]]
     return [None if np.isnan(part).all() else round(float(np.nanmean(part)), 2) for part in spans]

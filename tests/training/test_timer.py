@@ -1,0 +1,31 @@
+"""How a run keeps to its time."""
+
+import pytest
+
+from arvdm_cli.training import timer
+from arvdm_cli.training.config import TrainConfig
+from arvdm_cli.training.timer import Timer
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.mark.parametrize("before", [10.0, 70.0])
+def test_the_time_of_the_codec_is_not_that_of_a_step(monkeypatch, before):
+    clock = Clock()
+    monkeypatch.setattr(timer, "time", clock)
+    timed = Timer(TrainConfig(minutes=2.0))
+    clock.now += before
+    timed.begin_training(0.0)
+    steps = 1
+    clock.now += 2.0
+    while not timed.count_step():
+        clock.now += 2.0
+        steps += 1
+    assert before + 2.0 * steps < timed.end <= before + 2.0 * (steps + 1)
