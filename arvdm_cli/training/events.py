@@ -66,10 +66,12 @@ class Validated(Event):
 
     psnr: list[float]  # dB, for each of `validation.SPANS`
     repeat: list[float]  # dB, if the last frame of the prompt is repeated
+    average: list[float] = field(default_factory=list)  # dB, of the mean of the prompt's frames
     ceiling: list[float] = field(default_factory=list)  # dB, of true frames encoded and decoded
     # the same on pixels that differ from the prompt's last frame; None where there are none
     changed: list[float | None] = field(default_factory=list)
     changed_repeat: list[float | None] = field(default_factory=list)
+    changed_average: list[float | None] = field(default_factory=list)
     changed_ceiling: list[float | None] = field(default_factory=list)
     obeyed: float | None = (
         None  # dB by which true actions beat those of other episodes at frames 2-8, on pixels that change

@@ -250,7 +250,7 @@ class Run:
         self.pace.count("network", step, config.steps, trainer.last)
         if step % config.every == 0 or step == config.steps or self.over:
             self.save()
-            self.validate(self.save_checkpoint(), step, place / config.steps)
+            self.validate(self.save_checkpoint(), step, self.timer.share(step))
             self.timer.count_save()
 
     def validate(self, model: Model, step: int, share: float) -> None:
@@ -262,7 +262,7 @@ class Run:
         self.tell(event)
         self.validated = event
         self.files.show(model, event)
-        if ignores_actions(event, share) and not self.warned:
+        if ignores_actions(event, SPANS, share) and not self.warned:
             self.warned = True
             self.warn("the network ignores actions: true ones are no better than those of other episodes.")
 

@@ -45,6 +45,14 @@ class Timer:
             return step
         return max(step, self.config.steps * min(1.0, self.elapsed / max(self.end, 1e-9)))
 
+    def share(self, step: int) -> float:
+        """Share of the network's training that is done after a step, by its number or by the time."""
+        done = step / max(1, self.config.steps)
+        if not self.limit:
+            return done
+        left = max(0.0, self.end - self.elapsed)
+        return max(done, self.seconds / max(1e-9, self.seconds + left))
+
     def count_step(self) -> bool:
         """Time a step; whether there is no time for another."""
         now = time.monotonic()

@@ -51,6 +51,11 @@ class Clips:
         """The last frame of the prompt in place of every new frame."""
         return self.before.expand_as(self.truth)
 
+    @property
+    def average(self) -> Tensor:
+        """The mean of the prompt's frames in place of every new frame: what a model draws that places nothing."""
+        return self.prompt.mean(1, keepdim=True).expand_as(self.truth)
+
 
 def cut_held_out(episodes: Episodes, length: int) -> Clips:
     """The held-out episodes around their middle, with at most `length` new frames."""
@@ -76,9 +81,11 @@ def validate(model: Model, episodes: Episodes, step: int, sheet: Path, length: i
         step,
         psnr=by_span(decibels(made, clips.truth)),
         repeat=by_span(decibels(clips.repeated, clips.truth)),
+        average=by_span(decibels(clips.average, clips.truth)),
         ceiling=by_span(decibels(through, clips.truth)),
         changed=on_changed(made, clips),
         changed_repeat=on_changed(clips.repeated, clips),
+        changed_average=on_changed(clips.average, clips),
         changed_ceiling=on_changed(through, clips),
         obeyed=obedience(model, episodes, clips, made),
         sheet=sheet.name,

@@ -29,3 +29,15 @@ def test_the_time_of_the_codec_is_not_that_of_a_step(monkeypatch, before):
         clock.now += 2.0
         steps += 1
     assert before + 2.0 * steps < timed.end <= before + 2.0 * (steps + 1)
+
+
+def test_the_share_of_the_networks_training_leaves_out_the_codec(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(timer, "time", clock)
+    limited, free = Timer(TrainConfig(minutes=2.0, steps=100)), Timer(TrainConfig(steps=100))
+    clock.now += 60.0
+    for timed in (limited, free):
+        timed.begin_training(0.0)
+        assert timed.share(0) == 0.0 and timed.share(100) == 1.0
+    clock.now += (limited.end - 60.0) / 4
+    assert limited.share(1) == pytest.approx(0.25) and limited.share(50) == 0.5 and free.share(1) == 0.01

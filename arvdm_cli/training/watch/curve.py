@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from ...files import replacing
 from ...reports.results import write_csv
+from .verdict import TITLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CSV, PNG = "curve.csv", "curve.png"
-FIGURES = ("psnr", "repeat", "ceiling", "changed", "changed_repeat", "changed_ceiling")  # of a validation, by range
+FIGURES = tuple(TITLES)  # of a validation, by range
 Row = dict[str, object]
 
 
