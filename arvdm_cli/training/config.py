@@ -29,7 +29,7 @@ class RunConfig:
     """The run, its data and what it starts from"""
 
     data: tuple[str, ...] = key(
-        ("data/maze",), "Folders written by `arvdm data make` or `arvdm data import`: one, or a list."
+        ("data/maze",), "Folders written by `arvdm data make`, `import` or `record`: one, or a list."
     )
     held_out: int = key(8, "Number of last episodes of the data used only for validation.", least=1)
     out: str = key("runs/maze", "Folder of the run: checkpoint, saved state, metrics, sample sheets.")

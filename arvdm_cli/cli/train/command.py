@@ -17,7 +17,7 @@ from .display import Display
 from .estimates import show_estimates
 from .group import TrainGroup
 from .init import init
-from .request import Request, read_requests
+from .request import LEAST_HOURS, MOST_HOURS, Request, read_requests
 
 app = Typer(cls=TrainGroup, invoke_without_command=True, rich_markup_mode=None)
 app.command(
@@ -30,8 +30,8 @@ app.command(
 Hours = Annotated[
     float | None,
     Option(
-        min=1e-6,
-        max=10_000,
+        min=LEAST_HOURS,
+        max=MOST_HOURS,
         metavar="X",
         show_default="1 for DATA, else as the file says",
         help="Wanted time of a run in hours; steps are planned to fit it, as measured here.",

@@ -9,7 +9,7 @@ from .. import completion
 from ..console import confirm_replacing, printable, settings
 from ..console import out as stdout
 from .estimates import show_estimates
-from .request import HOURS, read_data, write_file
+from .request import HOURS, LEAST_HOURS, MOST_HOURS, read_data, write_file
 
 
 def init(
@@ -22,7 +22,8 @@ def init(
         ),
     ],
     hours: Annotated[
-        float, Option(min=1e-6, max=10_000, metavar="X", help="Wanted time of the run in hours, on this machine.")
+        float,
+        Option(min=LEAST_HOURS, max=MOST_HOURS, metavar="X", help="Wanted time of the run in hours, on this machine."),
     ] = HOURS,
     output: Annotated[
         Path | None, Option("--output", "-o", metavar="FILE", show_default="NAME.toml", help="Training file to write.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...training.planning.run import PlannedRun
 
 FILE = "train.toml"  # in the folder of a run that was planned
-HOURS = 1.0  # where no time is given
+HOURS, LEAST_HOURS, MOST_HOURS = 1.0, 0.001, 10_000.0  # where no time is given, and what can be
 
 
 @dataclass(frozen=True)
