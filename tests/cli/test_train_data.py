@@ -38,6 +38,7 @@ def test_a_folder_of_data_trains_a_model_that_generates(arvdm, play):
     done = arvdm("train", "data/play", *TINY)
     assert done.exit_code == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "checkpoint in runs/play/checkpoint"
+    assert "the settings of this run are in runs/play/train.toml: a network of" in " ".join(done.stderr.split())
     config = configure(play / "runs" / "play" / "train.toml")
     assert (config.steps, config.data, config.out, config.network.dim) == (2, ("data/play",), "runs/play", 64)
     made = arvdm("generate", "-m", "runs/play", "-n", 6, "-a", "right*3 down*3", "-o", "made.mkv", "--codec", "ffv1")
@@ -132,10 +133,11 @@ def test_hours_set_the_limit_and_the_steps_of_a_training_file(arvdm, play, no_me
     assert json.loads(chosen.stdout)["runs"][0]["steps"] == 9
 
 
-def test_encoding_that_takes_most_of_the_time_is_warned_of(arvdm, play, monkeypatch):
-    slow = Rate(0.01, 0.5, 0.02, 0.03, 10_000, 20_000, None, "cpu")
+def test_encoding_that_takes_most_of_the_time_and_too_few_steps_are_warned_of(arvdm, play, monkeypatch):
+    slow = Rate(0.01, 0.5, 2.0, 3.0, 10_000, 20_000, None, "cpu")
     monkeypatch.setattr("arvdm_cli.training.planning.run.measure", lambda config: slow)
     done = arvdm("train", "data/play", "--hours", 0.05, "--dry-run")
+    assert "steps of the network are few: allow more time with --hours" in done.stderr
     assert "encoding 240 frames takes" in done.stderr and "not known here" in done.stdout
 
 

@@ -16,6 +16,7 @@ from ..console import printable, settings, warn, write_json
 if TYPE_CHECKING:
     from ...training.planning.run import PlannedRun
 
+FEW = 300  # steps, which are a trial rather than a training
 MUCH = 0.3  # share of a run's time, above which encoding is worth a warning
 
 
@@ -35,6 +36,8 @@ def show_estimates(runs: Sequence[PlannedRun], file: Path | None = None) -> None
             table.add_row(Text(name, "dim"), Text(printable(value)))
         stdout.print(table)
         takes = run.estimate
+        if takes.steps < FEW:
+            warn(f"{takes.steps} steps of the network are few: allow more time with --hours.")
         if takes.encode_hours > MUCH * takes.hours:
             warn(
                 f"encoding {run.data.frames:,} frames takes {takes.encode_hours:.2g} of {takes.hours:.2g} hours: "
@@ -72,6 +75,13 @@ def rows_of(run: PlannedRun) -> list[tuple[str, str]]:
             f"{megabytes(takes.checkpoint_bytes)}, state twice {megabytes(takes.state_bytes)}",
         ),
     ]
+
+
+def summary_of(run: PlannedRun) -> str:
+    """A run in one line."""
+    takes = run.estimate
+    network = f"a network of {millions(takes.network_parameters)} parameters, {takes.steps:,} steps"
+    return f"{network}, about {takes.hours:.2g} hours"
 
 
 def facts_of(run: PlannedRun) -> dict[str, object]:

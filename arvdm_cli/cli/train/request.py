@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ...configs import Json
 from ...errors import ConfigError, DataError, OutputError, UsageError
 from ..console import say
+from .estimates import summary_of
 from .keys import overrides
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ class Request:
         from ...training.config import configure
 
         if self.data:
-            write_file(self.file, self.plan().text)
-            say(f"the settings of this run are in {self.file}")
+            run = self.plan()
+            write_file(self.file, run.text)
+            say(f"the settings of this run are in {self.file}: {summary_of(run)}")
         elif self.hours is not None:
             return self.plan().config
         return configure(self.file, **self.chosen)
