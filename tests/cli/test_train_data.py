@@ -1,6 +1,7 @@
 """`arvdm train DATA`, `arvdm train init` and `train --dry-run`, as a user runs them."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -139,6 +140,11 @@ def test_encoding_that_takes_most_of_the_time_and_too_few_steps_are_warned_of(ar
     done = arvdm("train", "data/play", "--hours", 0.05, "--dry-run")
     assert "steps of the network are few: allow more time with --hours" in done.stderr
     assert "encoding 240 frames takes" in done.stderr and "not known here" in done.stdout
+
+
+def test_latents_that_the_disk_cannot_hold_are_warned_of(arvdm, play, no_measuring, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    assert "the latents need" in arvdm("train", "data/play", "--dry-run").stderr
 
 
 @pytest.mark.parametrize(

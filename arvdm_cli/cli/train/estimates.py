@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -38,6 +39,12 @@ def show_estimates(runs: Sequence[PlannedRun], file: Path | None = None) -> None
         takes = run.estimate
         if takes.steps < FEW:
             warn(f"{takes.steps} steps of the network are few: allow more time with --hours.")
+        free = shutil.disk_usage(run.data.folders[0]).free
+        if takes.latents_bytes > free:
+            warn(
+                f"the latents need {megabytes(takes.latents_bytes)} beside the data, where {megabytes(free)} are free: "
+                "import fewer clips with --limit."
+            )
         if takes.encode_hours > MUCH * takes.hours:
             warn(
                 f"encoding {run.data.frames:,} frames takes {takes.encode_hours:.2g} of {takes.hours:.2g} hours: "
