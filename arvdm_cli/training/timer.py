@@ -40,18 +40,15 @@ class Timer:
         self.training = self.last - seconds
 
     def place(self, step: int) -> float:
-        """Where the learning rate stands, from 0 to `steps`: at the step, or further where the time is shorter."""
+        """Where the network's training stands, from 0 to `steps`: at the step, or further where the time is shorter."""
         if not self.limit:
             return step
-        return max(step, self.config.steps * min(1.0, self.elapsed / max(self.end, 1e-9)))
+        left = max(0.0, self.end - self.elapsed)
+        return max(step, self.config.steps * self.seconds / max(1e-9, self.seconds + left))
 
     def share(self, step: int) -> float:
-        """Share of the network's training that is done after a step, by its number or by the time."""
-        done = step / max(1, self.config.steps)
-        if not self.limit:
-            return done
-        left = max(0.0, self.end - self.elapsed)
-        return max(done, self.seconds / max(1e-9, self.seconds + left))
+        """Share of the network's training that is done after a step."""
+        return self.place(step) / max(1, self.config.steps)
 
     def count_step(self) -> bool:
         """Time a step; whether there is no time for another."""

@@ -15,9 +15,9 @@ COLUMN = 34  # where comments begin, if the value is short
 OWN = {  # what a key of a planned run means, where more can be said than in help
     "data": "folders written by `arvdm data make`, `import` or `record`: one, or a list of one kind",
     "held_out": "last episodes of the data, for validation only",
-    "minutes": "time limit of the whole run; the steps below are planned to fit it",
+    "minutes": "time limit of the whole run, by which the learning rates fall",
     "codec_steps": "steps of the codec (frames <-> latents), which is trained first",
-    "steps": "steps of the network, which is trained on the codec's latents",
+    "steps": "of the network, trained on the codec's latents: twice what is expected, so the time ends the run",
     "frames": "frames of a step; fewer take less memory",
     "groups": "groups of frames in memory, drawn uniformly; [0]: no memory",
     "codec.linear": "a linear map of patches beside the convolutions: a good codec from the first step",

@@ -210,15 +210,18 @@ def estimate(config: TrainConfig, rate: Rate, frames: int) -> Estimate:
     frames: to be encoded
     """
     codec_steps = config.codec_steps if rate.codec_step else 0
-    validations = -(-config.steps // config.every)
-    network = config.steps * rate.network_step(config.early) + validations * VALIDATION * rate.late_step
+    steps = config.steps
+    if config.minutes:
+        steps = min(steps, plan_steps(config, rate, frames, config.minutes / 60).network)
+    validations = -(-steps // config.every)
+    network = steps * rate.network_step(config.early) + validations * VALIDATION * rate.late_step
     rows, columns = config.codec.grid
     weights = 4 * (rate.codec_parameters + rate.network_parameters)
     return Estimate(
         codec_parameters=rate.codec_parameters,
         network_parameters=rate.network_parameters,
         codec_steps=codec_steps,
-        steps=config.steps,
+        steps=steps,
         frames_per_step=config.frames,
         frames_per_second=config.frames / rate.network_step(config.early),
         codec_hours=codec_steps * rate.codec_step / 3600,
