@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 
-.PHONY: demo test docs release fuzz kill clean
+.PHONY: demo test docs release fuzz kill load clean
 
 # Make a 600-frame video in the maze, and say where it is, how fast it went and what to look for.
 demo: .venv/installed
@@ -32,6 +32,10 @@ fuzz: .venv/installed-for-tests
 # Kill every command that writes for long 50 times at random: counts kills, frames lost and what differs; about an hour.
 kill: .venv/installed-for-tests
 	@ARVDM_TEST_KILLS=50 $(BIN)/pytest tests/test_kills.py -s
+
+# All tests beside six busy loops, as on a machine that others use: about half an hour on two cores.
+load: .venv/installed-for-tests
+	@$(BIN)/python tests/support/busy.py 6 $(BIN)/pytest --numprocesses 8 --dist loadfile
 
 clean:
 	rm -rf .venv build dist demo.mp4 demo.json demo.state demo.state.old .pytest_cache .mypy_cache .ruff_cache
