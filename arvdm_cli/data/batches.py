@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from ..errors import ConfigError, DataError
 from ..media import to_tensor
 from . import clip_folder, rendered
 from .encoded import Frames
+from .formats.videos import VIDEOS
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,42 @@ class Part(Protocol):
 
 
 def read(folder: Path) -> rendered.Dataset | clip_folder.Clips:
-    """Open a folder of episodes: rendered, imported or recorded."""
-    return clip_folder.read(folder) if clip_folder.holds_clips(folder) else rendered.read(folder)
+    """Open a folder of episodes: rendered, imported or recorded.
+
+    Raises: DataError where it is not one, or cannot be read
+    """
+    if clip_folder.holds_clips(folder):
+        return clip_folder.read(folder)
+    if rendered.holds_world(folder):
+        return rendered.read(folder)
+    raise no_episodes(folder)
+
+
+def digest(part: Part) -> str:
+    """Tell episodes from others wherever their folder is: by three frames and all actions of the first one."""
+    shown = [0, part.frames.shape[1] // 2, part.frames.shape[1] - 1]
+    parts = (np.ascontiguousarray(values) for values in (part.frames[0, shown], part.actions[0]))
+    return hashlib.sha256(b"".join(values.tobytes() for values in parts)).hexdigest()[:16]
 
 
 def holds_episodes(folder: Path) -> bool:
     """Whether a folder is one of episodes, complete or not."""
     return clip_folder.holds_clips(folder) or rendered.holds_world(folder)
+
+
+def no_episodes(folder: Path) -> DataError:
+    """What is wrong with a folder that is not one of episodes, and what makes one of it."""
+    if not folder.exists():
+        return DataError(f"{folder} does not exist.", hint="Give a folder of episodes, such as data/play.")
+    if (folder / "state.pt").is_file():
+        return DataError(f"{folder} is the folder of a run, not data.", hint="Give the folder of its episodes.")
+    if (folder / "config.json").is_file():
+        return DataError(f"{folder} is a checkpoint, not data.", hint="Give a folder of episodes.")
+    hint = "`arvdm data make`, `arvdm data import` and `arvdm data record` write such folders."
+    if folder.is_dir() and any(file.suffix.lower() in VIDEOS for file in folder.iterdir()):
+        command = ["arvdm", "data", "import", str(folder), "--out", f"data/{folder.resolve().name or 'play'}"]
+        hint = f"{shlex.join(command)} makes data of videos."
+    return DataError(f"{folder} contains no episodes.", hint=hint)
 
 
 def read_all(folders: Iterable[Path | str]) -> dict[str, Part]:

@@ -22,6 +22,7 @@ from ..sampling.state import State
 from ..workers import Progress, no_progress
 from .truth import Truth
 
+NONE = "none"  # the action that says that nothing is done
 BATCH = 8  # clips that one core makes together
 
 
@@ -132,17 +133,20 @@ def action_rows(model: Model, names: Sequence[str], actions: np.ndarray) -> Tens
 
     names: what the world or the recordings call them
     actions: numbers of names, integers (..., f), or rows of them, floats (..., f, names)
-    A model without actions is given none; a name that only the model has stays 0.
+    A model without actions is given none; a name that only the model has stays 0. So does every action where nothing
+    is done, for a model that has no name for it.
 
     Raises: CheckpointError where the model lacks one of the names
     """
     rows = actions if actions.dtype.kind == "f" else np.eye(len(names), dtype=np.float32)[actions.astype(np.int64)]
     if rows is actions and not model.actions:
         return torch.zeros(*actions.shape[:-1], getattr(model.network.config, "actions", 0))
+    known = [number for number, name in enumerate(names) if name != NONE or name in model.actions]
+    names, rows = [names[number] for number in known], rows[..., known]
     if missing := [name for name in names if name not in model.actions]:
         raise CheckpointError(
             f"The checkpoint's actions are {', '.join(model.actions) or 'unknown'}; it lacks {', '.join(missing)}.",
-            hint=f"It is measured on what has {', '.join(names)}.",
+            hint="Give a model that was trained on data with these actions.",
         )
     ours = torch.zeros(*rows.shape[:-1], len(model.actions))
     ours[..., [model.actions.index(name) for name in names]] = torch.from_numpy(np.ascontiguousarray(rows))

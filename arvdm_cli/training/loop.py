@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from ..configs import table
 from ..data.array_folder import lock
-from ..data.batches import Episodes, Joined, read_all
+from ..data.batches import Episodes, Joined, Part, digest, read_all
 from ..device import choose_machine
 from ..errors import ArvdmWarning, CheckpointError, ConfigError, IntegrityError, NumericError
 from ..hub import registry
@@ -140,7 +141,8 @@ class Run:
         self.logs, self.listener, self.pace = logs, report, pace
         facts = measure(parts.episodes)
         self.files = RunFiles(parts.config, parts.episodes, facts, out / METRICS, out / CHECKPOINT, SPANS)
-        self.walk = walk_from(parts.episodes)  # what `--actions random` does with the model
+        self.names = tuple(map(str, self.config.card.get("actions", parts.episodes.names)))  # type: ignore[call-overload]
+        self.walk = walk_from(parts.episodes, self.names)  # what `--actions random` does with the model
         self.validated = last_validation(out / METRICS)
         self.warned = False  # that the network ignores actions
         self.codec_trainer: CodecTrainer | None = None  # while the codec is trained
@@ -309,8 +311,8 @@ class Run:
         config, parts = self.config, self.parts
         hours = round(self.timer.seconds / 3600, 2)
         record = {"steps": self.trainer.taken, "hours": hours, "device": str(parts.device), "seed": config.seed}
-        data = {"actions": list(parts.episodes.names), "fps": parts.episodes.fps}
-        data |= {"data_folders": list(parts.episodes.parts), "held_out": config.held_out}  # so that they are measured
+        data = {"actions": list(self.names), "fps": parts.episodes.fps}
+        data |= {"held_out": config.held_out, **identify(parts.episodes.parts)}  # so that these are measured
         data |= {"walk": self.walk} if self.walk else {}
         model = Model(
             network=self.trainer.average,
@@ -334,6 +336,14 @@ class Run:
         if self.saved:
             phase, step = self.saved
             self.tell(Stopped(step, phase, str(self.out / STATE)))
+
+
+def identify(parts: Mapping[str, Part]) -> dict[str, list[str]]:
+    """What a card says of data folders: their names, without where they are, and what their episodes are known by."""
+    return {
+        "data_folders": [Path(folder).resolve().name for folder in parts],
+        "data_digests": [digest(part) for part in parts.values()],
+    }
 
 
 def steps_of(folder: Path) -> int | None:

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 def inspect(
     invocation: Context,
-    folder: Annotated[Path, Argument(help="Folder written by `arvdm data make` or `import`, complete or not.")],
+    folder: Annotated[Path, Argument(help="Folder written by `arvdm data make`, `import` or `record`.")],
     sheet: Annotated[Path | None, Option(help="Write a contact sheet of some episodes to this image.")] = None,
     every: Annotated[int, Option(min=1, help="Frames between two pictures of the sheet.")] = 20,
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing contact sheet.")] = False,
 ):
     """Count episodes, frames and actions in a folder, and check every frame."""
-    from ...data import clip_folder, rendered
+    from ...data import batches, clip_folder, rendered
 
     if not sheet:
         flags.refuse(invocation, ("every",), "no sheet is written.", "Add --sheet FILE.")
     if sheet and sheet.exists() and not yes:
         raise OutputExistsError(f"{sheet} exists.", hint="Use -y to replace it.")
-    data = clip_folder.read(folder) if clip_folder.holds_clips(folder) else rendered.read(folder)
+    data = batches.read(folder)
     broken = {}
     with progress("episode", len(data)) as report:
         for index in range(len(data)):

@@ -136,8 +136,7 @@ def is_data(path: str) -> bool:
 
     Raises: DataError where it is a folder of something else
     """
-    from ...data.batches import holds_episodes
-    from ...data.formats.videos import VIDEOS
+    from ...data.batches import holds_episodes, no_episodes
 
     folder = Path(path)
     if not folder.is_dir() or (folder / FILE).is_file():
@@ -148,12 +147,7 @@ def is_data(path: str) -> bool:
         raise DataError(f"{path} is the folder of a run without {FILE}.", hint="Give the training file of the run.")
     if (folder / "config.json").is_file():
         raise DataError(f"{path} is a checkpoint, not data.", hint=f"To start from it: --start {path}")
-    hint = "`arvdm data make`, `import` and `record` write such folders."
-    if any(file.suffix.lower() in VIDEOS for file in folder.iterdir()):
-        hint = (
-            f"{shlex.join(['arvdm', 'data', 'import', path, '--out', f'data/{name_of(path)}'])} makes data of videos."
-        )
-    raise DataError(f"{path} contains no episodes.", hint=hint)
+    raise no_episodes(folder)
 
 
 def check_file(file: Path) -> None:

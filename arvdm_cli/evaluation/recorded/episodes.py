@@ -7,13 +7,14 @@ was trained on, only the episodes that training held out are measured.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ...data.batches import Episodes, Part, read_all
+from ...data.batches import Episodes, Part, digest, read_all
 from ...data.clip_folder import RECORDED, Clips
 from ...errors import CheckpointError, DataError, UsageError
 from ...reports.records import Values
@@ -83,10 +84,12 @@ class Choice:
     note: str
 
 
-def choose(card: Mapping[str, object], folder: Path, count: int, every: bool = False) -> Choice:
+def choose(
+    card: Mapping[str, object], folder: Path, count: int, every: bool = False, mark: str | None = None
+) -> Choice:
     """Choose episodes that training never saw, by what a checkpoint's card says; every: take all in any case.
 
-    count: episodes in the folder
+    count: episodes in the folder; mark: its digest
     Raises: DataError where training held out none of them
     """
     folders, held_out = card.get("data_folders"), card.get("held_out")
@@ -94,7 +97,8 @@ def choose(card: Mapping[str, object], folder: Path, count: int, every: bool = F
     if not isinstance(folders, list) or not isinstance(held_out, int):
         why = "the checkpoint does not say what it was trained on, so it may have seen them"
         return Choice(everything, None, f"{folder}: all {count} episodes are measured; {why}.")
-    number = place_of(folder, list(map(str, folders)))
+    digests = card.get("data_digests")
+    number = place_of(folder, list(map(str, folders)), mark, digests if isinstance(digests, list) else [])
     if number is None:
         return Choice(everything, True, f"{folder}: all {count} episodes are measured; none was trained on.")
     apart = min(count, len(range(number, held_out, len(folders))))  # as `data.batches.Episodes` holds them out
@@ -110,14 +114,21 @@ def choose(card: Mapping[str, object], folder: Path, count: int, every: bool = F
     return Choice(everything[count - apart :], True, note)
 
 
-def place_of(folder: Path, folders: list[str]) -> int | None:
-    """Which of the folders of a training a folder is, by its path or, where data has moved, by its name."""
+def place_of(folder: Path, folders: list[str], mark: str | None = None, digests: Sequence[object] = ()) -> int | None:
+    """Which of the folders of a training a folder is: by its digest, wherever it is, else by its path or its name.
+
+    Of several that it may be, the last, of which the fewest episodes were held out.
+    """
     path = os.path.realpath(folder)
     paths = [os.path.realpath(each) for each in folders]
-    if path in paths:
-        return paths.index(path)
-    names = [os.path.basename(each) for each in paths]
-    return names.index(os.path.basename(path)) if os.path.basename(path) in names else None
+    for one, all_of_them in (
+        (mark, digests),
+        (path, paths),
+        (os.path.basename(path), [os.path.basename(each) for each in paths]),
+    ):
+        if places := [number for number, other in enumerate(all_of_them) if other == one]:
+            return places[-1]
+    return None
 
 
 # Whether they fit
@@ -133,21 +144,28 @@ def check_fit(model: Model, part: Part, folder: Path) -> None:
     size, codec = tuple(part.frames.shape[2:4]), model.codec.config
     if size != (codec.height, codec.width):
         ours, theirs = f"{codec.width}x{codec.height}", f"{size[1]}x{size[0]}"
-        hint = mend(part, folder, f"--size {codec.width if codec.width == codec.height else ours}")
+        hint = mend(part, folder, "--size", str(codec.width) if codec.width == codec.height else ours)
         raise CheckpointError(f"The checkpoint makes frames of {ours}; the episodes have {theirs}.", hint)
     steps = bool(getattr(model.network.config, "moves", ()))
     if "fps" in model.card and not steps and abs(part.fps / model.fps - 1) > SAME_RATE:
-        hint = mend(part, folder, f"--fps {model.fps:g}")
+        hint = mend_rate(part, folder, model.fps)
         text = f"The checkpoint was trained at {model.fps:g} frames per second; the episodes have {part.fps:g}."
         raise CheckpointError(text, hint)
 
 
-def mend(part: Part, folder: Path, flag: str) -> str:
+def mend(part: Part, folder: Path, *flags: str) -> str:
     """The command that makes episodes with another setting."""
-    verb, source = "make", "maze"
+    words = ["make", "maze"]
     if isinstance(part, Clips):
-        verb, source = "record" if part.settings.format == RECORDED else "import", part.settings.source
-    return f"arvdm data {verb} {source} {flag} --out {folder}-2"
+        words = ["record" if part.settings.format == RECORDED else "import", part.settings.source]
+    return shlex.join(["arvdm", "data", *words, *flags, "--out", f"{folder}-2"])
+
+
+def mend_rate(part: Part, folder: Path, fps: float) -> str:
+    """How episodes of another rate are made: those of an environment by the frames that pass for each action."""
+    if isinstance(part, Clips) and part.settings.format == RECORDED:
+        return f"Record {part.settings.source} into another folder, with a --skip that leaves {fps:g} frames a second."
+    return mend(part, folder, "--fps", f"{fps:g}")
 
 
 # Stretches
@@ -206,7 +224,7 @@ class Recorded:
         parts = read_all([self.folder])
         (part,) = parts.values()
         check_fit(model, part, self.folder)
-        chosen = choose(model.card, self.folder, len(part.frames), self.every)
+        chosen = choose(model.card, self.folder, len(part.frames), self.every, digest(part))
         on_event(Note(chosen.note))
         if part.names and not model.actions:
             on_event(Note("The checkpoint has no actions, so those of the recordings are left out."))

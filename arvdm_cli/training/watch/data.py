@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -83,9 +84,12 @@ def with_actions(facts: DataFacts, tracks: list[np.ndarray], names: tuple[str, .
     return replace(facts, action=action, held=float(counts.max() / len(rows)), constant=constant)
 
 
-def walk_from(episodes: Episodes) -> dict[str, float]:
-    """What `--actions random` does with a model of these episodes."""
-    return walk_of(tracks_of(episodes), episodes.names)
+def walk_from(episodes: Episodes, names: Sequence[str] | None = None) -> dict[str, float]:
+    """What `--actions random` does with a model of these episodes.
+
+    names: what the model calls its actions; None: as the data does
+    """
+    return walk_of(tracks_of(episodes), episodes.names if names is None else names)
 
 
 def doubts(facts: DataFacts) -> list[str]:

@@ -1,6 +1,7 @@
 """Recorded episodes as truth: where stretches begin, what the model is told, and what stands beside its figures."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from arvdm_cli.data import formats
 from arvdm_cli.data import imported as clips
 from arvdm_cli.data.batches import Episodes, read_all
+from arvdm_cli.data.clip_folder import RECORDED
 from arvdm_cli.data.rendered import read
 from arvdm_cli.errors import CheckpointError, DataError, UsageError
 from arvdm_cli.evaluation import drift, rollout
@@ -68,6 +70,17 @@ def test_a_model_is_told_actions_by_name_whatever_their_order(imported):
     for column, name in enumerate(cuts.world.actions):
         np.testing.assert_array_equal(told.actions[..., tiny.actions.index(name)], cuts.actions[0, ..., column])
     assert told.actions.sum() == cuts.actions.sum() == 2 * 12 - 1  # what led into the clip's first frame is unknown
+
+
+def test_where_nothing_is_done_a_model_that_has_no_name_for_it_is_given_a_row_of_zeros():
+    tiny, names = model(moves=()), ("none", "left", "forward")
+    rows = np.eye(3, dtype=np.float32)
+    told = rollout.action_rows(tiny, names, rows)
+    assert not told[0].any() and told[1, tiny.actions.index("left")] == told[2, tiny.actions.index("forward")] == 1
+    tiny.card["actions"] = ["none", *tiny.actions[1:]]
+    assert rollout.action_rows(tiny, names, rows)[0].tolist() == [1, 0, 0, 0, 0]
+    with pytest.raises(CheckpointError, match="it lacks jump"):
+        rollout.action_rows(tiny, ("none", "jump"), rows[:, :2])
 
 
 def test_what_is_made_depends_on_what_was_shown_and_done_and_not_on_what_came_after(imported):
@@ -189,8 +202,20 @@ def test_a_folder_that_has_moved_is_known_by_its_name_and_another_one_is_measure
 
 def test_a_checkpoint_says_what_it_was_trained_on_and_what_was_held_out(folder, tmp_path):
     train(configured(folder, tmp_path / "run", held_out=2, frames=12, groups=(0, 1)), False, lambda event: None)
-    cuts, _ = take(checkpoint.load(tmp_path / "run" / "checkpoint"), folder, places=40)
+    trained = checkpoint.load(tmp_path / "run" / "checkpoint")
+    cuts, _ = take(trained, folder, places=40)
     assert {episode for episode, _ in cuts.world.places} == {1, 2}
+    assert trained.card["data_folders"] == ["data"]  # not where it is
+    moved = shutil.copytree(folder, tmp_path / "under another name")
+    cuts, _ = take(trained, moved, places=40)
+    assert {episode for episode, _ in cuts.world.places} == {1, 2}
+
+
+def test_of_folders_that_it_may_be_the_one_with_the_fewest_episodes_held_out_counts(folder):
+    assert episodes.place_of(folder, ["a/data", "b/data", "c"]) == 1
+    assert episodes.place_of(folder, ["a", "b"], "2", ["1", "2"]) == 1
+    assert episodes.place_of(folder, ["a", "data"], "3", ["1", "2"]) == 1  # it has changed under its name
+    assert episodes.place_of(folder, ["a", "b"], "3", ["1", "2"]) is None
 
 
 # Models and data that differ
@@ -204,6 +229,15 @@ def test_another_rate_is_refused_with_the_command_that_mends_it_unless_actions_a
     assert "arvdm data import" in refused.value.hint and "--fps 12.5" in refused.value.hint
     other.card["fps"] = 10
     take(other, imported)
+
+
+def test_a_hint_is_a_command_also_where_a_path_has_spaces_and_recordings_are_not_given_another_rate(imported, tmp_path):
+    moved = shutil.copytree(imported, tmp_path / "my data")
+    (part,) = read_all([moved]).values()
+    assert episodes.mend(part, moved, "--size", "64").endswith(f"--size 64 --out '{moved}-2'")
+    played = replace(part, settings=replace(part.settings, format=RECORDED, source="Game-v0"))
+    hint = episodes.mend_rate(played, moved, 12)
+    assert "Game-v0" in hint and "--skip" in hint and "--fps" not in hint
 
 
 def test_a_model_without_actions_continues_recordings_with_actions_and_is_told_none(imported):
