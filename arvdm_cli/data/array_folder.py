@@ -13,6 +13,7 @@ from ..files import locked
 
 HEADER = 128  # bytes before the first row of an array file
 LOCK = ".arvdm.lock"  # in a folder that is being written
+LATENTS = "latents-"  # how files begin in which trainings keep the latents of a folder's frames
 
 
 @contextmanager
@@ -32,6 +33,12 @@ def extend(file: Path, dtype: str, shape: tuple[int, ...]) -> None:
     with open(file, "r+b" if file.exists() else "w+b") as array:
         array.truncate(HEADER + np.dtype(dtype).itemsize * math.prod(shape))
         array.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", HEADER - 10) + header.ljust(HEADER - 11).encode() + b"\n")
+
+
+def drop_latents(folder: Path) -> None:
+    """Delete latents of frames that are no longer those of the folder; the next training makes them again."""
+    for file in folder.glob(f"{LATENTS}*"):
+        file.unlink(missing_ok=True)
 
 
 def put(file: Path, index: int, rows: np.ndarray) -> None:

@@ -17,9 +17,9 @@ import numpy as np
 from ..errors import DataError, InputError, OutputError, OutputExistsError
 from ..files import replacing
 from ..media.seek import Video
-from .array_folder import LOCK, extend, lock, put
+from .array_folder import LOCK, drop_latents, extend, lock, put
 from .encoded import EncodedFrames, Frames, Stored
-from .formats import DEFAULTS, Settings
+from .formats import DEFAULTS, Settings, written
 
 VERSION = 1  # of the folder
 RECORDED = "record"  # format of what `arvdm data record` played
@@ -96,6 +96,7 @@ class ClipFolder:
         names = list(self.journal)
         first = sum(self.journal[other].episodes for other in names[: names.index(name)])
         assert entry.episodes == self.journal[name].episodes
+        drop_latents(self.path)
         for array in _layout(self.settings):
             put(self.path / f"{array}.npy", first, rows[array])
         self.journal[name] = entry
@@ -105,6 +106,7 @@ class ClipFolder:
         """Drop a clip and those after it; gives their names."""
         names = list(self.journal)
         dropped = names[names.index(name) :]
+        drop_latents(self.path)
         for later in dropped:
             del self.journal[later]
         _write_journal(self.path, self.journal, self.settings)
@@ -235,7 +237,7 @@ def _prepare(out: Path, settings: Settings, others: tuple[str, ...]) -> Journal:
             for name in dict.fromkeys((*new, *(old.keys() & DEFAULTS.keys()))):
                 before, now = (saved.get(name, DEFAULTS.get(name)) for saved in (old, new))
                 if before != now:
-                    message = f"{out} was {_verb(old)} with {name} {before}, not {now}."
+                    message = f"{out} was {_verb(old)} with {name} {written(name, before)}, not {written(name, now)}."
                     raise DataError(message, hint="Choose another folder.")
         elif set(os.listdir(out)) - {f"{name}{part}" for name in (*OWN, *others) for part in ("", ".part")} - {LOCK}:
             raise OutputExistsError(f"{out} contains other files.", hint="Choose an empty or new folder.")

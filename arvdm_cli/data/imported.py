@@ -6,7 +6,7 @@ on. A clip that does not fit is named and left out; `formats` says what clips ar
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import InputError
@@ -25,6 +25,7 @@ class Step:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     acted: bool = True  # whether it came with actions, as far as it was read now
+    unused: int = 0  # frames after its last whole episode, as far as it was read now
 
 
 def gather(source: Source, settings: Settings, out: Path, limit: int | None = None) -> Iterator[Step]:
@@ -57,7 +58,13 @@ def _add(folder: ClipFolder, clip: SourceClip) -> Step:
         return Step(name, 0, f"{str(clip.files()[0])!r} cannot be read: {error.strerror or error}.")
     entry = Entry(len(rows["actions"]), stamp, recording.acted, video=_video_of(recording))
     folder.append(name, rows, entry)
-    return Step(name, entry.episodes, None, recording.notes, recording.warnings, recording.acted)
+    return _step(name, recording, entry, folder.settings)
+
+
+def _step(name: str, recording: Recording, entry: Entry, settings: Settings) -> Step:
+    """What became of a clip that was read."""
+    unused = len(recording.actions) - entry.episodes * settings.frames
+    return Step(name, entry.episodes, None, recording.notes, recording.warnings, recording.acted, unused)
 
 
 def _refresh(folder: ClipFolder, clips: dict[str, SourceClip]) -> dict[str, Step]:
@@ -85,7 +92,7 @@ def _refresh(folder: ClipFolder, clips: dict[str, SourceClip]) -> dict[str, Step
             break
         folder.replace(name, rows, Entry(entry.episodes, stamp, recording.acted, video=_video_of(recording)))
         notes = ("it has changed and was read again", *recording.notes)
-        steps[name] = Step(name, entry.episodes, None, notes, recording.warnings, recording.acted)
+        steps[name] = replace(_step(name, recording, entry, folder.settings), notes=notes)
     return steps
 
 

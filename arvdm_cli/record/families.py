@@ -186,7 +186,9 @@ def _make(wish: Wish, hint: str, **more: object):
     except gym.error.DependencyNotInstalled as error:
         raise UsageError(f"{wish.name} needs a further package: {error}", hint=hint) from error
     except (gym.error.Error, ImportError, TypeError, ValueError) as error:
-        raise UsageError(f"{wish.name} cannot be opened: {error}", hint=KINDS) from error
+        of_arguments = wish.arguments and isinstance(error, TypeError | ValueError)
+        hint = "Check the names and values of --env-arg." if of_arguments else KINDS
+        raise UsageError(f"{wish.name} cannot be opened: {error}", hint=hint) from error
 
 
 def _rate(env) -> float:

@@ -9,7 +9,7 @@ from math import ceil
 from pathlib import Path
 
 from ..data.clip_folder import RECORDED, ClipFolder, Entry, opened
-from ..data.formats import Settings
+from ..data.formats import Settings, written
 from ..errors import DataError
 from ..files import replacing
 from ..media.fit import Fitting
@@ -109,14 +109,18 @@ def _agree(folder: ClipFolder, facts: dict[str, object]) -> None:
         return
     before = read_facts(folder.path)
     for name, now in json.loads(json.dumps(facts)).items():
-        if before.get(name) != now:
-            message = f"{folder.path} was recorded with {name} {brief(before.get(name))}, not {brief(now)}."
+        if (was := before.get(name)) != now:
+            was, now = differing(was, now)
+            message = f"{folder.path} was recorded with {name} {written(name, was)}, not {written(name, now)}."
             raise DataError(message, hint="Choose another folder.")
 
 
-def brief(value: object) -> str:
-    """Write a fact on one line."""
-    return value if isinstance(value, str) else json.dumps(value)
+def differing(one: object, other: object) -> tuple[object, object]:
+    """Two facts, without what is the same in both where they have several parts."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return one, other
+    keys = [key for key in (*one, *other) if one.get(key) != other.get(key)]
+    return tuple({key: fact[key] for key in keys if key in fact} for fact in (one, other))  # type: ignore[return-value]
 
 
 def read_facts(folder: Path) -> dict[str, object]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..data.array_folder import LATENTS
 from ..data.batches import Episodes
 from ..data.encoded import Frames
 from ..errors import NumericError
@@ -136,7 +137,7 @@ def encode_all(
     c = codec.config
     shape = (*frames.shape[:2], c.channels, c.height // 8, c.width // 8)
     weights = hashlib.sha256(b"".join(part.cpu().numpy().tobytes() for part in codec.state_dict().values()))
-    path = folder / f"latents-{weights.hexdigest()[:12]}.npy"
+    path = folder / f"{LATENTS}{weights.hexdigest()[:12]}.npy"
     part, count = path.with_suffix(".part"), path.with_suffix(".count")
     done, kept = 0, None
     with suppress(OSError, ValueError, EOFError):  # a file that was cut is written again

@@ -17,7 +17,7 @@ from PIL import Image
 from arvdm_cli import media
 from arvdm_cli.actions.phrases import MINECRAFT
 from arvdm_cli.data import clip_folder, formats, imported
-from arvdm_cli.data.array_folder import lock
+from arvdm_cli.data.array_folder import LATENTS, lock
 from arvdm_cli.data.batches import Episodes, read_all
 from arvdm_cli.errors import ConfigError, DataError, OutputBusyError, OutputError, OutputExistsError, UsageError
 from arvdm_cli.hub import checkpoint
@@ -232,6 +232,27 @@ def test_a_clip_that_has_changed_under_its_name_is_read_again(tmp_path, frames):
     assert not problems(steps) and [step.episodes for step in steps] == [1, frames // FRAMES, 1]
     bring(source, tmp_path / "at once")
     assert files(tmp_path / "out") == files(tmp_path / "at once")
+
+
+@pytest.mark.parametrize("frames", [FRAMES, 2 * FRAMES])
+def test_latents_of_frames_that_are_replaced_are_deleted_and_those_of_a_folder_that_grows_stay(tmp_path, frames):
+    source, out = dmlab(tmp_path / "in"), tmp_path / "out"
+    bring(source, out, limit=2)
+    kept = out / f"{LATENTS}0123456789ab.npy"
+    kept.touch()
+    bring(source, out)
+    assert kept.exists()
+    dmlab_clip(source / "train" / "worker-0" / "1.npz", frames=frames, seed=9)
+    bring(source, out)
+    assert not kept.exists()
+
+
+def test_frames_left_over_after_the_last_whole_episodes_are_counted(arvdm, tmp_path):
+    pairs(tmp_path / "in", frames=FRAMES)
+    flags = (tmp_path / "in", "--out", tmp_path / "out", "--vocabulary", "auto", "--size", SIZE)
+    done = arvdm("data", "import", *flags, "--frames", FRAMES - 2)
+    assert "6 frames are left over" in done.stderr and done.exit_code == 0
+    assert "left over" not in arvdm("data", "import", *flags, "--frames", FRAMES - 2).stderr
 
 
 # From where a frame was seen
@@ -678,6 +699,7 @@ def test_names_on_the_card_stand_above_those_of_the_data(tmp_path):
     config = configure(tmp_path / "run.toml", data=str(tmp_path / "out"), out=str(tmp_path / "run"))
     model = checkpoint.load(train(config, False, lambda event: None))
     assert model.actions == ("a", "b", "c") and model.fps == 7.5
+    assert {letter for phrase in model.card["walk"] for letter in phrase} & {*"abc"}  # no name of the data
 
 
 def test_episodes_too_short_for_the_clips_asked_for_are_refused(tmp_path):

@@ -94,10 +94,13 @@ def import_(
                 raise DataError(step.problem, hint="Without --strict, such a clip is left out.")
             report(index)
     said.sum_up(bool(chosen.actions), vocabulary)
+    if said.unused:
+        say(f"{said.unused} frames are left over after the last whole episodes of their clips; see --frames")
     if settings.json:
         facts = {"folder": str(out), "format": found.format, "episodes": said.episodes, "frames": chosen.frames}
         facts |= {"actions": chosen.actions, "fps": chosen.fps, "left_out": said.left_out}
-        return write_json(facts | {"size": chosen.size, "without_actions": len(said.silent)})
+        facts |= {"size": chosen.size, "without_actions": len(said.silent), "frames_left_over": said.unused}
+        return write_json(facts)
     stdout.print(f"{said.episodes} episodes of {chosen.frames} frames in {printable(str(out))}", soft_wrap=True)
 
 
@@ -107,6 +110,7 @@ class Said:
     def __init__(self) -> None:
         self.episodes = 0
         self.clips = 0
+        self.unused = 0  # frames after the last whole episodes of clips
         self.left_out: dict[str, str] = {}  # clip -> why
         self.silent: list[str] = []  # clips without actions
         self.times: dict[str, int] = {}  # what was said -> of how many clips
@@ -115,6 +119,7 @@ class Said:
         """Tell what became of a clip."""
         self.clips += 1
         self.episodes += step.episodes
+        self.unused += step.unused
         for note in step.notes:
             if self._first(note, step.file):
                 say(f"{step.file}: {note}")

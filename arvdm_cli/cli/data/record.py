@@ -84,7 +84,7 @@ def record(
         held = 0
         with progress("episode", episodes) as report:
             for held in recorder.record(recording, episodes, out, workers):
-                if held:
+                if 0 < held <= episodes:
                     report(held - 1)
     show_result(recording, out, held)
 

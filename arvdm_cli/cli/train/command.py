@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Annotated
@@ -103,7 +104,7 @@ def check_folders(requests: Sequence[Request], resume: bool, yes: bool):
                 f"{request.out} holds a run.", hint="Use --resume to resume it, or -y to replace it."
             )
         if request.data and request.file.exists() and not yes:
-            hint = f"To train with it: arvdm train {request.file}; or use -y to replace it."
+            hint = f"To train with it: {shlex.join(['arvdm', 'train', str(request.file)])}; or use -y to replace it."
             raise OutputExistsError(f"{request.file} exists.", hint=hint)
     if len({request.out for request in requests}) < len(requests):
         raise UsageError("Two of these runs write to the same folder.", hint="Give each file a different `out`.")

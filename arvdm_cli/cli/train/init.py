@@ -1,5 +1,6 @@
 """`arvdm train init`: write the training file that fits some data."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,5 @@ def init(
     write_file(request.file, run.text)
     show_estimates([run], file=request.file)
     if not settings.json:
-        stdout.print(
-            f"{printable(str(request.file))} written; arvdm train {printable(str(request.file))}", soft_wrap=True
-        )
+        command = shlex.join(["arvdm", "train", str(request.file)])
+        stdout.print(f"{printable(str(request.file))} written; {printable(command)}", soft_wrap=True)

@@ -6,7 +6,7 @@ Videos are read as prompts are: `media.read` and `actions.files.set_to` bring fr
 Nothing is trusted: no pickle is read, and no path leads out of the folder.
 """
 
-from .format import DEFAULTS, Encoded, Format, Recording, Settings, SourceClip
+from .format import DEFAULTS, Encoded, Format, Recording, Settings, SourceClip, written
 from .table import FORMATS, LENGTH, Source, cut_into_episodes, find, reckon, settle
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "find",
     "reckon",
     "settle",
+    "written",
 ]

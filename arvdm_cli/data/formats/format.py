@@ -1,5 +1,6 @@
 """What a kind of data set is: how its clips are found and read, and what they are brought to."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,9 +33,9 @@ class Settings:
         limits = {"size": (*self.size, 16, 1024), "frames": (self.frames, 2, 30_000), "fps": (self.fps, 1, 1000)}
         for name, (*values, low, high) in limits.items():
             if not all(low <= value <= high for value in values):
-                raise UsageError(f"{name} is {self.to_json()[name]}.", hint=f"Choose {low} to {high}.")
+                raise UsageError(f"{name} is {written(name, self.to_json()[name])}.", hint=f"Choose {low} to {high}.")
         if any(side % 8 for side in self.size):
-            raise UsageError(f"size is {self.to_json()['size']}.", hint="Choose multiples of 8.")
+            raise UsageError(f"size is {written('size', self.to_json()['size'])}.", hint="Choose multiples of 8.")
         if not all(self.actions) or len(set(self.actions)) < len(self.actions):
             raise UsageError(
                 f"{', '.join(self.actions)!r} is not a list of action names.", hint="Give each action a different name."
@@ -59,6 +60,16 @@ class Settings:
         height, width = size if isinstance(size, list) else (size, size)
         assert isinstance(actions, list)
         return cls(**saved | {"actions": tuple(actions), "size": (height, width)})  # type: ignore[arg-type]
+
+
+def written(name: str, setting: object) -> str:
+    """A setting, as clips.json holds it, in messages: a size width first, as flags have it."""
+    if name == "size":
+        height, width = setting if isinstance(setting, list) else (setting, setting)
+        return f"{width}x{height}"
+    if isinstance(setting, float):
+        return f"{setting:.4g}"
+    return setting if isinstance(setting, str) else json.dumps(setting)
 
 
 @dataclass(frozen=True)

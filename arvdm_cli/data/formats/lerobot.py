@@ -204,9 +204,7 @@ def _parquet():
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise UsageError(
-            "Data sets of LeRobot need the package pyarrow.", hint="pip install 'arvdm[lerobot]'"
-        ) from error
+        raise UsageError("Data sets of LeRobot need the package pyarrow.", hint="pip install pyarrow av") from error
     return pyarrow.parquet
 
 

@@ -64,14 +64,19 @@ def test_the_same_command_resumes_and_another_one_is_refused(arvdm):
     assert arvdm(*words, "--episodes", 1).exit_code == 0
     assert "2 episodes" in arvdm(*words, "--episodes", 2).stdout
     done = arvdm(*words, "--episodes", 3, "--hold", 5)
-    assert done.exit_code == 3 and "was recorded with policy" in done.stderr
+    assert done.exit_code == 3 and 'was recorded with policy {"hold": 3.0}, not {"hold": 5.0}.' in done.stderr
+    done = arvdm(*words, "--episodes", 3, "--size", "48x32")
+    assert done.exit_code == 3 and "was recorded with size 40x32, not 48x32." in done.stderr
+    assert "3/1" not in arvdm(*words, "--episodes", 1).stderr
 
 
 BAD = {
     "no such environment": (2, ["Nothing-v0"], "cannot be opened"),
     "not an argument": (2, [NAME, "--env-arg", "space"], "is not KEY=VALUE"),
     "an argument it does not know": (2, [NAME, "--env-arg", "colour=1"], "colour"),
+    "whose hint names the flag": (2, [NAME, "--env-arg", "colour=1"], "--env-arg"),
     "a size": (2, [NAME, "--size", "big"], "is not a size"),
+    "a size that is no multiple of 8": (2, [NAME, "--size", "96x65"], "size is 96x65"),
     "frames": (2, [NAME, "--frames", "1"], "frames is 1"),
     "a hold without random play": (2, [NAME, "--hold", "2", "--policy", "support.environments:reader"], "--hold"),
     "a file that runs code": (2, [NAME, "--policy", "agent.zip"], "can run any code"),
