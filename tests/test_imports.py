@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "training": STORES,
     "evaluation": STORES,
     "runs": STORES | {"training"},  # the benchmark times training too
+    "play": STORES | {"runs", "training"},
     "cli": STORES | {"record", "theory", "training", "evaluation", "runs", "cli"},
     "api": STORES | {"runs"},
     "measure": STORES | {"evaluation", "api"},
