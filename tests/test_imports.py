@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "evaluation": STORES,
     "runs": STORES | {"training"},  # the benchmark times training too
     "play": STORES | {"runs", "training"},
-    "cli": STORES | {"record", "theory", "training", "evaluation", "runs", "cli"},
+    "cli": STORES | {"record", "theory", "training", "evaluation", "runs", "play", "cli"},
     "api": STORES | {"runs"},
     "measure": STORES | {"evaluation", "api"},
     "__main__": {"cli"},

@@ -18,9 +18,10 @@ COMMANDS = ("pause", "step", "rewind", "reset", "seed", "start", "speed", "polic
 class Command:
     """Something that a session is to do between two AR steps.
 
-    pause: true or false, None for the other of the two; step: one AR step while paused; rewind: frames, at least 1;
+    pause: true or false, None for the other of the two; step: one frame while paused; rewind: frames, at least 1;
     reset: to the start; seed: a whole number, None to draw one; start: one of `Session.starts`; speed: 0.25 to 4;
-    policy: human, random or file, None for the next of them; screenshot: a PNG file to write
+    policy: human, random or file, None for the next of them; screenshot: a PNG in the recording's or
+    the current folder
     """
 
     name: str  # one of COMMANDS
@@ -56,6 +57,7 @@ class Controls:
         self._commands: list[Command] = []
         self._pressed: float | None = None
         self._stamp: int | None = None
+        self._awake = False
 
     def hold(self, values: Mapping[str, float], stamp: int | None = None) -> None:
         """Say all that is held now: name -> value, 0 for not held.
@@ -68,7 +70,7 @@ class Controls:
             new = {name: value for name, value in held.items() if self._held.get(name) != value}
             lasting = {name: value for name, value in self._held.items() if held.get(name) == value}
             self._held = lasting | new
-            self._press({name: value for name, value in new.items()}, stamp)
+            self._press(new, stamp)
 
     def tap(self, values: Mapping[str, float], stamp: int | None = None) -> None:
         """Press and release: each counts once, for the next read only."""
@@ -76,7 +78,7 @@ class Controls:
             self._press({name: clip(value) for name, value in values.items() if clip(value)}, stamp)
 
     def move(self, values: Mapping[str, float], stamp: int | None = None) -> None:
-        """Add movement, such as a mouse's: summed until the next read, spread over its frames, each clipped to -1..1."""
+        """Add movement, such as a mouse's: summed until the next read, spread over its frames, each within -1..1."""
         with self._changed:
             for name, value in values.items():
                 if math.isfinite(value):
@@ -98,6 +100,7 @@ class Controls:
             raise ValueError(f"{name!r} is not a valid command; choose from: {', '.join(COMMANDS)}")
         with self._changed:
             self._commands.append(Command(name, value))
+            self._awake = True
             self._changed.notify_all()
 
     def take_commands(self) -> list[Command]:
@@ -107,15 +110,17 @@ class Controls:
             return commands
 
     def wake(self) -> None:
-        """End a `wait` now."""
+        """End a `wait`, this one or the next."""
         with self._changed:
+            self._awake = True
             self._changed.notify_all()
 
     def wait(self, seconds: float | None) -> None:
-        """Wait until there is a command, at most that long; None: until then."""
+        """Wait until there is a command, or `wake` was called since the last wait; None: however long."""
         with self._changed:
-            if not self._commands:
+            if not self._awake:
                 self._changed.wait(seconds)
+            self._awake = False
 
     @property
     def held(self) -> dict[str, float]:

@@ -75,7 +75,7 @@ class MazeWorld:
 
 
 class MazePlace:
-    """One maze, entered at a place that its seed and the purpose of a walk draw; see `world.ExactPlace`."""
+    """One maze, entered where its seed and the purpose of a walk draw; see `world.ExactPlace` and `RestorablePlace`."""
 
     def __init__(self, maze: Maze):
         self.maze = maze
@@ -99,6 +99,15 @@ class MazePlace:
         elif self.maze.legal(self.pose, action):
             self.pose = self.maze.move(self.pose, action)
         return self.observe()
+
+    def save(self) -> object:
+        return self.pose, self._walker.speed if self.maze.config.walk == "free" else None
+
+    def restore(self, saved: object) -> None:
+        assert isinstance(saved, tuple)
+        self.pose, speed = saved
+        if speed is not None:
+            self._walker.pose, self._walker.speed = self.pose, speed
 
     def walks(self, purpose: str, history: int, length: int) -> dict[str, Actions]:
         if self.maze.config.walk == "free":

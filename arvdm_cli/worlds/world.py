@@ -48,6 +48,17 @@ class ExactPlace(Place, Protocol):
         """Draw what is seen from poses (..., p): uint8 (..., h, w, 3)."""
 
 
+@runtime_checkable
+class RestorablePlace(Place, Protocol):
+    """A place that can be left as it is and entered there again."""
+
+    def save(self) -> object:
+        """Give where one stands, which nothing writes into."""
+
+    def restore(self, saved: object) -> None:
+        """Stand again where `save` was called, in the same place."""
+
+
 @dataclass(frozen=True)
 class Purpose:
     """What walks are for."""

@@ -1,0 +1,109 @@
+"""What a play begins from: a clip, an image, nothing, a held-out episode, or a walk through the true world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..data.batches import Episodes, read_all
+from ..errors import ActionError, UsageError
+from ..media import Clip, fit
+from ..runs.events import OnEvent, ignore
+from ..runs.inputs import read_prompt, usable
+from ..runs.request import PromptSource
+from ..sampling.model import Model
+from ..sampling.plan import Plan
+from ..worlds.world import World
+
+NOTHING = "nothing"
+EPISODES = 8  # of a data folder, that are offered
+
+
+@dataclass(frozen=True)
+class Start:
+    """Frames before the first new one, and the actions that led into them."""
+
+    frames: np.ndarray  # uint8 (f, h, w, 3), f from 0 on
+    actions: np.ndarray  # float32 (f, a); a row of zeros is unknown
+
+
+Load = Callable[[int], Start]  # of the seed of the play
+Starts = Mapping[str, Load]  # by name, the first of them is taken first
+
+
+def nothing(model: Model) -> Start:
+    """No frame at all."""
+    config = model.codec.config
+    return Start(np.empty((0, config.height, config.width, 3), np.uint8), np.zeros((0, len(model.actions)), np.float32))
+
+
+def from_file(source: PromptSource, model: Model, plan: Plan, on_event: OnEvent = ignore) -> Start:
+    """The last frames of a clip, or an image, as `arvdm generate` reads them.
+
+    Raises: VideoError, ActionError
+    """
+    frames, led = read_prompt(source, model, plan.sampling, on_event)
+    return Start(frames, led[0].numpy())
+
+
+def from_episodes(folder: Path, model: Model, plan: Plan) -> Starts:
+    """The beginnings of the last episodes of a data folder, which training holds out.
+
+    Raises: DataError where it is not one; UsageError where its frames have another size
+    """
+    parts = read_all([folder])
+    (part,) = parts.values()
+    episodes = Episodes(parts, 0)
+    config = model.codec.config
+    if tuple(episodes.pictures.shape[2:4]) != (config.height, config.width):
+        h, w = episodes.pictures.shape[2:4]
+        raise UsageError(
+            f"The episodes of {folder} have frames of {w}x{h}, the model has {config.width}x{config.height}."
+        )
+    count = min(usable(plan.sampling), episodes.pictures.shape[1])
+    held_out = model.card.get("held_out")
+    first = max(0, len(part.frames) - (min(held_out, EPISODES) if isinstance(held_out, int) and held_out else EPISODES))
+
+    def load(number: int) -> Start:
+        frames = np.asarray(episodes.pictures[number, :count])
+        if not model.actions or not episodes.names:
+            return Start(frames, np.zeros((count, len(model.actions)), np.float32))
+        rows = episodes.one_hot(np.array([number]))[0, :count].numpy().astype(np.float32)
+        return Start(frames, columns(rows, episodes.names, model.actions))
+
+    def loader(number: int) -> Load:
+        return lambda seed: load(number)
+
+    return {f"episode {number}": loader(number) for number in range(first, len(part.frames))}
+
+
+def columns(rows: np.ndarray, names: tuple[str, ...] | list[str], wanted: tuple[str, ...]) -> np.ndarray:
+    """Rows (f, a) of actions with some names as rows of others; what has no column there is left out.
+
+    Raises: ActionError where they share no name
+    """
+    shared = [name for name in names if name in wanted]
+    if wanted and not shared:
+        raise ActionError(f"None of the actions {', '.join(names)} is one of {', '.join(wanted)}.")
+    result = np.zeros((len(rows), len(wanted)), np.float32)
+    for name in shared:
+        result[:, wanted.index(name)] = rows[:, list(names).index(name)]
+    return result
+
+
+def walk(world: World, seed: int, frames: int) -> list[int]:
+    """The actions of a walk from the beginning of a place, the first of which leads into the first frame."""
+    with world.reset(seed) as place:
+        return next(iter(place.walks("drift", frames, 1).values()))[:frames]
+
+
+def refit(start: Start, height: int, width: int) -> Start:
+    """The same start in frames of another size."""
+    if start.frames.shape[1:3] == (height, width):
+        return start
+    if not len(start.frames):
+        return replace(start, frames=np.empty((0, height, width, 3), np.uint8))
+    return replace(start, frames=fit(Clip(start.frames, None, "the start"), height, width).frames)
