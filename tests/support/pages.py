@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
 
-from arvdm_cli.play import security
-from arvdm_cli.play.messages import PROTOCOL
-from arvdm_cli.play.server import Server, ServerSettings
+from arvdm_cli.play.web import security
+from arvdm_cli.play.web.messages import PROTOCOL
+from arvdm_cli.play.web.server import Server, ServerSettings
 from support.play import KEYS, Landscape
 
 

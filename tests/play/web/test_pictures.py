@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from arvdm_cli.play import pictures
+from arvdm_cli.play.web import pictures
 from support.play import landscape
 
 

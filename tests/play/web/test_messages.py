@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arvdm_cli.play import messages
 from arvdm_cli.play.controls import Command
 from arvdm_cli.play.frame import Frame
-from arvdm_cli.play.messages import Message, MessageError
+from arvdm_cli.play.web import messages
+from arvdm_cli.play.web.messages import Message, MessageError
 from support.paths import ROOT
 from support.play import KEYS, Landscape
 
@@ -119,9 +119,9 @@ def test_what_a_mouse_or_part_of_a_key_moves_is_an_axis():
 
 
 def test_page_and_server_have_the_same_protocol():
-    script = (ROOT / "arvdm_cli" / "play" / "page" / "link.js").read_text()
+    script = (ROOT / "arvdm_cli" / "play" / "web" / "page" / "link.js").read_text()
     assert f"PROTOCOL = {messages.PROTOCOL};" in script
-    from arvdm_cli.play import server
+    from arvdm_cli.play.web import server
 
     assert (
         f"ENDED = {server.ENDED}, OLD_PAGE = {server.OLD_PAGE}, TOO_MUCH = {server.TOO_MUCH}, FULL = {server.FULL};"

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arvdm_cli.play.seats import Seats
+from arvdm_cli.play.web.seats import Seats
 
 
 def test_the_first_drives_and_hands_over_in_turn():

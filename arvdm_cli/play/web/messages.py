@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..configs import Json
-from .controls import COMMANDS, Command
-from .frame import Frame
-from .keys import COMMAND_KEYS, KeyMap
-from .session import Session
+from ...configs import Json
+from ..controls import COMMANDS, Command
+from ..frame import Frame
+from ..keys import COMMAND_KEYS, KeyMap
+from ..session import Session
 
 PROTOCOL = 1  # page/link.js has the same number
 STAMPS = 2**32  # a viewer's stamps lie below

@@ -2,8 +2,8 @@
 
 import pytest
 
-from arvdm_cli.play import security
-from arvdm_cli.play.security import Allowance, Guard
+from arvdm_cli.play.web import security
+from arvdm_cli.play.web.security import Allowance, Guard
 
 GUARD = Guard.of("127.0.0.1", allowed=("Lab.example.org",))
 HOST = "127.0.0.1:8000"

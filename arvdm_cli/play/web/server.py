@@ -13,14 +13,14 @@ from importlib import resources
 
 from aiohttp import WSMsgType, web
 
-from ..configs import Json
-from ..errors import ArvdmError, UsageError
+from ...configs import Json
+from ...errors import UsageError
+from ..frame import Frame
+from ..keys import KeyMap
+from ..session import Session, Viewer
 from . import messages, security
-from .frame import Frame
-from .keys import KeyMap
 from .pictures import to_jpeg, to_png
 from .seats import Seats
-from .session import Session, Viewer
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -39,6 +39,7 @@ class ServerSettings:
     port: int = 0  # 0: any that is free
     allowed: tuple[str, ...] = ()  # other names that lead to it, as of a proxy
     title: str = "arvdm"  # the model's name
+    paused: bool = False  # whether the session begins paused, and stays so when a page opens
 
 
 class Server:
@@ -86,14 +87,9 @@ class Server:
             raise self._fault
 
     def wait(self) -> None:
-        """Wait until the session ends.
-
-        Raises: ArvdmError with what ended it, where that was an error
-        """
+        """Wait until the session ends."""
         while not self._ended.wait(0.5):  # in turns, as some systems hold a signal back until a wait ends
             pass
-        if self.newest is not None and self.newest.error:
-            raise ArvdmError(self.newest.error)
 
     def stop(self) -> None:
         """Close all pages' sockets and end; returns within about two seconds."""
@@ -220,7 +216,8 @@ class Server:
 
     def _rest(self) -> None:
         """Pause the session if nobody looks on and nobody has paused it."""
-        if not self.guests and not (self.newest and self.newest.paused):
+        paused = self.newest.paused if self.newest else self.settings.paused
+        if not self.guests and not paused:
             self.asleep = True
             self.session.controls.command("pause", True)
 

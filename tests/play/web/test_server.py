@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from arvdm_cli.errors import ArvdmError, UsageError
-from arvdm_cli.play import security
-from arvdm_cli.play.server import ENDED, FULL, OLD_PAGE, TOO_MUCH, Server, ServerSettings
-from support.pages import serving, visit
+from arvdm_cli.errors import UsageError
+from arvdm_cli.play.web import security
+from arvdm_cli.play.web.server import ENDED, FULL, OLD_PAGE, TOO_MUCH, Server, ServerSettings
+from support.pages import visit
 from support.play import KEYS, Landscape
 
 PATHS = ("/", "/page.js", "/shot.png", "/ws", "/nothing")
@@ -114,7 +114,7 @@ def test_only_the_files_of_the_page_are_served():
 
 
 def test_the_page_names_no_other_host_and_no_absolute_path():
-    from arvdm_cli.play.server import page
+    from arvdm_cli.play.web.server import page
 
     files = {name: data.decode() for name, data in page().items()}
     assert {"index.html", "page.js", "page.css", "favicon.svg"} <= files.keys()
@@ -341,18 +341,29 @@ def test_the_server_ends_with_a_page_open(reads):
     visit(visitor)
 
 
-def test_the_end_of_the_session_ends_the_wait_with_its_error():
+def test_the_end_of_the_session_ends_the_wait_and_pages_see_its_error():
+    async def visitor(browser, server):
+        page = await browser.open()
+        server.session.error = "The network returned NaN."
+        server.session.publish()
+        await asyncio.to_thread(server.session.stop)
+        await page.until(lambda it: it.header["error"])
+        await asyncio.to_thread(server.wait)
+        assert page.header["error"] == "The network returned NaN."
+
+    visit(visitor)
+
+
+def test_a_session_that_begins_paused_stays_so_when_a_page_opens():
+    async def visitor(browser, server):
+        page = await browser.open()
+        await page.send(command="step")
+        await page.until(lambda it: it.header["frame"] == 1)
+        assert page.header["paused"]
+
     session = Landscape()
-    with serving(session) as server:
-        session.stop()
-        server.wait()
-    session = Landscape()
-    with serving(session) as server:
-        session.error = "The network returned NaN."
-        session.publish()
-        session.stop()
-        with pytest.raises(ArvdmError, match="NaN"):
-            server.wait()
+    session.paused = True
+    visit(visitor, session, paused=True)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1", "no such host"])
