@@ -27,6 +27,11 @@ def pytest_collection_modifyitems(items):
 
             if not torch.cuda.is_available():
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+        if item.get_closest_marker("browser"):
+            from support.browser import chromium
+
+            if chromium() is None:
+                item.add_marker(pytest.mark.skip(reason="no Chromium"))
         if item.get_closest_marker("mps"):
             import torch
 

@@ -10,6 +10,7 @@ export class Link {
     this.on = on;
     this.failures = 0;
     this.socket = null;
+    this.connected = false;
   }
 
   open() {
@@ -24,6 +25,7 @@ export class Link {
 
   receive(data) {
     this.failures = 0;
+    this.connected = true;
     if (typeof data === "string") {
       const message = JSON.parse(data);
       this.on[message.type](message);
@@ -35,6 +37,7 @@ export class Link {
 
   closed(event) {
     this.failures += 1;
+    this.connected = false;
     if (event.code === OLD_PAGE) {
       this.on.state("old", "This page is from another version of arvdm. Reload it.");
       return; // it would be refused again

@@ -71,7 +71,7 @@ function status({ drives, viewers }) {
 
 async function frame(header, pictures) {
   try {
-    if (await screens.draw(header, pictures)) show(header);
+    if ((await screens.draw(header, pictures)) && link.connected) show(header);
   } finally {
     link.send({ ack: header.id });
   }
