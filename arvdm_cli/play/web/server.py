@@ -243,6 +243,25 @@ class Server:
         return self.encoded[1]
 
 
+def serve(session: Session, keys: KeyMap, settings: ServerSettings, on_open: Callable[[str], None]) -> None:
+    """Play a session that has not begun on a page, until the session ends or the user interrupts it.
+
+    on_open: is given the address of the page once it can be opened
+    Raises: UsageError where the page cannot be served; what ended the session, where that was an error
+    """
+    server = Server(session, keys, settings)
+    server.start()
+    try:
+        session.start()
+        on_open(server.url)
+        server.wait()
+    finally:
+        server.stop()
+        session.stop()
+    if session.error is not None:
+        raise session.error
+
+
 class Guest:
     """A viewer at the other end of a socket: the newest frame to it while it draws them, its input from it."""
 

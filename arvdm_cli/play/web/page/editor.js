@@ -30,7 +30,7 @@ export class Editor {
 
   build() {
     this.wait(null);
-    this.find("editor-rows").replaceChildren(...this.wanted.map(([action, value]) => this.row(action, value)));
+    this.find("editor-rows").replaceChildren(...this.wanted.map(([action, sign]) => this.row(action, sign)));
     this.changed();
   }
 
@@ -55,18 +55,22 @@ export class Editor {
     }
     add.type = "button";
     add.className = "add";
-    add.textContent = "Add key";
-    add.setAttribute("aria-label", `Add a key to ${title}`);
+    this.name(add, "Add key", `Add key to ${title}`);
     add.addEventListener("click", () => this.wait({ action, value, title, add }));
     row.append(add);
     return row;
   }
 
+  name(button, text, spoken) {
+    button.textContent = text;
+    button.setAttribute("aria-label", spoken);
+  }
+
   wait(wanted) {
-    if (this.waiting) this.waiting.add.textContent = "Add key";
+    if (this.waiting) this.name(this.waiting.add, "Add key", `Add key to ${this.waiting.title}`);
     this.waiting = wanted;
     if (!wanted) return;
-    wanted.add.textContent = "Press a key";
+    this.name(wanted.add, "Press a key", `Press a key for ${wanted.title}`);
     this.say(`Press the key for ${wanted.title}; Escape for none.`);
   }
 

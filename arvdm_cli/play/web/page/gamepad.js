@@ -9,16 +9,16 @@ const WAYS = {
   backward: { axis: 1, sign: 1, buttons: [13] }, back: { axis: 1, sign: 1, buttons: [13] },
   down: { axis: 1, sign: 1, buttons: [13] },
   left: { axis: 0, sign: -1, buttons: [14] }, right: { axis: 0, sign: 1, buttons: [15] },
-  camerax: { axis: 2, sign: 1 }, cameray: { axis: 3, sign: 1 },
   jump: { buttons: [0] }, sneak: { buttons: [1] }, drop: { buttons: [2] }, inventory: { buttons: [3] },
   attack: { buttons: [7] }, fire: { buttons: [7] }, use: { buttons: [6] }, sprint: { buttons: [10] }, esc: { buttons: [9] },
 };
 const SPARE = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]; // for actions with other names, in order
 const IDLE = ["stay", "noop", "idle"];
 
-export function waysOf(actions) {
+export function waysOf(actions, mouse) {
   const ways = {};
-  for (const action of actions) {
+  for (const [way, axis] of [["x", 2], ["y", 3]]) if (mouse[way]) ways[mouse[way]] = { axis, sign: 1 }; // the right stick
+  for (const action of actions.filter((each) => !ways[each])) {
     const name = action.toLowerCase();
     if (Object.hasOwn(WAYS, name)) ways[action] = WAYS[name];
   }
@@ -51,8 +51,8 @@ export class Gamepads {
     window.addEventListener("gamepaddisconnected", () => this.poll());
   }
 
-  fit(actions, axes) {
-    [this.ways, this.axes] = [waysOf(actions), axes];
+  fit({ actions, axes, mouse }) {
+    [this.ways, this.axes] = [waysOf(actions, mouse), axes];
   }
 
   begin() {

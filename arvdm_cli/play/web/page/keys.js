@@ -4,8 +4,8 @@ const NAMED = ["Space", "Enter", "Tab", "Backspace", "Escape", "Minus", "Equal",
   "Quote", "Backquote", "BracketLeft", "BracketRight", "Backslash"];
 const SIGNS = { up: "↑", down: "↓", left: "←", right: "→", space: "Space", minus: "-", equal: "=", comma: ",", period: ".",
   slash: "/", semicolon: ";", quote: "'", backquote: "`", bracketleft: "[", bracketright: "]", backslash: "\\",
-  backspace: "⌫", escape: "Esc", control: "Ctrl" };
-const OFTEN = ["control", "alt", "escape", "tab"]; // not offered for actions: the browser needs them
+  backspace: "⌫", escape: "Esc", control: "Ctrl", mouse1: "Left button", mouse2: "Middle button", mouse3: "Right button" };
+const TAKEN = ["control", "alt", "escape", "tab"]; // not offered for actions: the browser needs them
 
 // The name of a key by its place, so that W A S D lie together on any keyboard; null for one without a name.
 export function nameOf({ code }) {
@@ -15,7 +15,7 @@ export function nameOf({ code }) {
 }
 
 export const signOf = (key) => SIGNS[key] ?? (key.length === 1 ? key.toUpperCase() : key[0].toUpperCase() + key.slice(1));
-export const mayStandForAction = (key) => key !== null && !OFTEN.includes(key);
+export const mayStandForAction = (key) => key !== null && !TAKEN.includes(key);
 
 export class KeyMap {
   constructor({ keys, mouse, sensitivity, actions }) {
@@ -47,18 +47,31 @@ export class KeyMap {
     return Object.hasOwn(this.keys, key) ? this.keys[key] : undefined;
   }
 
-  // The keys that hold an action alone, at a value.
-  of(action, value) {
+  // What keys hold together, in the order in which they were pressed; the last one decides about an action.
+  values(keys) {
+    const values = {};
+    for (const key of keys) {
+      for (const [action, value] of Object.entries(this.held(key) ?? {})) {
+        delete values[action];
+        values[action] = value;
+      }
+    }
+    return values;
+  }
+
+  // The keys that hold an action, one way or the other (sign: 1 or -1), and no other action.
+  of(action, sign) {
     return Object.keys(this.keys).filter((key) => {
       const held = Object.entries(this.keys[key]);
-      return held.length === 1 && held[0][0] === action && held[0][1] === value;
+      return held.length === 1 && held[0][0] === action && Math.sign(held[0][1]) === sign;
     });
   }
 
-  // Let a key hold an action and nothing else; gives what it held before.
-  assign(key, action, value) {
+  // Let a key hold an action and nothing else, as far as its other keys do; gives what it held before.
+  assign(key, action, sign) {
     const before = this.held(key);
-    this.keys[key] = { [action]: value };
+    const [other] = this.of(action, sign);
+    this.keys[key] = { [action]: other ? this.keys[other][action] : sign };
     this.store();
     return before;
   }
@@ -76,9 +89,9 @@ export class KeyMap {
   // As `--keys FILE` reads it.
   toml() {
     const table = (values) => `{ ${Object.entries(values).map(([name, value]) => `${quoted(name)} = ${number(value)}`).join(", ")} }`;
-    const lines = [`sensitivity = ${number(this.sensitivity)}`, "", "[keys]"];
+    const lines = ["[keys]"];
     for (const [key, held] of Object.entries(this.keys)) lines.push(`${quoted(key)} = ${table(held)}`);
-    lines.push("", "[mouse]");
+    lines.push("", "[mouse]", `sensitivity = ${number(this.sensitivity)}`);
     for (const [way, action] of Object.entries(this.mouse)) lines.push(`${way} = ${quoted(action)}`);
     return lines.join("\n") + "\n";
   }

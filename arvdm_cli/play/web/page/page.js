@@ -12,9 +12,8 @@ import { Screens, download } from "./screens.js";
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 const STATES = { live: "Live", paused: "Paused", slow: "Slow motion", lost: "No connection", old: "Old page", ended: "Ended" };
 const COMMANDS = { pause: "Pause", step: "One step", rewind: "Back one second", reset: "Start again", seed: "Another seed",
-  policy: "Who acts", speed: "Slower, faster" };
-const OWN_KEYS = { comma: "back-frame", c: "shot", f: "full" }; // shortcuts of the page beside the session's: a button each
-const OWN_TITLES = { comma: "Back one frame", c: "Screenshot", f: "Fullscreen" };
+  policy: "Who acts", screenshot: "Screenshot" };
+const BUTTONS = { comma: ["back-frame", "Back one frame"], f: ["full", "Fullscreen"] }; // the page's own shortcuts
 
 const find = (id) => document.getElementById(id);
 const play = { header: null, facts: null, map: null, drives: false, seeking: false };
@@ -52,7 +51,7 @@ function hello(facts) {
   find("mouse").textContent = `Click the picture to steer ${mouse.join(" and ")} with the mouse; Esc lets go.`;
   find("obeyed").hidden = !facts.obeyed_after;
   find("obeyed").textContent = `This schedule obeys a key in full after ${facts.obeyed_after} frames.`;
-  gamepads.fit(facts.actions, facts.axes);
+  gamepads.fit(facts);
   showKeys();
   find("notice").hidden = true;
 }
@@ -171,7 +170,7 @@ const ACTS = {
   take: () => link.send({ seat: "take" }),
   hand: () => link.send({ seat: "hand" }),
   shot: screenshot,
-  full: () => (document.fullscreenElement ? document.exitFullscreen() : find("play").requestFullscreen()),
+  full: fullscreen,
   edit: () => editor.open(play.map, play.facts.actions, play.facts.axes),
 };
 
@@ -201,6 +200,11 @@ find("seek").addEventListener("change", ({ target }) => {
   rewind(frames);
 });
 
+function fullscreen() {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else (matchMedia("(max-width: 960px)").matches ? document.documentElement : find("play")).requestFullscreen(); // a phone needs the pad
+}
+
 async function screenshot() {
   const answer = await fetch("shot.png");
   if (answer.ok) download(`${play.facts.model}-${play.header.frame}.png`.replace(/[^\w.-]+/g, "-"), await answer.blob());
@@ -212,8 +216,9 @@ function showKeys() {
   const { actions, axes, shortcuts } = play.facts;
   pad.build(actions, axes, play.map);
   if (play.drives) pad.mark({}, "held");
-  const rows = Object.entries(shortcuts).map(([key, [name, value]]) => [key, name === "speed" ? `${value < 1 ? "Slower" : "Faster"}` : COMMANDS[name] ?? name]);
-  rows.push(...Object.entries(OWN_TITLES));
+  const title = ([name, value]) => (name === "speed" ? (value < 1 ? "Slower" : "Faster") : COMMANDS[name] ?? name);
+  const rows = Object.entries(shortcuts).map(([key, shortcut]) => [key, title(shortcut)]);
+  rows.push(...Object.entries(BUTTONS).map(([key, [, words]]) => [key, words]));
   find("shortcuts").replaceChildren(...rows.filter(([key]) => !play.map.held(key)).map(([key, title]) => {
     const [row, term, text] = ["div", "dt", "dd"].map((kind) => document.createElement(kind));
     term.append(cap(key));
@@ -224,12 +229,12 @@ function showKeys() {
 }
 
 function shortcut(key) {
-  if (OWN_KEYS[key]) {
-    const button = find(OWN_KEYS[key]);
-    if (!button.disabled) ACTS[OWN_KEYS[key]]();
+  const [name, value] = play.facts.shortcuts[key] ?? [];
+  const [button] = name === "screenshot" ? ["shot"] : BUTTONS[key] ?? [];
+  if (button) {
+    if (!find(button).disabled) ACTS[button]();
     return true;
   }
-  const [name, value] = play.facts.shortcuts[key] ?? [];
   if (!name) return false;
   if (!play.drives) return true;
   if (name === "rewind") rewind(Math.max(1, Math.round(value * play.facts.fps)));
@@ -242,24 +247,20 @@ function shortcut(key) {
 // Whether a key belongs to what has the focus: text to a field, arrows to a slider, Space to a button.
 function isTakenBy(target, key) {
   if (find("editor").open || target.matches("select, textarea, input:not([type=range])")) return true;
-  if (key === "tab" || key === "escape") return true;
+  if (["tab", "escape", "control", "alt"].includes(key)) return !play.locked; // the browser's, unless it lends them
   if (target.matches("input[type=range]")) return ["up", "down", "left", "right"].includes(key);
   return target.matches("button, a") && ["space", "enter"].includes(key);
 }
 
 function holdKeys() {
-  const held = {};
-  for (const key of pressed) {
-    for (const [action, value] of Object.entries(play.map.held(key) ?? {})) held[action] = (held[action] ?? 0) + value;
-  }
-  input.hold("keys", held);
+  input.hold("keys", play.map.values(pressed));
 }
 
 window.addEventListener("keydown", (event) => {
   const key = nameOf(event);
   if (!play.facts || key === null || isTakenBy(event.target, key)) return;
   const acts = play.map.held(key);
-  if ((event.ctrlKey || event.altKey || event.metaKey) && !["control", "alt"].includes(key)) return; // the browser's
+  if ((event.ctrlKey || event.altKey || event.metaKey) && !play.locked) return;
   if (acts && play.drives) {
     event.preventDefault();
     if (event.repeat) return;
@@ -282,7 +283,15 @@ function letGo() {
 window.addEventListener("blur", letGo);
 window.addEventListener("pagehide", letGo);
 document.addEventListener("visibilitychange", () => document.hidden && letGo());
-document.addEventListener("fullscreenchange", () => screens.fit());
+document.addEventListener("fullscreenchange", async () => {
+  screens.fit();
+  play.locked = false;
+  if (!document.fullscreenElement) return;
+  try { // in fullscreen some browsers lend a page Ctrl, Alt and Tab too
+    await navigator.keyboard.lock();
+    play.locked = true;
+  } catch { /* not this one */ }
+});
 window.addEventListener("resize", () => screens.fit());
 
 find("stage").addEventListener("click", async () => {
@@ -292,6 +301,15 @@ find("stage").addEventListener("click", async () => {
     await find("stage").requestPointerLock();
   } catch { /* refused right after it was left: the next click has it */ }
 });
+find("stage").addEventListener("contextmenu", (event) => event.preventDefault());
+find("stage").addEventListener("mousedown", ({ button }) => {
+  const key = `mouse${button + 1}`;
+  const steers = document.pointerLockElement || !Object.keys(play.facts?.mouse ?? {}).length; // else a click begins that
+  if (!play.drives || !steers || !play.map.held(key)) return;
+  pressed.add(key);
+  holdKeys();
+});
+window.addEventListener("mouseup", ({ button }) => pressed.delete(`mouse${button + 1}`) && holdKeys());
 document.addEventListener("mousemove", ({ movementX, movementY }) => {
   if (!document.pointerLockElement) return;
   for (const [way, amount] of [["x", movementX], ["y", movementY]]) {

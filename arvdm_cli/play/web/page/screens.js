@@ -79,7 +79,8 @@ export class Screens {
     const across = style.flexWrap === "wrap" ? 2 : canvases.length; // three on a narrow page
     const down = Math.ceil(canvases.length / across);
     const room = this.place.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
-    const height = document.fullscreenElement ? window.innerHeight - 190 : Math.max(260, window.innerHeight * 0.64);
+    const alone = this.place.parentElement.matches(":fullscreen"); // with the controls below it
+    const height = alone ? window.innerHeight - 260 : Math.max(260, window.innerHeight * 0.64);
     const [width, tall] = [Math.max(...canvases.map((each) => each.width)), Math.max(...canvases.map((each) => each.height))];
     const factor = Math.min((room - gap * (across - 1)) / across / width, height / down / tall);
     const dots = window.devicePixelRatio || 1;
