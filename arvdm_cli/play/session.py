@@ -5,6 +5,7 @@ It knows nothing of terminals or the web.
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -200,10 +201,15 @@ class Session:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the AR step that is being computed, finish the recording, and close all viewers."""
+        """End after the AR step that is being computed, finish the recording, and close all viewers.
+
+        Raises: what has ended the play before
+        """
         self._stopping = True
         self.controls.wake()
         self._thread.join()
+        if self.error is not None:
+            raise self.error
 
     def subscribe(self) -> Viewer:
         """A slot of its own for a viewer, with the newest frame in it."""
@@ -223,16 +229,21 @@ class Session:
 
     def _run(self) -> None:
         try:
-            self._begin(self._start, self._seed)
+            self.prepare()
             while not self._stopping:
                 self.turn()
                 self.controls.wait(self.rest())
         except BaseException as error:  # shown to the viewers, and raised again by whoever waits for the end
             self.error = error
         finally:
-            self._finish()
+            self.finish()
 
-    def _finish(self) -> None:
+    def prepare(self) -> None:
+        """Go to the first start, and show it; as `turn`, `rest` and `finish`, called by the thread of `start`."""
+        self._begin(self._start, self._seed)
+
+    def finish(self) -> None:
+        """Finish the recording, and close all viewers."""
         try:
             self._settle()
             self._call(self._close)
@@ -273,8 +284,11 @@ class Session:
         return max(0.0, min(times) - self.clock()) if times else None
 
     def _next_step(self) -> float:
-        """When the next AR step begins."""
-        return self.clock() if self._last is None else self.pace.begin(self._last)
+        """When the next AR step begins: once the first frame of the last one is shown, at the earliest."""
+        if self._last is None:
+            return -math.inf
+        shown = self._waiting[0].when if len(self._waiting) >= self.course.chunk else -math.inf
+        return max(self.pace.begin(self._last), shown)
 
     # Frames
 
