@@ -20,7 +20,7 @@ from typer import Option
 
 from ..errors import ArvdmError, ArvdmWarning, MemoryLimitError, OutputError, UsageError
 from ..version import __version__
-from . import bench, checkpoints, config, data, doctor, generate, schedule, theory, upload
+from . import bench, checkpoints, config, data, doctor, generate, play, schedule, theory, upload
 from .config import unread
 from .console import Color, ProgressKind, Settings, coloured, configure, settings, show_error, warn
 from .eval import card
@@ -97,6 +97,7 @@ app.command(
     epilog="arvdm generate --prompt-frames clip.mp4 --length 600 -o out.mp4\n"
     'arvdm generate --actions "forward*20 left*4" --schedule fifo --seed 1',
 )(generate.generate)
+app.command(cls=Command, epilog="arvdm play\narvdm play maze --truth maze --open")(play.play)
 app.command("list", cls=Command, epilog="arvdm list")(checkpoints.list_)
 app.command(cls=Command, epilog="arvdm info maze")(checkpoints.info)
 app.command(cls=Command, epilog="arvdm download minecraft\narvdm download minecraft --dry-run")(checkpoints.download)

@@ -1,0 +1,186 @@
+"""`arvdm play`: drive a model while it generates."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from typer import Option
+
+from ..errors import UsageError
+from . import completion, flags
+from .console import out as stdout
+from .console import say, warn
+from .generate import show
+
+if TYPE_CHECKING:
+    from ..play.keys import KeyMap
+    from ..play.opening import PlayRequest
+    from ..play.session import Session
+
+PAGE, BESIDE = "Page", "Beside the model"
+
+
+@dataclass(frozen=True)
+class Page:
+    """Where the page is served."""
+
+    host: Annotated[
+        str, Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0: all of this machine.", rich_help_panel=PAGE)
+    ] = "127.0.0.1"
+    port: Annotated[int, Option(min=0, max=65535, help="Port to listen on; 0: any free one.", rich_help_panel=PAGE)] = 0
+    allow_host: Annotated[
+        list[str] | None,
+        Option(
+            "--allow-host",
+            metavar="NAME",
+            help="Another name that leads to the page, such as that of a proxy; may be repeated.",
+            rich_help_panel=PAGE,
+        ),
+    ] = None
+    open: Annotated[bool, Option("--open", help="Open the page in the browser.", rich_help_panel=PAGE)] = False
+
+
+@flags.grouped
+@flags.sampling()
+def play(
+    model: flags.ModelArgument = "maze-fast",
+    prompt_frames: Annotated[
+        list[str] | None,
+        Option(
+            "--prompt-frames",
+            "-p",
+            metavar="PATH",
+            help="Video or image to begin from; repeat for a choice of them.",
+            rich_help_panel=flags.PROMPT,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        Option(metavar="FOLDER", help="Data folder whose last episodes to begin from.", rich_help_panel=flags.PROMPT),
+    ] = None,
+    truth: Annotated[
+        str | None,
+        Option(metavar="WORLD", help="World to show under the same actions.", rich_help_panel=BESIDE),
+    ] = None,
+    versus: Annotated[
+        str | None,
+        Option(
+            metavar="MODEL",
+            autocompletion=completion.models,
+            help="Second model to show under the same actions.",
+            rich_help_panel=BESIDE,
+        ),
+    ] = None,
+    policy: Annotated[
+        str,
+        Option(
+            metavar="human|random|FILE",
+            help="Who acts at first: human, random, or a file of actions.",
+            rich_help_panel=flags.ACTIONS,
+        ),
+    ] = "human",
+    keys: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            show_default="by the actions' names",
+            help="File of keys in TOML; it is written where it does not exist.",
+            rich_help_panel=flags.ACTIONS,
+        ),
+    ] = None,
+    latency: Annotated[
+        Literal["model", "low"],
+        Option(
+            help="low: as few frames per AR step as the schedule allows, so that keys are obeyed sooner.",
+            rich_help_panel=flags.ACTIONS,
+        ),
+    ] = "model",
+    speed: Annotated[
+        float, Option(min=0.25, max=4, help="Speed, times the model's own.", rich_help_panel=flags.RUN)
+    ] = 1.0,
+    paused: Annotated[bool, Option("--paused", help="Begin paused.", rich_help_panel=flags.RUN)] = False,
+    record: Annotated[
+        Path | None,
+        Option(
+            metavar="FOLDER",
+            help="Folder for a recording: the video, its actions, and the command that generates it again.",
+            rich_help_panel=flags.RUN,
+        ),
+    ] = None,
+    *,
+    page: Page,
+    chosen: flags.Choices,
+    seed: Annotated[
+        int | None,
+        Option(
+            min=0,
+            show_default="drawn and printed",
+            help="Random seed; the same seed and keys give the same frames.",
+            rich_help_panel=flags.SAMPLING_PANEL,
+        ),
+    ] = None,
+    device: flags.Device = "auto",
+    dtype: flags.Dtype = "auto",
+    threads: flags.Threads = None,
+    compile: Annotated[
+        bool, Option("--compile", help="Compile the network first.", rich_help_panel=flags.MACHINE)
+    ] = False,
+):
+    """Drive a model in the browser: it obeys your keys while it generates.
+
+    The address that is printed opens the page on this machine; Ctrl-C ends it.
+    """
+    from ..play.opening import PlayRequest
+    from ..runs.request import Machine
+
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    machine = Machine(device, dtype, threads, compile)
+    request = PlayRequest(
+        model, seed, tuple(prompt_frames or ()), str(data) if data else None, chosen, latency == "low", truth, versus,
+        policy, record, speed, paused, machine,
+    )  # fmt: skip
+    play_on_page(request, keys, page)
+
+
+def play_on_page(request: PlayRequest, keys: Path | None, page: Page):
+    """Play in the browser until the user ends it."""
+    try:
+        from ..play.web.server import ServerSettings, serve
+    except ModuleNotFoundError as error:
+        if error.name != "aiohttp":
+            raise
+        raise UsageError("The page needs the package aiohttp.", hint="pip install aiohttp simplejpeg") from error
+    from ..play.opening import open_session
+    from ..play.web.security import is_loopback
+
+    if not is_loopback(page.host):
+        warn("The page can be opened from other machines, and what is sent is not encrypted: keep its address secret.")
+    session = open_session(request, show)
+    settings = ServerSettings(page.host, page.port, tuple(page.allow_host or ()), request.model, request.paused)
+    serve(session, find_keys(keys, session), settings, lambda url: show_address(url, page.open, request.seed))
+
+
+def find_keys(path: Path | None, session: Session) -> KeyMap:
+    """The keys of a file, or those that the actions' names suggest."""
+    from ..play import keys
+
+    if path is None:
+        return keys.default(session.names)
+    found, written = keys.read_or_write(path, session.names)
+    if written:
+        say(f"{path}: written with the default keys")
+    return found
+
+
+def show_address(url: str, open_it: bool, seed: int):
+    """Print the address of the page, and open it if that is wanted."""
+    say(f"seed {seed}; Ctrl-C ends it")
+    stdout.print(url, soft_wrap=True, highlight=False)
+    if open_it:
+        import webbrowser
+
+        if not webbrowser.open(url):
+            warn("No browser could be opened.")
