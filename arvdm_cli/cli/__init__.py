@@ -97,7 +97,11 @@ app.command(
     epilog="arvdm generate --prompt-frames clip.mp4 --length 600 -o out.mp4\n"
     'arvdm generate --actions "forward*20 left*4" --schedule fifo --seed 1',
 )(generate.generate)
-app.command(cls=Command, epilog="arvdm play\narvdm play maze --truth maze --open")(play.play)
+app.command(
+    cls=Command,
+    epilog="arvdm play\narvdm play maze --truth maze --open\narvdm play -p clip.mp4 --terminal --record walk\n"
+    "arvdm play --chunk 1 --measure 20",
+)(play.play)
 app.command("list", cls=Command, epilog="arvdm list")(checkpoints.list_)
 app.command(cls=Command, epilog="arvdm info maze")(checkpoints.info)
 app.command(cls=Command, epilog="arvdm download minecraft\narvdm download minecraft --dry-run")(checkpoints.download)

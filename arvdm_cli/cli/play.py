@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import shlex
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,7 +14,7 @@ from typer import Option
 from ..errors import UsageError
 from . import completion, flags
 from .console import out as stdout
-from .console import say, warn
+from .console import say, settings, warn, write_json
 from .generate import show
 
 if TYPE_CHECKING:
@@ -41,6 +43,23 @@ class Page:
         ),
     ] = None
     open: Annotated[bool, Option("--open", help="Open the page in the browser.", rich_help_panel=PAGE)] = False
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Where a play is shown that is not on a page."""
+
+    terminal: Annotated[bool, Option("--terminal", help="Play in this terminal.", rich_help_panel=flags.OUTPUT)] = False
+    measure: Annotated[
+        float | None,
+        Option(
+            metavar="SECONDS",
+            min=1.0,
+            show_default="off",
+            help="Press keys by a clock for this long, without a screen, and print frames/s and key-to-frame times.",
+            rich_help_panel=flags.OUTPUT,
+        ),
+    ] = None
 
 
 @flags.grouped
@@ -112,6 +131,7 @@ def play(
     ] = None,
     *,
     page: Page,
+    elsewhere: Elsewhere,
     chosen: flags.Choices,
     seed: Annotated[
         int | None,
@@ -131,8 +151,14 @@ def play(
 ):
     """Drive a model in the browser: it obeys your keys while it generates.
 
-    The address that is printed opens the page on this machine; Ctrl-C ends it.
+    The address that is printed opens the page on this machine; Ctrl-C ends it. Keys follow from the names of the
+    model's actions: W A S D and the arrows to move. P pauses, a period shows one frame, backspace goes back a second,
+    R to the start, N draws another seed, M changes who acts, O takes a screenshot, [ and ] change the speed.
     """
+    if elsewhere.terminal:
+        from ..play.terminal import screen
+
+        screen.check()
     from ..play.opening import PlayRequest
     from ..runs.request import Machine
 
@@ -142,7 +168,42 @@ def play(
         model, seed, tuple(prompt_frames or ()), str(data) if data else None, chosen, latency == "low", truth, versus,
         policy, record, speed, paused, machine,
     )  # fmt: skip
+    if elsewhere.terminal or elsewhere.measure is not None:
+        return play_elsewhere(request, keys, elsewhere)
     play_on_page(request, keys, page)
+
+
+def play_elsewhere(request: PlayRequest, keys: Path | None, where: Elsewhere):
+    """Play in the terminal, or measure how soon keys are obeyed."""
+    from ..play.opening import open_session
+
+    session = open_session(request, show)
+    say(f"seed {request.seed}")
+    with ExitStack() as stack:
+        stack.callback(show_recording, session)
+        if where.measure is not None:
+            from ..play.measuring import measure
+
+            return show_answer(measure(session, where.measure).to_json())
+        from ..play.terminal.player import play_in_terminal
+
+        play_in_terminal(session, find_keys(keys, session))
+
+
+def show_answer(facts: dict[str, object]):
+    """Print what was measured."""
+    if settings.json:
+        return write_json(facts)
+    for name, value in facts.items():
+        stdout.print(f"{name.replace('_', ' ')}: {'-' if value is None else value}")
+
+
+def show_recording(session: Session):
+    """Print where a recording is, and the command that generates the same frames."""
+    recorder = session.recorder
+    if recorder and recorder.frames:
+        say(f"{recorder.folder}: {recorder.frames} frames, which this command generates again:")
+        say(shlex.join(recorder.command))
 
 
 def play_on_page(request: PlayRequest, keys: Path | None, page: Page):
@@ -159,8 +220,10 @@ def play_on_page(request: PlayRequest, keys: Path | None, page: Page):
     if not is_loopback(page.host):
         warn("The page can be opened from other machines, and what is sent is not encrypted: keep its address secret.")
     session = open_session(request, show)
-    settings = ServerSettings(page.host, page.port, tuple(page.allow_host or ()), request.model, request.paused)
-    serve(session, find_keys(keys, session), settings, lambda url: show_address(url, page.open, request.seed))
+    served = ServerSettings(page.host, page.port, tuple(page.allow_host or ()), request.model, request.paused)
+    with ExitStack() as stack:
+        stack.callback(show_recording, session)
+        serve(session, find_keys(keys, session), served, lambda url: show_address(url, page.open, request.seed))
 
 
 def find_keys(path: Path | None, session: Session) -> KeyMap:

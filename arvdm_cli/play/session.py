@@ -203,13 +203,11 @@ class Session:
     def stop(self) -> None:
         """End after the AR step that is being computed, finish the recording, and close all viewers.
 
-        Raises: what has ended the play before
+        `error` is then what has ended the play before; None: nothing has.
         """
         self._stopping = True
         self.controls.wake()
         self._thread.join()
-        if self.error is not None:
-            raise self.error
 
     def subscribe(self) -> Viewer:
         """A slot of its own for a viewer, with the newest frame in it."""
