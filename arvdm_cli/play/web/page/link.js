@@ -11,6 +11,7 @@ export class Link {
     this.failures = 0;
     this.socket = null;
     this.connected = false;
+    this.ended = false; // the server has said so, and has not been back
   }
 
   open() {
@@ -26,6 +27,7 @@ export class Link {
   receive(data) {
     this.failures = 0;
     this.connected = true;
+    this.ended = false;
     if (typeof data === "string") {
       const message = JSON.parse(data);
       this.on[message.type](message);
@@ -42,14 +44,15 @@ export class Link {
       this.on.state("old", "This page is from another version of arvdm. Reload it.");
       return; // it would be refused again
     }
-    const wait = event.code === FULL ? 5000 : Math.min(5000, 250 * 2 ** this.failures);
-    const text = {
-      [FULL]: "All places are taken. Trying again every few seconds.",
-      [ENDED]: "arvdm play has ended. This page continues when it is started again.",
-      [TOO_MUCH]: `Disconnected: ${event.reason || "too many messages"}. Trying again.`,
-    }[event.code] ?? (this.failures < 4 ? "Connection lost. Trying again."
-      : "Still no connection. If arvdm play was started again, open the address that it printed.");
-    this.on.state("lost", text);
+    this.ended ||= event.code === ENDED;
+    const slow = this.ended || event.code === FULL;
+    const text = this.ended ? "arvdm play has ended. This page continues when it is started again at the same address."
+      : event.code === FULL ? "All places are taken. Trying again every few seconds."
+      : event.code === TOO_MUCH ? `Disconnected: ${event.reason}. Trying again.`
+      : this.failures < 4 ? "Connection lost. Trying again."
+      : "Still no connection. If arvdm play was started again, open the address that it printed.";
+    this.on.state(this.ended ? "ended" : "lost", text);
+    const wait = slow ? 4000 : Math.min(4000, 250 * 2 ** this.failures);
     this.timer = setTimeout(() => this.open(), wait);
   }
 
