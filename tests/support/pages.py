@@ -14,10 +14,10 @@ from support.play import KEYS, Landscape
 
 
 @contextmanager
-def serving(session=None, **settings):
+def serving(session=None, keys=KEYS, **settings):
     """A server with a session, both running; the session is a `Landscape` unless another is given."""
     session = session or Landscape()
-    server = Server(session, KEYS, ServerSettings(**settings))
+    server = Server(session, keys, ServerSettings(**settings))
     server.start()
     session.start()
     try:

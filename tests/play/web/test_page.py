@@ -5,6 +5,7 @@ import http.server
 import io
 import threading
 import tomllib
+from itertools import pairwise
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from support.browser import Tab, launched, shift
 from support.pages import serving
+from support.paths import ROOT
 from support.play import STRIDE, Landscape
 
 pytestmark = pytest.mark.browser
@@ -363,6 +365,43 @@ def test_the_page_works_under_a_prefix(open_tab, server):
     tab.page.goto(url)
     tab.until(lambda: tab.text("#state") == "Old page")  # the socket was asked for under the prefix
     assert tab.page.evaluate("document.styleSheets.length") == 1
+
+
+def advance(tab, count, key=None):
+    """Show frames one by one with a key held; returns all their pictures, that of before first."""
+    pictures = [tab.picture()]
+    if key:
+        tab.page.keyboard.down(key)
+    for _ in range(count):
+        number = tab.frame()
+        tab.page.keyboard.press(".")
+        tab.until(lambda number=number: tab.frame() == number + 1)
+        pictures.append(tab.picture())
+    if key:
+        tab.page.keyboard.up(key)
+    return pictures
+
+
+@pytest.mark.slow
+def test_the_model_that_ships_is_driven_and_goes_back_to_the_bit(open_tab):
+    from arvdm_cli.play import keys
+    from arvdm_cli.play.opening import PlayRequest, open_session
+
+    clip = str(ROOT / "examples" / "maze.mp4")
+    session = open_session(PlayRequest("maze-fast", 1, prompts=(clip,), paused=True))
+    with serving(session, keys.default(session.names), paused=True) as server:
+        tab = open_tab(server).live()
+        turns = {}
+        for key in ("d", "a"):
+            pictures = advance(tab, 10, key)
+            turns[key] = [shift(*pair) for pair in pairwise(pictures[4:])]  # from the next chunk on
+        assert sum(turns["d"]) < -12 and sum(turns["a"]) > 12, turns
+        for at in range(2, 6):
+            number = tab.frame()
+            tab.find("#back-frame").click()
+            tab.until(lambda number=number: tab.frame() == number - 1)
+            assert (tab.picture() == pictures[-at]).all()
+        assert tab.find("#memory").get_attribute("aria-label").startswith("Memory holds frames")
 
 
 WIDTHS = [(1280, "dark"), (400, "light"), (320, "dark")]
