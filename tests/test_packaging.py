@@ -44,10 +44,11 @@ def installed(wheel, tmp_path_factory):
     return run
 
 
-def test_a_wheel_holds_checkpoints_the_registry_and_the_page_of_reports(wheel):
+def test_a_wheel_holds_checkpoints_the_registry_and_the_pages(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     weights = [f"arvdm_cli/checkpoints/{name}/model.safetensors" for name in ("maze", "maze-fast")]
-    assert {"arvdm_cli/hub/registry.toml", "arvdm_cli/reports/page.html", *weights} <= {*names}
+    page = [f"arvdm_cli/play/web/page/{name}" for name in ("index.html", "page.js", "page.css", "favicon.svg")]
+    assert {"arvdm_cli/hub/registry.toml", "arvdm_cli/reports/page.html", *page, *weights} <= {*names}
     assert not [name for name in names if name.startswith(("tests", "docs", "examples"))]
 
 
