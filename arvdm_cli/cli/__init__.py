@@ -99,8 +99,7 @@ app.command(
 )(generate.generate)
 app.command(
     cls=Command,
-    epilog="arvdm play\narvdm play maze --truth maze --open\narvdm play -p clip.mp4 --terminal --record walk\n"
-    "arvdm play --chunk 1 --measure 20",
+    epilog="arvdm play maze --truth maze --open\narvdm play -p clip.mp4 --terminal --record walk",
 )(play.play)
 app.command("list", cls=Command, epilog="arvdm list")(checkpoints.list_)
 app.command(cls=Command, epilog="arvdm info maze")(checkpoints.info)
