@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 
-.PHONY: demo test docs release fuzz kill load clean
+.PHONY: demo test docs release fuzz kill load viewers clean
 
 # Make a 600-frame video in the maze, and say where it is, how fast it went and what to look for.
 demo: .venv/installed
@@ -36,6 +36,10 @@ kill: .venv/installed-for-tests
 # All tests beside six busy loops, as on a machine that others use: about half an hour on two cores.
 load: .venv/installed-for-tests
 	@$(BIN)/python tests/support/busy.py 6 $(BIN)/pytest --numprocesses 8 --dist loadfile
+
+# Eight viewers of the page of `arvdm play` for ten minutes, one slow and one dead: prints frames, delays and memory.
+viewers: .venv/installed-for-tests
+	@ARVDM_TEST_VIEWERS=600 $(BIN)/pytest tests/play/web/test_load.py -s
 
 clean:
 	rm -rf .venv build dist demo.mp4 demo.json demo.state demo.state.old .pytest_cache .mypy_cache .ruff_cache

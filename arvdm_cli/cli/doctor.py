@@ -21,7 +21,10 @@ from .console import out as stdout
 from .console import printable, settings, write_json
 
 NEEDED = ("torch", "numpy", "typer", "rich", "imageio", "imageio-ffmpeg", "safetensors", "huggingface-hub")
-OPTIONAL = ("pillow", "vizdoom", "labmaze", "matplotlib", "torchmetrics", "scipy", "jinja2", "av", "pyarrow")
+OPTIONAL = (
+    "pillow", "vizdoom", "labmaze", "aiohttp", "simplejpeg", "matplotlib", "torchmetrics", "scipy", "jinja2", "av",
+    "pyarrow",
+)  # fmt: skip
 VARIABLES = (  # that change what arvdm does, beside those of its flags
     "ARVDM_REGISTRY", "ARVDM_HUB_TOKEN", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN",
     "HF_HUB_DISABLE_XET", "ALL_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "IMAGEIO_FFMPEG_EXE",
