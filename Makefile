@@ -1,12 +1,16 @@
 PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 
-.PHONY: demo test docs release fuzz kill load viewers clean
+.PHONY: demo play test docs release fuzz kill load viewers clean
 
 # Make a 600-frame video in the maze, and say where it is, how fast it went and what to look for.
 demo: .venv/installed
 	$(BIN)/arvdm generate --prompt-frames examples/maze.mp4 --actions examples/demo.jsonl --length 600 --seed 1 --scale 4 -y -o demo.mp4
 	@echo 'From memory: to the other room from second 1.1, a look about from 3.2, back from 6.4, a look about from 8.5. From 10.7 on: a random walk.'
+
+# Drive a model in the browser; Ctrl-C ends it.
+play: .venv/installed-for-play
+	$(BIN)/arvdm play --prompt-frames examples/maze.mp4 --open
 
 # Everything that must hold before a change goes in; pytest runs last, on all cores.
 test: .venv/installed-for-tests
@@ -50,10 +54,10 @@ clean:
 	@touch $@
 
 .venv/installed-for-tests: pyproject.toml | .venv
-	$(BIN)/pip install --quiet -e '.[data,dev,docs,release]'
-	@touch $@ .venv/installed .venv/installed-for-docs .venv/installed-for-release
+	$(BIN)/pip install --quiet -e '.[data,dev,docs,play,release]'
+	@touch $@ .venv/installed .venv/installed-for-docs .venv/installed-for-release .venv/installed-for-play
 
-.venv/installed-for-docs .venv/installed-for-release: .venv/installed-for-%: pyproject.toml | .venv
+.venv/installed-for-docs .venv/installed-for-release .venv/installed-for-play: .venv/installed-for-%: pyproject.toml | .venv
 	$(BIN)/pip install --quiet -e '.[$*]'
 	@touch $@ .venv/installed
 

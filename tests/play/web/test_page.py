@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from arvdm_cli.play.keys import KeyMap
 from support.browser import Tab, launched, shift
 from support.pages import serving
 from support.paths import ROOT
@@ -253,6 +254,17 @@ def test_what_is_beside_the_model_is_shown_with_its_error(open_tab):
         assert np.abs(truth - model[::-1]).mean() < 4 and np.abs(other - model[:, ::-1]).mean() < 4
         assert tab.text("#hud-psnr") == "24.3 dB" and "24.3 dB" in tab.text('figure[data-kind="truth"]')
         assert tab.find("#memory").get_attribute("aria-label").startswith("Memory")
+
+
+def test_a_model_without_actions_is_watched(open_tab):
+    with serving(Landscape(names=()), KeyMap()) as server:
+        tab = open_tab(server).live()
+        first = tab.frame()
+        assert not tab.find("#watch-only").is_hidden() and tab.find("#edit").is_hidden()
+        assert tab.find("[data-action], .slider").count() == 0
+        tab.page.keyboard.down("w")
+        tab.until(lambda: tab.frame() > first + 3)
+        assert server.session.commands == [("pause", True), ("pause", False)]  # until a page was open
 
 
 def test_keys_can_be_changed_and_stay_changed(server, open_tab):

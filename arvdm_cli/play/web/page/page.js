@@ -84,7 +84,7 @@ function show(header) {
   pad.mark(header.held, "obeyed");
   screens.note("truth", header.psnr === null ? "" : `PSNR ${header.psnr.toFixed(1)} dB`);
   screens.note("other", header.other_psnr === null ? "" : `PSNR ${header.other_psnr.toFixed(1)} dB`);
-  const slow = header.factor < 0.9 * header.speed && header.rate > 0;
+  const slow = header.factor < 0.9 * header.speed;
   mark(header.error ? "ended" : header.paused ? "paused" : slow ? "slow" : "live", slow ? ` ${trim(header.factor)}×` : "");
   if (header.recorded !== null) find("state").dataset.recorded = `${header.recorded} recorded`;
   if (header.error) notice(header.error);
