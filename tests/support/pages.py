@@ -3,9 +3,11 @@
 import asyncio
 import json
 import struct
+import threading
 from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
+from aiohttp import web
 
 from arvdm_cli.play.web import security
 from arvdm_cli.play.web.messages import PROTOCOL
@@ -25,6 +27,67 @@ def serving(session=None, keys=KEYS, **settings):
     finally:
         server.stop()
         session.stop()
+
+
+class Proxy:
+    """Leads to a server under a prefix, as jupyter-server-proxy does: the prefix is stripped, Host stays."""
+
+    PREFIX = "/user/me/proxy/9"
+
+    def __init__(self, server):
+        self.target = f"http://127.0.0.1:{server.port}"
+        self.port = 0
+        self.token = server.guard.token
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+
+    @property
+    def url(self):
+        return f"http://localhost:{self.port}{self.PREFIX}/?token={self.token}"
+
+    def __enter__(self):
+        self._thread.start()
+        assert self._ready.wait(60)
+        return self
+
+    def __exit__(self, *_):
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join(60)
+
+    async def _serve(self):
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as self._client:
+            app = web.Application()
+            app.router.add_get(f"{self.PREFIX}/{{path:.*}}", self._forward)
+            runner = web.AppRunner(app, shutdown_timeout=0.5)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            self.port = runner.addresses[0][1]
+            self._ready.set()
+            await self._over.wait()
+            await runner.cleanup()
+
+    async def _forward(self, request):
+        address = f"{self.target}/{request.match_info['path']}?{request.query_string}"
+        headers = {name: request.headers[name] for name in ("Host", "Origin", "Cookie") if name in request.headers}
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            async with self._client.get(address, headers=headers) as reply:
+                return web.Response(body=await reply.read(), status=reply.status, headers=reply.headers)
+        browser = web.WebSocketResponse()
+        await browser.prepare(request)
+        async with self._client.ws_connect(address, headers=headers) as server:
+            await asyncio.wait(
+                [asyncio.create_task(hand_on(*pair)) for pair in ((browser, server), (server, browser))],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        return browser
+
+
+async def hand_on(source, target):
+    """Send on what comes through a socket until it is closed."""
+    async for message in source:
+        send = target.send_str if message.type is aiohttp.WSMsgType.TEXT else target.send_bytes
+        await send(message.data)
 
 
 class Page:

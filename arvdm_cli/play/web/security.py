@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from ...errors import UsageError
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MESSAGE = 4096  # bytes of the longest message of a page
 VIEWERS = 8  # pages at once
@@ -56,9 +58,12 @@ class Guard:
 
     @staticmethod
     def of(host: str, allowed: Sequence[str] = ()) -> Guard:
-        """A guard of a server that listens on `host`, which other names may lead to."""
+        """A guard of a server that listens on `host`, which other names may lead to.
+
+        Raises: UsageError where one of the names cannot be that of a host
+        """
         bound = () if is_wildcard(host) else (host,)
-        return Guard(frozenset(each.strip("[]").lower() for each in (*LOOPBACK, *bound, *allowed)))
+        return Guard(frozenset(name_of(each) for each in (*LOOPBACK, *bound, *allowed)))
 
     def refusal(self, hosts: Sequence[str], origins: Sequence[str], token: str | None) -> str | None:
         """Why a request is refused, None where it is not.
@@ -72,6 +77,15 @@ class Guard:
         if token is None or not hmac.compare_digest(token.encode(), self.token.encode()):
             return "Open the address that arvdm play printed: it ends in ?token=..."
         return None
+
+
+def name_of(host: str) -> str:
+    """The name or address that a user gives for a host, as `hostname` has it; raises UsageError where it is none."""
+    bracketed = f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
+    name = hostname(bracketed)
+    if not name or "*" in name:
+        raise UsageError(f"{host!r} is not a valid host.", hint="Give a name such as lab.example.org, or an address.")
+    return name
 
 
 def is_wildcard(host: str) -> bool:

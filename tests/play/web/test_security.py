@@ -2,6 +2,7 @@
 
 import pytest
 
+from arvdm_cli.errors import UsageError
 from arvdm_cli.play.web import security
 from arvdm_cli.play.web.security import Allowance, Guard
 
@@ -64,6 +65,17 @@ def test_a_server_for_all_addresses_serves_no_name_that_was_not_allowed():
     assert guard.refusal(["10.0.0.5:80"], [], guard.token) is None
     assert guard.refusal(["0.0.0.0:80"], [], guard.token) is not None
     assert Guard.of("10.0.0.7").refusal(["10.0.0.7"], [], None).startswith("Open the address")
+
+
+def test_names_are_allowed_as_a_user_may_write_them():
+    guard = Guard.of("::", allowed=("LAB.example.org:443", "fe80::1", "[fe80::2]:80"))
+    assert {"lab.example.org", "fe80::1", "fe80::2"} <= guard.hosts
+
+
+@pytest.mark.parametrize("name", ["*", "*.example.org", "", "https://lab.example.org", "a b", "a/b", "user@host", "["])
+def test_a_name_that_no_host_has_is_refused(name):
+    with pytest.raises(UsageError, match="not a valid host"):
+        Guard.of("127.0.0.1", allowed=(name,))
 
 
 def test_loopback_is_recognised():
