@@ -1,0 +1,1 @@
+"""Plays and pictures in a terminal."""

@@ -1,0 +1,170 @@
+"""A play in a pseudo terminal: drawn, steered, and given back as it was."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from support.paths import ROOT
+
+termios = pytest.importorskip("termios")
+pty = pytest.importorskip("pty")
+
+ENTERED, LEFT = b"\x1b[?1049h", b"\x1b[?1049l"
+
+
+class Terminal:
+    """A pseudo terminal in which a command runs; everything that it has written."""
+
+    def __init__(self, *words, answer=b"\x1b[?62;c", **env):
+        self.master, self.slave = pty.openpty()
+        termios.tcsetwinsize(self.slave, (30, 50))
+        self.before = termios.tcgetattr(self.slave)
+        self.seen, self.answer = b"", answer
+        env = os.environ | {"COLORTERM": "truecolor", "OMP_NUM_THREADS": "1"} | env
+        command = [sys.executable, "-m", "arvdm_cli", *map(str, words)]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=env, stdin=self.slave, stdout=self.slave, stderr=subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.kill()
+        self.process.communicate()
+        os.close(self.master)
+        os.close(self.slave)
+
+    def read(self, seconds=0.2):
+        while select.select([self.master], [], [], seconds)[0]:
+            part = os.read(self.master, 1 << 16)
+            if b"\x1b[c" in part and self.answer:
+                os.write(self.master, self.answer)
+            self.seen += part
+            seconds = 0
+
+    def until(self, pattern):
+        """Read until a pattern was written after what was found before."""
+        begin = len(self.seen)
+        for _ in range(1500):
+            self.read()
+            if found := re.search(pattern, self.seen[begin:]):
+                return found
+            assert self.process.poll() is None, self.process.stderr.read().decode()
+        raise AssertionError(f"{pattern} was never written")
+
+    def end(self):
+        """Let the command end: its exit code and what it wrote to stderr."""
+        while self.process.poll() is None:
+            self.read()
+            time.sleep(0.01)
+        self.read()
+        return self.process.returncode, self.process.stderr.read().decode()
+
+    def send(self, data):
+        os.write(self.master, data)
+
+    @property
+    def restored(self):
+        """Whether the terminal is as it was, with its cursor, on the screen it had."""
+        last = self.seen.rfind
+        return (
+            termios.tcgetattr(self.slave) == self.before
+            and last(LEFT) > last(ENTERED) >= 0
+            and last(b"\x1b[?25h") > last(b"\x1b[?25l")
+        )
+
+
+def play(tiny, *more, **options):
+    return Terminal("play", tiny, "--terminal", "--seed", 1, *more, **options)
+
+
+def test_a_play_is_drawn_and_ends_at_escape_with_the_terminal_as_it_was(tiny):
+    with play(tiny) as terminal:
+        terminal.until(rb"frame 9 ")
+        assert "▀".encode() in terminal.seen and b"memory " in terminal.seen
+        assert termios.tcgetattr(terminal.slave) != terminal.before
+        terminal.send(b"\x1b")
+        code, error = terminal.end()
+        assert code == 0, error
+        assert terminal.restored
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_the_terminal_is_as_it_was_after_a_signal(tiny, number):
+    with play(tiny) as terminal:
+        terminal.until(rb"frame 3 ")
+        terminal.process.send_signal(number)
+        code, _ = terminal.end()
+        assert code == (130 if number == signal.SIGINT else 128 + number)
+        assert terminal.restored
+
+
+def test_ctrl_c_ends_a_play_with_the_terminal_as_it_was(tiny):
+    with Terminal("play", tiny, "--terminal") as terminal:
+        terminal.until(rb"frame 3 ")
+        os.killpg(terminal.process.pid, signal.SIGINT)  # as a terminal does that controls it
+        terminal.end()
+        assert terminal.restored
+
+
+def test_the_terminal_is_as_it_was_after_an_error(tiny, tmp_path):
+    folder = tmp_path / "walk"
+    with play(tiny, "--record", folder) as terminal:
+        terminal.until(rb"frame 3 ")
+        (folder / "play.jsonl").unlink()
+        (folder / "play.jsonl").mkdir()
+        code, error = terminal.end()
+        assert code == 7 and "cannot be written" in error
+        assert terminal.restored
+
+
+def test_keys_steer_and_commands_are_obeyed(tiny):
+    with play(tiny) as terminal:
+        terminal.until(rb"frame 3 ")
+        terminal.send(b"a")
+        terminal.until(rb"human  left  seed")
+        terminal.send(b"p")
+        terminal.until(rb"paused")
+        terminal.send(b"r")
+        terminal.until(rb"frame 0 .*branch 1")
+        terminal.send(b"\x1b")
+        assert terminal.end()[0] == 0
+
+
+def test_keys_whose_release_is_reported_are_held_until_it(tiny):
+    answer = b"\x1b[?0u\x1b[?62;c"
+    with play(tiny, answer=answer) as terminal:
+        terminal.until(rb"frame 3 ")
+        assert b"\x1b[>11u" in terminal.seen
+        terminal.send(b"\x1b[97u")
+        terminal.until(rb"human  left  seed")
+        terminal.send(b"\x1b[97;1:3u")
+        terminal.until(rb"human  stay  seed")
+        terminal.send(b"\x1b[27u")
+        assert terminal.end()[0] == 0
+        assert b"\x1b[<u" in terminal.seen and terminal.restored
+
+
+@pytest.mark.parametrize(
+    ("answer", "sign"), [(b"\x1b[?62;4c", b"\x1bPq"), (b"\x1b_Gi=31;OK\x1b\\\x1b[?62;c", b"\x1b_Ga=T"), (b"", None)]
+)
+def test_graphics_are_used_only_where_the_terminal_answers_to_them(tiny, answer, sign):
+    with play(tiny, answer=answer) as terminal:
+        terminal.until(rb"frame 3 ")
+        found = [each for each in (b"\x1bPq", b"\x1b_Ga=T") if each in terminal.seen]
+        assert found == ([sign] if sign else [])
+
+
+@pytest.mark.parametrize("words", [("--terminal",), ("--terminal", "--measure", "1")])
+def test_without_a_terminal_nothing_is_drawn_and_a_hint_says_what_to_do(arvdm, tiny, words):
+    done = arvdm("play", tiny, *words)
+    assert done.exit_code == 2 and "needs a terminal" in done.stderr and "hint:" in done.stderr
+    assert "\x1b" not in done.stdout
