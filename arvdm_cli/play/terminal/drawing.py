@@ -74,17 +74,22 @@ def sixel(picture: np.ndarray, columns: int, rows: int) -> bytes:
     for top in range(0, height, 6):
         band = numbers[top : top + 6]
         bits = (1 << np.arange(len(band)))[:, None]
-        rows_of = [f"#{number}" + run_lengths(((band == number) * bits).sum(0)) for number in np.unique(band).tolist()]
-        parts.append("$".join(rows_of) + "-")
+        used = np.unique(band)
+        values = ((band == used[:, None, None]) * bits).sum(1)  # (colours, w)
+        lines = [f"#{number}" + line for number, line in zip(used.tolist(), run_lengths(values), strict=True)]
+        parts.append("$".join(lines) + "-")
     return "".join([*parts, "\x1b\\"]).encode()
 
 
-def run_lengths(values: np.ndarray) -> str:
-    """Sixel characters of values (w,) from 0 to 63, equal ones counted."""
-    starts = np.flatnonzero(np.diff(values, prepend=-1))
-    counts = np.diff(starts, append=len(values))
-    pairs = zip(values[starts].tolist(), counts.tolist(), strict=True)
-    return "".join(chr(63 + value) * count if count < 4 else f"!{count}{chr(63 + value)}" for value, count in pairs)
+def run_lengths(values: np.ndarray) -> list[str]:
+    """Sixel characters of rows of values (n, w) from 0 to 63, equal ones counted."""
+    lines = [""] * len(values)
+    rows, starts = np.nonzero(np.diff(values, axis=1, prepend=-1))
+    ends = np.where(np.diff(rows, append=-1) != 0, values.shape[1], np.append(starts[1:], 0))
+    runs = zip(rows.tolist(), values[rows, starts].tolist(), (ends - starts).tolist(), strict=True)
+    for row, value, count in runs:
+        lines[row] += chr(63 + value) * count if count < 4 else f"!{count}{chr(63 + value)}"
+    return lines
 
 
 def kitty(picture: np.ndarray, columns: int, rows: int) -> bytes:

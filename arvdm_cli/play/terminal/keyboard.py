@@ -16,7 +16,8 @@ ARROWS = {"A": "up", "B": "down", "C": "right", "D": "left"}
 MODIFIERS = {57441: "shift", 57447: "shift", 57442: "control", 57448: "control", 57443: "alt", 57449: "alt"}
 # ESC [ A, ESC O A; ESC [ 1 ; modifiers : event A; ESC [ key : others ; modifiers : event u; other sequences
 SEQUENCE = re.compile(
-    r"\x1b(?:O(?P<arrow>[A-D])|\[(?P<numbers>[\d;:]*)(?P<end>[A-Za-z~]))|\x1b[\[_P\]][^\x1b]*|(?P<plain>.)", re.DOTALL
+    r"\x1b(?:O(?P<arrow>[A-D])|\[[?<]?(?P<numbers>[\d;:]*)(?P<end>[A-Za-z~])|[_P\]][^\x1b]*(?:\x1b\\)?)|(?P<plain>.)",
+    re.DOTALL,
 )
 
 

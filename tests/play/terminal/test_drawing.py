@@ -74,12 +74,11 @@ def read_sixel(data):
         elif move:
             x, top = 0, top + 6 * (move == "-")
         else:
-            bits = ord(repeated or single) - 63
-            for _ in range(int(count or 1)):
-                for row in range(6):
-                    if bits >> row & 1:
-                        shown[top + row, x] = colour
-                x += 1
+            bits, wide = ord(repeated or single) - 63, int(count or 1)
+            for row in range(6):
+                if bits >> row & 1:
+                    shown[top + row, x : x + wide] = colour
+            x += wide
     return shown[:height], colours
 
 
