@@ -366,7 +366,7 @@ def test_a_session_that_begins_paused_stays_so_when_a_page_opens():
     visit(visitor, session, paused=True)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1", "no such host"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
 def test_an_address_that_cannot_be_used_is_an_error_of_one_line(host):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
