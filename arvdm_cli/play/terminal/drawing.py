@@ -9,6 +9,7 @@ import numpy as np
 
 Draw = Callable[[np.ndarray, int, int], bytes]  # (picture uint8 (h, w, 3), columns, rows), from the upper left corner
 CELL = (8, 16)  # pixels of a character, width and height, as most fonts have them; sixel only
+TALLEST = 384  # pixels of sixel graphics: larger ones take long to send and to draw
 PIECE = 4096  # bytes of base64 in one of kitty's commands
 
 
@@ -61,7 +62,7 @@ def paint(pixels: np.ndarray, kind: int, colours: bool) -> list[list[str]]:
 
 def sixel(picture: np.ndarray, columns: int, rows: int) -> bytes:
     """Sixel graphics in a cube of 216 colours, enlarged by a whole number where there is room."""
-    height, width = fit(picture, rows * CELL[1], columns * CELL[0])
+    height, width = fit(picture, min(rows * CELL[1], TALLEST), columns * CELL[0])
     times = min(height // picture.shape[0], width // picture.shape[1])
     if times:
         height, width = times * picture.shape[0], times * picture.shape[1]
