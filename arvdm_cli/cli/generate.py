@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +23,8 @@ from .console import confirm_replacing, detail, printable, progress, say, settin
 from .console import out as stdout
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..media import Encoding
     from ..runs.events import Event, OnEvent
     from ..runs.job import Job
@@ -32,7 +35,9 @@ if TYPE_CHECKING:
     from ..sampling.plan import Plan
 
 
-WITH_EXTEND = {"extend", "length", "actions", "device", "dtype", "threads", "deterministic", "compile", "keep_state"}
+WITH_EXTEND = {
+    "extend", "length", "actions", "device", "dtype", "threads", "deterministic", "compile", "keep_state", "preview",
+}  # fmt: skip
 OF_PROMPTS = ("prompt_start", "prompt_count", "prompt_crop", "fit", "prompt_actions", "include_prompt")
 
 
@@ -214,6 +219,9 @@ def generate(
             rich_help_panel=flags.MACHINE,
         ),
     ] = False,
+    preview: Annotated[
+        bool, Option("--preview", help="Draw the newest frame in the terminal meanwhile.", rich_help_panel=flags.RUN)
+    ] = False,
     dry_run: Annotated[
         bool, Option("--dry-run", help="Print the plan and expected time; generate nothing.", rich_help_panel=flags.RUN)
     ] = False,
@@ -223,8 +231,10 @@ def generate(
 
     machine = Machine(device, dtype, threads, compile, deterministic)
     check_flags(invocation, extend, bool(prompt_frames))
+    if preview:
+        check_preview()
     if extend:
-        return lengthen(extend, length, actions, machine, keep_state)
+        return lengthen(extend, length, actions, machine, keep_state, preview)
     drawn = secrets.randbelow(2**31) if seed is None else seed
     name = f"{Path(model).name}-{'SEED' if seed is None and dry_run else drawn}.mp4" if output is None else output
     encoding = choose_encoding(name, fps, crf, codec, scale, format)
@@ -256,7 +266,7 @@ def generate(
         )  # fmt: skip
         inputs = read_inputs(request, loaded, show if take.schedule in (None, takes[0].schedule) else events.ignore)
         jobs.append(Job(request, loaded, inputs))
-    carry_out(takes, jobs, states, seed, dry_run)
+    carry_out(takes, jobs, states, seed, dry_run, preview)
 
 
 def check_flags(invocation: Context, extend: str | None, prompted: bool):
@@ -343,13 +353,15 @@ def allow_all(takes: Sequence[Take], states: Sequence[list[Saved]], format: str 
         allow(target, format, yes, never)
 
 
-def carry_out(takes: list[Take], jobs: list[Job], states: list[list[Saved]], seed: int | None, dry_run: bool):
+def carry_out(
+    takes: list[Take], jobs: list[Job], states: list[list[Saved]], seed: int | None, dry_run: bool, preview: bool
+):
     """Make all videos, and the comparison of their schedules; in a dry run, print how."""
     for job, saved in zip(jobs, states, strict=True):
         if dry_run:
             show_plan(job, seed)
         else:
-            show_run(partial(job.resume, saved))
+            show_run(partial(job.resume, saved), preview)
     if not dry_run:
         compare(takes, jobs)
 
@@ -422,13 +434,13 @@ def choose_plan(name: str, model: Model, chosen: flags.Choices, length: int | No
     return plan
 
 
-def lengthen(target: str, length: int | None, actions: str, machine: Machine, keep_state: bool):
+def lengthen(target: str, length: int | None, actions: str, machine: Machine, keep_state: bool, preview: bool):
     """Add frames after the end of a video, under all its own settings."""
     from ..runs.extension import extend
 
     if not length:
         raise UsageError("--extend needs --length, the number of frames to add.")
-    show_run(partial(extend, target, length, actions, machine, keep_state=keep_state))
+    show_run(partial(extend, target, length, actions, machine, keep_state=keep_state), preview)
 
 
 def name_outputs(output: str, count: int) -> list[str]:
@@ -461,15 +473,29 @@ def show(event: Event):
             say(f"{output}: all {frames} frames are already written")
 
 
-def listener(stack: ExitStack) -> OnEvent:
-    """Show the events of one run, and its progress until the stack is closed."""
+def check_preview():
+    """Refuse to draw where there is no terminal."""
+    if not (sys.stderr and sys.stderr.isatty()):
+        raise UsageError("--preview draws on the terminal of stderr, and there is none.", hint="Leave out --preview.")
+
+
+def listener(stack: ExitStack, preview: bool = False) -> OnEvent:
+    """Show the events of one run, and its progress until the stack is closed; preview: its newest frame, too."""
     report: Callable[..., None] | None = None
+    draw: Callable[[np.ndarray, int, int | None], None] | None = None
+    total: int | None = None
 
     def listen(event: Event):
-        nonlocal report
+        nonlocal report, draw, total
         match event:
+            case events.Started(_, length) if preview:
+                from ..play.terminal.preview import drawing
+
+                draw, total = stack.enter_context(drawing()), length
             case events.Started(_, length):
                 report = stack.enter_context(progress("frame", length, "fps"))
+            case events.FramesWritten(frames, newest) if draw and newest is not None:
+                draw(newest, frames, total)
             case events.FramesWritten(frames) if report:
                 report(frames - 1)
             case events.Interrupted():
@@ -481,10 +507,10 @@ def listener(stack: ExitStack) -> OnEvent:
     return listen
 
 
-def show_run(run: Callable[[OnEvent], Report]):
+def show_run(run: Callable[[OnEvent], Report], preview: bool = False):
     """Carry out a run, showing its events and then what it has made."""
     with ExitStack() as stack:
-        made = run(listener(stack))
+        made = run(listener(stack, preview))
     if settings.json:
         return write_json(made.to_json(), stderr=made.output == "-")
     if made.seconds:

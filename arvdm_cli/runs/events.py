@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class FramesWritten:
     """New frames were handed to the encoder; `frames` of them so far, those of earlier runs included."""
 
     frames: int
+    newest: np.ndarray | None = field(default=None, compare=False, repr=False)  # uint8 (h, w, 3); None: latents
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ class Recording:
             self.first_frame = time.time() - self.started
         self.frames += len(frames)
         self.saver.add(frames, reached)
-        self.on_event(FramesWritten(self.before + self.frames))
+        self.on_event(FramesWritten(self.before + self.frames, None if self.latents else frames[-1]))
 
     def _report(self) -> Report:
         frames = self.before + self.frames
