@@ -16,7 +16,7 @@ const COMMANDS = { pause: "Pause", step: "One step", rewind: "Back one second", 
 const BUTTONS = { comma: ["back-frame", "Back one frame"], f: ["full", "Fullscreen"] }; // the page's own shortcuts
 
 const find = (id) => document.getElementById(id);
-const play = { header: null, facts: null, map: null, drives: false, seeking: false };
+const play = { header: null, facts: null, map: null, drives: false, seeking: false, wanted: null };
 
 const link = new Link({ hello, status, frame, state });
 const input = new Input(link);
@@ -90,6 +90,7 @@ function show(header) {
   if (header.error) notice(header.error);
   else if (header.note !== play.note) notice(header.note, 6000);
   play.note = header.note;
+  if (header.speed === play.wanted) play.wanted = null;
   document.body.classList.toggle("is-paused", header.paused);
   const name = header.paused ? "Play" : "Pause";
   if (find("pause").title !== name) {
@@ -157,6 +158,11 @@ function rewind(frames) {
   if (Math.min(frames, most) >= 1) command("rewind", Math.min(Math.round(frames), most));
 }
 
+function setSpeed(speed) {
+  play.wanted = Math.min(4, Math.max(0.25, speed)); // until a frame has it: keys may be faster than frames
+  command("speed", play.wanted);
+}
+
 const ACTS = {
   pause: () => command("pause"),
   step: () => command("step"),
@@ -180,7 +186,7 @@ for (const [id, act] of Object.entries(ACTS)) {
     if (event.detail) find("stage").focus({ preventScroll: true }); // after a mouse; a keyboard's focus stays
   });
 }
-find("speed").addEventListener("change", ({ target }) => command("speed", Number(target.value)));
+find("speed").addEventListener("change", ({ target }) => setSpeed(Number(target.value)));
 find("policy").addEventListener("change", ({ target }) => command("policy", target.value));
 find("start-form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -238,8 +244,7 @@ function shortcut(key) {
   if (!name) return false;
   if (!play.drives) return true;
   if (name === "rewind") rewind(Math.max(1, Math.round(value * play.facts.fps)));
-  else if (name === "speed") command("speed", Math.min(4, Math.max(0.25, play.header.speed * value)));
-  else if (name === "policy") command("policy", play.facts.policies[(play.facts.policies.indexOf(play.header.policy) + 1) % play.facts.policies.length]);
+  else if (name === "speed") setSpeed(value * (play.wanted ?? play.header.speed));
   else command(name);
   return true;
 }
@@ -275,6 +280,7 @@ window.addEventListener("keyup", (event) => {
 });
 
 function letGo() {
+  play.wanted = null;
   pressed.clear();
   pad.release();
   input.release();
