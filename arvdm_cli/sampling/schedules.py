@@ -157,14 +157,19 @@ def outpainting(chunk: int = 4, steps: int = 4) -> Schedule:
     return _fill(chunk, chunk, steps, lambda i, m: (steps - m) / steps)
 
 
-def next_frame(steps: int = 4) -> Schedule:
+def next_frame(steps: int = 4, last_level: float | None = None) -> Schedule:
     """Denoise one frame from pure noise to clean, then begin the next.
 
     Used by: Oasis, FAR, WorldMem, DIAMOND
     Steps: denoising steps per AR step
     """
     _require_whole(steps=steps)
-    return _fill(1, 1, steps, lambda i, m: (steps - m) / steps)
+    if last_level is None or steps == 1:
+        return _fill(1, 1, steps, lambda i, m: (steps - m) / steps)
+    if isinstance(last_level, bool) or not isinstance(last_level, int | float) or not 0 < last_level < 1:
+        raise ScheduleError(f"`last_level` must be a number above 0 and below 1, not {last_level!r}.")
+    fall = (1 - last_level) / (steps - 1)  # of every step but the last
+    return _fill(1, 1, steps, lambda i, m: 0.0 if m == steps else 1 - m * fall)
 
 
 def fifo(steps: int = 8) -> Schedule:
@@ -270,6 +275,9 @@ OPTIONS = {
     "blocks": Option("Chunks in the window (rolling).", least=1),
     "total": Option("Total denoising steps of one frame (rolling).", least=1),
     "lag": Option("Denoising steps between a frame or block and the next (pyramid, rolling).", least=0),
+    "last_level": Option(
+        "Level at which the last denoising step begins; above 0, below 1 (next-frame).", float, above=0
+    ),
     "shift": Option("Time shift of the levels; above 1, frames stay noisy for longer.", float, above=0),
 }
 

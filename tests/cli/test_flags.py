@@ -180,7 +180,7 @@ def test_bench_compares_what_is_repeated(arvdm, tiny, monkeypatch):
         (["-s", "fifo", "--blocks", 2], "fifo has no option 'blocks' (2)", "It has: steps."),
         (["-s", "fifo:blocks=2"], "fifo has no option 'blocks' (2)", "It has: steps."),
         (["--blocks", 2], "outpainting has no option 'blocks' (2)", "It has: chunk, steps."),
-        (["-s", "next-frame", "--chunk", 2], "next-frame has no option 'chunk' (2)", "It has: steps."),
+        (["-s", "next-frame", "--chunk", 2], "next-frame has no option 'chunk' (2)", "It has: steps, last_level."),
         (["-s", "rolling:blocks=2", "--blocks", 3], "sets `blocks` to 2, but the flag sets 3", "Leave out one"),
         (["-s", "rolling:blocks"], "'rolling:blocks' contains 'blocks'", "outpainting:chunk=2,steps=8"),
         (["-s", "roling:blocks=2"], "No schedule is called 'roling'", "rolling"),

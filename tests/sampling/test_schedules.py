@@ -230,6 +230,7 @@ def test_an_unknown_name_lists_the_presets_with_the_nearest_first(typed, meant):
         ("fifo", {"lag": 2}, "fifo has no option 'lag'"),
         ("outpainting", {"steps": 0}, "`steps` must be a whole number of at least 1, not 0"),
         ("next-frame", {"steps": 1.5}, "`steps` must be a whole number"),
+        ("next-frame", {"last_level": 1.0}, "`last_level` must be a number above 0 and below 1"),
         ("pyramid", {"steps": 4, "lag": 5}, "`lag` must be a whole number from 0 to the steps, 4; not 5"),
         ("rolling", {"total": 4, "lag": 5}, "`lag` must be a whole number from 1 to the total, 4; not 5"),
         ("rolling", {"blocks": 4, "lag": 2}, "`blocks`.* not both"),
