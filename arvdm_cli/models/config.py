@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..sampling.memory import Memory
-from .layers import HEAD
+from .layers import HEAD, patchify, unpatchify
 
 
 @dataclass(frozen=True)
@@ -80,17 +80,11 @@ class DiTConfig:
 
     def patchify(self, x: Tensor) -> Tensor:
         """Cut latents (b, f, c, h, w) into tokens (b, f, n, c * p * p)."""
-        p = self.patch
-        x = x.unflatten(4, (-1, p)).unflatten(3, (-1, p))  # (b, f, c, h/p, p, w/p, p)
-        x = x.permute(0, 1, 3, 5, 2, 4, 6)  # (b, f, h/p, w/p, c, p, p)
-        return x.flatten(4).flatten(2, 3)  # (b, f, n, c * p * p)
+        return patchify(x, self.patch)
 
     def unpatchify(self, x: Tensor) -> Tensor:
         """Lay tokens (b, f, n, c * p * p) back into latents (b, f, c, h, w)."""
-        p = self.patch
-        x = x.unflatten(3, (-1, p, p)).unflatten(2, self.grid)  # (b, f, h/p, w/p, c, p, p)
-        x = x.permute(0, 1, 4, 2, 5, 3, 6)  # (b, f, c, h/p, p, w/p, p)
-        return x.flatten(5, 6).flatten(3, 4)  # (b, f, c, h, w)
+        return unpatchify(x, self.patch, self.grid)
 
     def positions(self, times: Tensor, poses: Tensor, grid: tuple[int, int]) -> Tensor:
         """Positions (b, f * n, axes) of tokens: times (b, f), poses (b, f, 3), a grid of n over the latent."""

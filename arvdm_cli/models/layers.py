@@ -184,6 +184,20 @@ class Block(nn.Module):
         return torch.addcmul(x, self.mlp(torch.addcmul(mlp_shift, normalise(x), mlp_scale)), mlp_gate), (k, v)
 
 
+def patchify(x: Tensor, patch: int) -> Tensor:
+    """Cut latents (b, f, c, h, w) into tokens (b, f, n, c * p * p)."""
+    x = x.unflatten(4, (-1, patch)).unflatten(3, (-1, patch))  # (b, f, c, h/p, p, w/p, p)
+    x = x.permute(0, 1, 3, 5, 2, 4, 6)  # (b, f, h/p, w/p, c, p, p)
+    return x.flatten(4).flatten(2, 3)  # (b, f, n, c * p * p)
+
+
+def unpatchify(x: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
+    """Lay tokens (b, f, n, c * p * p) of a grid of n back into latents (b, f, c, h, w)."""
+    x = x.unflatten(3, (-1, patch, patch)).unflatten(2, grid)  # (b, f, h/p, w/p, c, p, p)
+    x = x.permute(0, 1, 4, 2, 5, 3, 6)  # (b, f, c, h/p, p, w/p, p)
+    return x.flatten(5, 6).flatten(3, 4)  # (b, f, c, h, w)
+
+
 def normalise(x: Tensor) -> Tensor:
     """Shift and scale the features of each token (..., d) to mean 0 and variance 1."""
     return F.layer_norm(x, x.shape[-1:], eps=EPS)
