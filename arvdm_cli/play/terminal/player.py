@@ -17,6 +17,7 @@ from . import keyboard, screen
 from .drawing import side_by_side
 
 LINES = 3  # below the picture
+OWN = {"comma": ("rewind", 0.0)}  # a command beside those of `keys`: one frame back
 
 
 def play_in_terminal(session: Session, keys: KeyMap) -> None:
@@ -56,6 +57,7 @@ class Player:
         self, session: Session, keys: KeyMap, opened: screen.Screen, clock: Callable[[], float] = time.monotonic
     ):
         self.session, self.keys, self.screen = session, keys, opened
+        self.commands = {key: command for key, command in OWN.items() if key not in keys.keys} | keys.commands
         self.held = keyboard.Held(opened.abilities.releases, clock)
         self.draw = opened.abilities.draw
         self.size = opened.size
@@ -84,15 +86,15 @@ class Player:
             new = self.held.take(press)
             if press.key == "escape" and press.down:
                 self.ended = True
-            elif new and press.key in self.keys.commands:
-                self.command(*self.keys.commands[press.key])
+            elif new and press.key in self.commands:
+                self.command(*self.commands[press.key])
         self.hold()
 
     def hold(self) -> None:
         self.session.controls.hold(self.keys.values(self.held.keys))
 
     def command(self, name: str, value: float | None) -> None:
-        """Send a command of a key: a rewind is in seconds there, and a speed times what it is."""
+        """Send a command of a key: a rewind is in seconds there, at least a frame, and a speed times what it is."""
         if name == "rewind" and value is not None:
             value = max(1, round(value * self.session.fps))
         if name == "speed" and value is not None:
@@ -121,7 +123,7 @@ class Player:
     def help(self) -> str:
         """Which key does what."""
         actions = [f"{key} {'+'.join(values)}" for key, values in self.keys.keys.items()]
-        commands = [f"{key} {name}" for key, (name, _) in self.keys.commands.items()]
+        commands = [f"{key} {name}" for key, (name, _) in self.commands.items()]
         return ", ".join(["escape end", *actions, *commands])
 
 
