@@ -207,7 +207,8 @@ class Session:
         """
         self._stopping = True
         self.controls.wake()
-        self._thread.join()
+        if self._thread.ident is not None:  # it may end before it begins
+            self._thread.join()
 
     def subscribe(self) -> Viewer:
         """A slot of its own for a viewer, with the newest frame in it."""

@@ -306,6 +306,10 @@ def test_a_session_runs_in_a_thread_until_it_is_stopped_and_closes_its_viewers()
     assert viewer.closed and viewer.take(None) is None
 
 
+def test_a_session_can_be_stopped_before_it_begins():
+    Play().session.stop()
+
+
 def test_an_error_ends_the_play_and_is_told_to_the_viewers_and_to_who_stops_it():
     play = Play()
     session = Session(
