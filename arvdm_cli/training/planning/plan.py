@@ -10,12 +10,11 @@ from ..config import TrainConfig
 from ..network import find_architecture
 from . import sizes
 from .facts import DataFacts
-from .rate import VALIDATIONS, Rate, Steps, plan_steps
+from .rate import LEAST_EVERY, VALIDATIONS, Rate, Steps, plan_steps
 from .sizes import GROUP, MEASURED, Size
 
 Measure = Callable[[TrainConfig], Rate]
 SPARE = 2  # times as many steps as are planned may be taken
-LEAST_EVERY = 20  # steps between two validations, in however little time
 SCHEDULE = {"schedule": "outpainting", "options": {"chunk": 4, "steps": 4}}
 
 

@@ -151,6 +151,7 @@ class Steps:
 MARGIN = 0.9  # share of the time that is planned; the rest is for saves, and for a machine with other work
 CODEC_SHARE, MOST_CODEC_STEPS = 0.25, 10_000  # of the time, and where it gains little more
 VALIDATIONS = 12  # of a run
+LEAST_EVERY = 20  # steps between two validations, in however little time
 VALIDATION = 6.0  # steps of the network that a validation takes, about
 LEAST = 2  # steps of each, in however little time
 
@@ -166,8 +167,10 @@ def plan_steps(config: TrainConfig, rate: Rate, frames: int, hours: float) -> St
         share = CODEC_SHARE * max(0.0, seconds - frames * rate.encode)
         codec = max(LEAST, min(MOST_CODEC_STEPS, int(share / rate.codec_step)))
     step = rate.network_step(config.early)
-    rest = seconds - codec * rate.codec_step - frames * rate.encode - VALIDATIONS * VALIDATION * rate.late_step
-    return Steps(codec, max(LEAST, int(rest / step)))
+    rest, validation = seconds - codec * rate.codec_step - frames * rate.encode, VALIDATION * rate.late_step
+    few = (rest - validation) / (step + validation / LEAST_EVERY)  # steps where there is no time for all validations
+    network = max((rest - VALIDATIONS * validation) / step, min(few, LEAST_EVERY * VALIDATIONS))
+    return Steps(codec, max(LEAST, int(network)))
 
 
 @dataclass(frozen=True)

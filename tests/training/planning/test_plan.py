@@ -186,6 +186,15 @@ def test_steps_are_planned_within_the_time_or_are_the_fewest(hours, step, codec,
     assert seconds <= 3600 * hours or steps.network == 2 or steps.codec == 2
 
 
+def test_a_short_run_spends_its_time_on_steps_and_not_on_validations_that_it_will_not_reach():
+    config, rate = plan(PLAY, 1, LAPTOP).config, Rate(0.1, 1e-4, 1.0, 1.0, 1, 1, None, "cpu")
+    for minutes in (1, 2, 4, 8, 60):
+        seconds = 0.9 * 60 * minutes
+        steps = plan_steps(config, rate, 0, minutes / 60)
+        validations = min(12, -(-steps.network // 20))
+        assert 0.85 * seconds - 12 <= 0.1 * steps.codec + steps.network + 6 * validations <= seconds
+
+
 # On real folders
 
 TINY = {
