@@ -63,5 +63,7 @@ def write_figure(chart: Figure, path: Path) -> None:
     """Write a figure; the name says in which format."""
     try:
         chart.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path} cannot be written: {error}.", hint="Choose a .png, .svg or .pdf.") from error
+    except ValueError as error:  # no format has this suffix
+        raise UsageError(f"{path} cannot be written: {error}.", hint="Choose a .png, .svg or .pdf.") from error
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
