@@ -57,8 +57,9 @@ class ModelCard:
         lines += ["arvdm generate -m owner/name -n 200 -o out.mp4"]
         if self.phrase:
             lines.append(f'arvdm generate -m owner/name -a "{self.phrase}" -o out.mp4')
-        code = "```sh\npip install arvdm\n" + "\n".join(lines) + "\n```"
-        return f"## Use\n\nPut the folder of this file in the place of `owner/name`, or its repository:\n\n{code}"
+        code = "```sh\n" + "\n".join(lines) + "\n```"
+        place = "Put the folder of this file in the place of `owner/name`, or its repository:"
+        return f"## Use\n\nWith arvdm installed, Python 3.11 or later. {place}\n\n{code}"
 
     def results(self) -> list[str]:
         """How good the model is."""

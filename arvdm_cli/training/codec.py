@@ -158,6 +158,7 @@ def encode_all(
         if i % 50 == 0:
             latents.flush()
             count.write_text(f"{i + 1}\n")
+        if i % 50 == 0 or i == shape[0] - 1:
             report(EncodeReport(i, shape[0]))
     latents.flush()
     part.rename(path)

@@ -59,6 +59,7 @@ def test_a_run_on_data_resumes_with_the_file_that_was_written_and_is_not_replace
         assert done.exit_code == 0, done.stderr
         assert file.read_bytes() == before
     assert checkpoint.load(play / "runs" / "play" / "checkpoint").card["training"]["steps"] == 3
+    assert "has finished after 3 steps" in arvdm("train", "data/play", "--resume", "--steps", 3).stderr
     assert arvdm("train", "data/play", *TINY, "-y").exit_code == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option, Typer
@@ -12,7 +13,7 @@ from typer import Argument, Option, Typer
 from ...errors import OutputExistsError, UsageError
 from .. import completion
 from ..console import out as stdout
-from ..console import printable, settings, warn, write_json
+from ..console import printable, say, settings, warn, write_json
 from ..help import Command
 from .display import Display
 from .estimates import show_estimates
@@ -71,7 +72,7 @@ def train(
     For DATA a training file that fits it is written into the folder of the run, runs/NAME/train.toml, by the name of
     DATA. `--key value` sets a key of the file, and `--network.dim 128` a key of one of its tables.
     """
-    from ...training.loop import STATE, steps_of
+    from ...training.loop import CHECKPOINT, STATE, steps_of
     from ...training.loop import train as run
 
     requests = read_requests(words, resume, hours)
@@ -86,7 +87,10 @@ def train(
         plan = request.settle()
         with ExitStack() as stack:
             shown = Display(plan, request.again, stack)
+            before = steps_of(Path(plan.out) / CHECKPOINT) if resume and saved else None
             made = run(plan, resume and saved, shown.on_event, shown.on_progress)
+        if before is not None and before == steps_of(made):
+            say(f"this run has finished after {before} steps; for more of them: {request.again} --hours X")
         runs.append({"checkpoint": str(made), "steps": steps_of(made)})
         if not settings.json:
             stdout.print(f"checkpoint in {printable(str(made))}", soft_wrap=True)

@@ -42,8 +42,8 @@ def card_of(
         ranges=[name_of(span) for span in spans],
         figures=figures,
         verdict=event.verdict if event else "",
-        measured=f"Measured after step {event.step} on {facts.held_out} held-out episodes, continued with their own "
-        "actions; pixels that change are those that differ from the last frame shown."
+        measured=f"Measured after step {event.step} on {count_of(facts.held_out, 'held-out episode')}, each continued "
+        "with its own actions; pixels that change are those that differ from the last frame shown."
         if event
         else "",
         limits=limits_of(model, event),
@@ -64,7 +64,7 @@ def facts_of(config: TrainConfig, model: Model, episodes: Episodes, facts: DataF
         "network": f"{type(model.network).__name__}, {show_count(counts[0])} parameters; codec {show_count(counts[1])}",
         "sampling": f"{sampling.schedule}, chunk {plan.schedule.chunk}, {plan.schedule.steps} steps; sees {past}",
         "data": "; ".join(source_of(folder, part) for folder, part in episodes.parts.items())
-        + f": {facts.episodes} episodes, {show_time(3600 * facts.hours)}, and {facts.held_out} held out",
+        + f": {count_of(facts.episodes, 'episode')}, {show_time(3600 * facts.hours)}, and {facts.held_out} held out",
         "described as": str(config.card.get("data", "")),
         "training": f"codec {config.codec_steps} steps, network {record['steps']} steps of about {config.frames} "
         f"frames: {show_count(record['steps'] * config.frames)} frames seen in {show_time(3600 * record['hours'])}",
@@ -88,8 +88,13 @@ def machine_of(device: torch.device) -> str:
     """The machine that a model is trained on."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-    cores = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
+    cores = f"{count_of(torch.get_num_threads(), 'thread')} on {count_of(os.cpu_count() or 1, 'core')}"
     return f"{platform.machine()}, {cores}, torch {torch.__version__}"
+
+
+def count_of(number: int, noun: str) -> str:
+    """A number of things, as people say it."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def limits_of(model: Model, event: Validated | None) -> list[str]:

@@ -1,6 +1,7 @@
 """What a run leaves to look at: sheets, curve and model card."""
 
 import json
+import re
 import shutil
 
 import imageio.v3
@@ -75,7 +76,14 @@ def test_a_run_leaves_a_card_with_its_figures_and_a_sample_beside_the_weights(ru
     assert f"| the model | {cells} |" in text and "| repeating the last frame |" in text
     assert held.verdict[1:] in text and "arvdm generate -m" in text and "## Limits" in text
     assert (out / "checkpoint" / "sample.png").read_bytes() == (out / held.sheet).read_bytes()
-    assert str(out.parent) not in text
+    assert str(out.parent) not in text and "pip install arvdm" not in text  # it is on no package index
+    assert not re.search(r"\b1 (episodes|held-out episodes|threads|cores)\b", text)
+
+
+def test_the_last_event_of_encoding_is_that_of_the_last_episode(run):
+    lines = [json.loads(line) for line in (run[0] / "metrics.jsonl").read_text().splitlines()]
+    *_, last = [line for line in lines if line["event"] == "encode"]
+    assert last["step"] == last["of"] - 1
 
 
 def test_a_checkpoint_holds_the_walk_of_its_data_unless_the_training_file_has_one(run, data, tmp_path):
