@@ -168,7 +168,7 @@ def pareto(
     data: Folder = None,
     all_episodes: bool = False,
     starts: int = 16,
-    context: int | None = None,
+    shown: int | None = None,
     replace: bool = False,
     on_event: OnEvent = no_events,
     **settings: api.Setting,
@@ -179,7 +179,7 @@ def pareto(
     slots: groups of past frames in memory; None: the models' own
     kind, gap, worlds, frames: of the needle tests, as in `memory`
     mazes, length: of the roll-outs, as in `drift`
-    data, all_episodes, starts, context: recorded episodes to measure on instead, as in `drift`
+    data, all_episodes, starts: recorded episodes to measure on instead, as in `drift`; shown: its `context`
     forgetting: found or margin
     degradation: looks, psnr_lost or psnr_end
     Rows: one for each model, schedule and size of memory
@@ -188,7 +188,7 @@ def pareto(
     sources: tuple[Source, NeedleSource]
     sources = Rendered(DRIFT_SEED, folder=path(truth)), Rendered(NEEDLE_SEED, needles=path(needles))
     if data:
-        sources = (Recorded(Path(data), DRIFT_SEED, context, all_episodes, frames),) * 2
+        sources = (Recorded(Path(data), DRIFT_SEED, shown, all_episodes, frames),) * 2
     study = ParetoStudy(
         names,
         load,
@@ -223,7 +223,7 @@ def predict(
     data: Folder = None,
     all_episodes: bool = False,
     starts: int = 16,
-    context: int | None = None,
+    shown: int | None = None,
     replace: bool = False,
     on_event: OnEvent = no_events,
     **settings: api.Setting,
@@ -237,7 +237,7 @@ def predict(
     often: AR steps measured in each clip
     parts: substeps between two levels, as reference for the solver's error
     clips: file that keeps the true frames; None: in `out`
-    data, all_episodes, starts, context: recorded episodes to start from instead, as in `drift`
+    data, all_episodes, starts: recorded episodes to start from instead, as in `drift`; shown: its `context`
     Rows: one for each model and schedule
     """
     names, load = named(models)
@@ -247,7 +247,7 @@ def predict(
         schedules=schedules and list(schedules),
         measured=[Path(folder) for folder in measured],
         length=length,
-        source=Recorded(Path(data), seed, context, all_episodes) if data else Rendered(seed, file=path(clips)),
+        source=Recorded(Path(data), seed, shown, all_episodes) if data else Rendered(seed, file=path(clips)),
         places=starts if data else mazes,
         often=often,
         parts=parts,
@@ -268,7 +268,7 @@ def card(
     data: Folder = None,
     all_episodes: bool = False,
     starts: int = 32,
-    context: int | None = None,
+    shown: int | None = None,
     length: int | None = None,
     free_runs: int = 8,
     free_frames: int = 600,
@@ -281,7 +281,8 @@ def card(
 
     clips: file that keeps the true frames; None: in `out`
     trained_on: training episodes, to check that none of their mazes is used
-    data: folder of recorded episodes to measure on instead; all_episodes, starts, context, length: as in `drift`
+    data: folder of recorded episodes to measure on instead; all_episodes, starts, length: as in `drift`;
+        shown: its `context`
     free_runs: long roll-outs, each in its own maze
     free_frames: frames of each
     """
@@ -289,7 +290,7 @@ def card(
     study = CardStudy(
         name,
         load,
-        source=Recorded(Path(data), seed, context, all_episodes) if data else Rendered(seed, world, path(clips)),
+        source=Recorded(Path(data), seed, shown, all_episodes) if data else Rendered(seed, world, path(clips)),
         places=starts if data else mazes,
         trained=path(trained_on),
         free_runs=free_runs,

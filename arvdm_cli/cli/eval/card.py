@@ -19,7 +19,7 @@ from .tables import WorldName, loader, resumes, run
 from .truth import AllEpisodes, Data, Shown, Starts, check_data, recorded, rendered
 
 IN_MAZES = ("mazes", "world", "clips", "trained_on")
-IN_RECORDINGS = ("all_episodes", "starts", "context", "length")
+IN_RECORDINGS = ("all_episodes", "starts", "shown", "length")
 
 app = Typer(cls=Group, help="Measure checkpoints.", no_args_is_help=True, rich_markup_mode=None)
 app.command(
@@ -60,7 +60,7 @@ def card(
     data: Data = None,
     all_episodes: AllEpisodes = False,
     starts: Starts = 32,
-    context: Shown = None,
+    shown: Shown = None,
     length: Annotated[
         int | None, Option("--length", "-n", min=8, show_default="up to 64", help="New frames of stretches of --data.")
     ] = None,
@@ -84,7 +84,7 @@ def card(
     study = CardStudy(
         model,
         loader(device, dtype, threads),
-        source=recorded(data, seed, context, all_episodes) if data else rendered(seed, world, clips),
+        source=recorded(data, seed, shown, all_episodes) if data else rendered(seed, world, clips),
         places=starts if data else mazes,
         trained=trained_on,
         free_runs=free_runs,

@@ -64,7 +64,7 @@ def pareto(
     data: Data = None,
     all_episodes: AllEpisodes = False,
     starts: Starts = 16,
-    context: Shown = None,
+    shown: Shown = None,
     yes: Yes = False,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "float32",
@@ -79,7 +79,7 @@ def pareto(
     With --data both are measured on recorded episodes: returns, and roll-outs.
     """
     check_schedules(schedule)  # before anything is measured
-    check_data(invocation, data, ("mazes", "kind", "truth", "needles"), ("all_episodes", "starts", "context"))
+    check_data(invocation, data, ("mazes", "kind", "truth", "needles"), ("all_episodes", "starts", "shown"))
 
     from ...evaluation.recorded import returns
     from ...evaluation.studies.pareto import ParetoStudy
@@ -87,7 +87,7 @@ def pareto(
     sources: tuple[Source, NeedleSource]
     sources = rendered(DRIFT_SEED, folder=truth), rendered(NEEDLE_SEED, needles=needles)
     if data:
-        sources = (recorded(data, DRIFT_SEED, context, all_episodes, frames),) * 2
+        sources = (recorded(data, DRIFT_SEED, shown, all_episodes, frames),) * 2
     study = ParetoStudy(
         models,
         loader(device, dtype, threads),

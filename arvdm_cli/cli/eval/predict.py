@@ -36,7 +36,7 @@ def predict(
     data: Data = None,
     all_episodes: AllEpisodes = False,
     starts: Starts = 16,
-    context: Shown = None,
+    shown: Shown = None,
     *,
     chosen: flags.Choices,
     yes: Yes = False,
@@ -55,7 +55,7 @@ def predict(
     With --data AR steps start from true frames of recorded episodes, where all frames count.
     """
     check_schedules(schedule)  # before anything is measured
-    check_data(invocation, data, ("mazes", "clips"), ("all_episodes", "starts", "context"))
+    check_data(invocation, data, ("mazes", "clips"), ("all_episodes", "starts", "shown"))
 
     from ...evaluation.studies.predict import PredictStudy
 
@@ -65,7 +65,7 @@ def predict(
         schedules=schedule,
         measured=measured or [],
         length=length,
-        source=recorded(data, seed, context, all_episodes) if data else rendered(seed, file=clips),
+        source=recorded(data, seed, shown, all_episodes) if data else rendered(seed, file=clips),
         places=starts if data else mazes,
         often=often,
         parts=parts,

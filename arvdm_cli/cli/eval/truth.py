@@ -23,7 +23,7 @@ AllEpisodes = Annotated[
 Starts = Annotated[int, Option(min=1, help="Number of starting points, spread evenly over the episodes of --data.")]
 Shown = Annotated[
     int | None,
-    Option("--context", min=1, show_default="up to 64", help="True frames before those to generate, with --data."),
+    Option("--shown", min=1, show_default="up to 64", help="True frames before those to generate, with --data."),
 ]
 
 

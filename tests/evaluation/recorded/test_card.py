@@ -17,7 +17,7 @@ def folder(tmp_path_factory):
 
 
 def bars(model, folder, out=None):
-    report = measure.card(model, out, data=folder, starts=6, context=40, length=16, free_runs=2, free_frames=24)
+    report = measure.card(model, out, data=folder, starts=6, shown=40, length=16, free_runs=2, free_frames=24)
     return report, {bar.name: bar for bar in report.rows[0].card.verdict}
 
 
@@ -52,7 +52,7 @@ def test_a_model_without_actions_is_measured_but_for_obedience(folder, tmp_path)
 
 def test_stretches_that_are_too_short_are_refused(folder):
     with pytest.raises(DataError, match="too short"):
-        measure.card(walker(), data=folder, context=76)
+        measure.card(walker(), data=folder, shown=76)
 
 
 def test_flags_of_mazes_and_of_recordings_are_not_mixed(arvdm, folder):

@@ -19,7 +19,7 @@ def test_single_ar_steps_of_a_model_that_knows_what_comes_add_less_error(folder,
     few = {
         "data": folder,
         "starts": 4,
-        "context": 44,
+        "shown": 44,
         "length": 8,
         "often": 1,
         "parts": 2,
@@ -33,7 +33,7 @@ def test_single_ar_steps_of_a_model_that_knows_what_comes_add_less_error(folder,
 
 
 def test_forgetting_and_degradation_are_measured_on_returns_and_roll_outs(folder, tmp_path):
-    few = {"data": folder, "starts": 2, "context": 20, "length": 16, "gap": 12, "frames": 9, "worlds": 4}
+    few = {"data": folder, "starts": 2, "shown": 20, "length": 16, "gap": 12, "frames": 9, "worlds": 4}
     report = measure.pareto(walker(), tmp_path / "out", slots=[0, 64], **few)
     without, memory = report.rows
     assert memory.forgetting == 0 < without.forgetting and memory.point.margin > without.point.margin
