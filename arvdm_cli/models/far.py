@@ -40,7 +40,9 @@ class FARConfig:
     depth: int = 12  # transformer blocks
     heads: int = 12
     rotary: tuple[int, ...] = (16, 24, 24)  # features of a head that tell frame, row and column
-    actions: int = 4  # kinds of action, one of which leads into a frame
+    classes: int = 4  # kinds of action that the network was built with, one to a frame
+    actions: int = 4  # of these, those that the data has
+    labels_follow: bool = False  # a frame carries the action taken after it, not the one that led into it
     bfloat16_positions: bool = False  # round the numbers of frames as the makers did: above 256 neighbours coincide
 
     def __post_init__(self) -> None:
@@ -54,6 +56,8 @@ class FARConfig:
             raise ConfigError(f"dim is {self.dim}, not {self.heads} heads of {sum(self.rotary)} features.")
         if any(side % p for side in (self.height, self.width) for p in (self.patch, self.memory_patch)):
             raise ConfigError(f"Patches of {self.patch} and {self.memory_patch} do not divide the latent's sides.")
+        if self.actions > self.classes:
+            raise ConfigError(f"There are {self.actions} actions, but {self.classes} classes.")
         if self.memory_patch % self.patch:
             raise ConfigError(f"memory_patch is {self.memory_patch}, not a multiple of patch.")
 
@@ -205,7 +209,7 @@ class FAR(nn.Module):
         features, old_features = c * config.patch**2, c * config.memory_patch**2  # latent numbers under one token
         self.x_embedder, self.context_embedder = nn.Linear(features, dim), nn.Linear(old_features, dim)
         self.timestep_embedder = nn.ModuleDict({"linear_1": nn.Linear(256, dim), "linear_2": nn.Linear(dim, dim)})
-        self.action_embedder = nn.ModuleDict({"embedding_table": nn.Embedding(config.actions + 1, dim)})
+        self.action_embedder = nn.ModuleDict({"embedding_table": nn.Embedding(config.classes + 1, dim)})
         self.transformer_blocks = nn.ModuleList(
             Block(dim, config.heads, i + 1 == config.depth) for i in range(config.depth)
         )
@@ -218,6 +222,11 @@ class FAR(nn.Module):
         """Frames compressed together."""
         return 1
 
+    @property
+    def labels_follow(self) -> bool:
+        """Whether a frame carries the action taken after it."""
+        return self.config.labels_follow
+
     def integrate_actions(self, actions: Tensor, origin: Tensor) -> Tensor:
         """Poses (b, f, 3): nothing is known of where an action leads."""
         return origin.unsqueeze(1).expand(-1, actions.shape[1], -1)
@@ -229,7 +238,7 @@ class FAR(nn.Module):
 
     def condition(self, times: Tensor, actions: Tensor) -> Tensor:
         """What modulates each frame's norms, (b, f, d): levels (b, f) in the network's scale, actions (b, f, a)."""
-        label = torch.where((actions == 0).all(-1), self.config.actions, actions.argmax(-1))
+        label = torch.where((actions == 0).all(-1), self.config.classes, actions.argmax(-1))
         return self.embed_times(times) + self.action_embedder["embedding_table"](label)
 
     def empty_memory(self, batch: int, device: torch.device | str) -> Memory:

@@ -176,7 +176,7 @@ def generate_states(
     live: whether actions come as frames are seen, so that none may be asked for early
     """
     noise = Noise(seed, state.context.shape[0], tuple(state.context.shape[2:]), state.context.device)
-    steps = stream(plan, model.network, model.diffusion, state, noise, actions)
+    steps = stream(plan, model.network, model.diffusion, state, noise, actions, known=not live)
     if length:
         steps = islice(steps, -(-length // plan.schedule.chunk))
     if not live and state.context.device.type != "cpu":  # the cores of a CPU are busy as it is

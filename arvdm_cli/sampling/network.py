@@ -135,6 +135,11 @@ class MemoryNetwork(VideoNetwork[Past], Protocol[Past, MemoryPast]):
         """
 
 
+def labels_follow(network: VideoNetwork[Past]) -> bool:
+    """Whether a network takes as a frame's action the one that is taken after it, not the one that led into it."""
+    return bool(getattr(network, "labels_follow", False))
+
+
 def has_memory(network: VideoNetwork[Past]) -> TypeGuard[MemoryNetwork[Past, object]]:
     """Whether a network was built with memory."""
     return getattr(network, "group", 0) > 0

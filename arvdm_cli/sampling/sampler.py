@@ -13,10 +13,10 @@ from torch import Tensor
 from ..errors import NumericError
 from .denoiser import Denoiser
 from .diffusion import Diffusion
-from .network import Past, VideoNetwork
+from .network import Past, VideoNetwork, labels_follow
 from .plan import Plan
 from .schedules import Schedule
-from .state import Actions, Noise, State, append
+from .state import Actions, Noise, State, append, know, label
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,18 @@ class Step:
 
 @torch.no_grad()
 def stream(
-    plan: Plan, network: VideoNetwork[Past], diffusion: Diffusion, state: State, noise: Noise, actions: Actions
+    plan: Plan,
+    network: VideoNetwork[Past],
+    diffusion: Diffusion,
+    state: State,
+    noise: Noise,
+    actions: Actions,
+    known: bool = False,
 ) -> Iterator[Step]:
     """Yield clean latents and the state after them, one chunk per AR step, for as long as the caller asks.
 
     state: as `start` or an earlier step left it
+    known: whether the action after the window may be asked for, which a network uses where its labels follow
     Raises: NumericError where NaN or infinity appears
 
     Source: Meta-ARVDM, arXiv 2503.10704v2, Sec. 4, initialization and auto-regressive generation stages.
@@ -41,10 +48,14 @@ def stream(
     schedule, sampling = plan.schedule, plan.sampling
     w, chunk, last = schedule.window, schedule.chunk, schedule.levels[-1]
     denoise = Denoiser(network, diffusion, sampling)
+    asked = w + 1 if known and labels_follow(network) else w
     ages = [(w - 1 - i) // chunk for i in range(w)]  # AR steps that each frame has been in the window for
-    window = initialize(denoise, schedule, state, noise, actions) if state.window is None else state.window
+    window = state.window
     while True:
-        window_actions = actions(state.frame, w)
+        led = actions(state.frame, asked)
+        state, window_actions = know(network, state, led), label(network, led, w)
+        if window is None:
+            window = initialize(denoise, schedule, state, noise, window_actions)
         for step, (before, after) in enumerate(pairwise(schedule.levels)):
             draw = partial(noise, "solver", state.frame, w, [step + schedule.steps * age for age in ages])
             window = denoise(state, window, before, after, window_actions, draw)
@@ -58,14 +69,14 @@ def stream(
         yield Step(clean, state)
 
 
-def initialize(denoise: Denoiser[Past], schedule: Schedule, state: State, noise: Noise, actions: Actions) -> Tensor:
+def initialize(denoise: Denoiser[Past], schedule: Schedule, state: State, noise: Noise, actions: Tensor) -> Tensor:
     """The first window (b, w, c, h, w) at `levels[0]`: denoised under flat levels, then noised again."""
     w, chunk, steps = schedule.window, schedule.chunk, denoise.sampling.init_steps
     count = w - chunk
     window = noise("init", state.frame, w)
     if count == 0:
         return window
-    first, first_actions = window[:, :count], actions(state.frame, count)
+    first, first_actions = window[:, :count], actions[:, :count]
     flat = [(1 - m / steps,) * count for m in range(steps + 1)]
     for step, (before, after) in enumerate(pairwise(flat)):
         draw = partial(noise, "init-solver", state.frame, count, step)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .config import Sampling
 from .memory import EVICTIONS, Memory
-from .network import EncodedPast, Past, VideoNetwork, has_memory
+from .network import EncodedPast, Past, VideoNetwork, has_memory, labels_follow
 
 Actions = Callable[[int, int], Tensor]  # (first, count) -> actions (b, count, a) that lead into those new frames
 
@@ -24,7 +24,7 @@ class State:
     """
 
     context: Tensor  # (b, f, c, h, w), clean frames before the window
-    actions: Tensor  # (b, f, a), that led into them
+    actions: Tensor  # (b, f, a), that led into them; or that follow them, the last unknown, where `labels_follow`
     origin: Tensor  # (b, 3), the pose before the first of them
     memory: Memory
     window: Tensor | None = None  # (b, w, c, h, w) at `levels[0]`; None before the initialization stage
@@ -64,7 +64,24 @@ def start(network: VideoNetwork[Past], sampling: Sampling, prompt: Tensor, actio
     else:
         memory = Memory.empty(b, 0, 0, actions.shape[2], device)
     state = State(prompt[:, :0], actions[:, :0], torch.zeros(b, 3, device=device), memory)
-    return append(network, sampling, state, prompt, actions)
+    return append(network, sampling, state, prompt, label(network, actions, prompt.shape[1]))
+
+
+def label(network: VideoNetwork[Past], actions: Tensor, frames: int) -> Tensor:
+    """The actions (b, frames, a) that a network takes for those of the first frames, of actions that led into frames.
+
+    Where the labels follow, that of a frame is the next frame's action, and unknown where that is not there.
+    """
+    if labels_follow(network):
+        actions = torch.cat((actions[:, 1:], torch.zeros_like(actions[:, :1])), 1)
+    return actions[:, :frames]
+
+
+def know(network: VideoNetwork[Past], state: State, actions: Tensor) -> State:
+    """The state once it is known what led into the window's first frame: actions (b, f, a) from there on."""
+    if not labels_follow(network) or state.context.shape[1] == 0:
+        return state
+    return replace(state, actions=torch.cat((state.actions[:, :-1], actions[:, :1]), 1))
 
 
 def append(network: VideoNetwork[Past], sampling: Sampling, state: State, clean: Tensor, actions: Tensor) -> State:

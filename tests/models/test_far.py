@@ -378,6 +378,7 @@ def test_the_makers_sizes_have_their_numbers_of_parameters_names_and_bytes(part)
         (FARConfig, {"heads": 11}, "not 11 heads of 64"),
         (FARConfig, {"memory_patch": 3}, "do not divide"),
         (FARConfig, {"patch": 0}, "above 0"),
+        (FARConfig, {"actions": 5}, "5 actions, but 4 classes"),
         (DCAEConfig, {"widths": ()}, "from 1 to 8 levels"),
         (DCAEConfig, {"encoder_layers": (1, 2)}, "layers for each"),
         (DCAEConfig, {"widths": (256, 513, 512)}, "do not divide"),
@@ -388,3 +389,70 @@ def test_sizes_that_fit_nothing_are_refused(kind, values, words):
     with pytest.raises(ConfigError) as error:
         kind(**values)
     assert words in f"{error.value} {error.value.hint}"
+
+
+# Actions that follow their frames
+
+
+def following(model):
+    """The same model, which takes as a frame's action the one after it."""
+    return replace(model, network=network(labels_follow=True))
+
+
+def test_actions_of_a_file_are_the_labels_of_the_frames_before_them(model):
+    labels, latents = rows(GOLDEN["gen2.actions"]), GOLDEN["gen2.latents"]
+    led = torch.cat((torch.zeros_like(labels[:, :1]), labels), 1)  # what is taken after frame t leads into t + 1
+    prompt, noise = GOLDEN["gen2.prompt_latents"], GOLDEN["gen2.noise"]
+    first, follower = prompt.shape[1], following(model)
+
+    class Recorded(Noise):
+        def __call__(self, use, first, count, step=0):
+            known = noise[:, first : first + count]
+            return known if known.shape[1] == count else super().__call__(use, first, count, step)
+
+    plan = choose(model.sampling, steps=int(GOLDEN["gen2.steps"]))
+    state = start(follower.network, plan.sampling, prompt, led[:, :first])
+    drawn = Recorded(0, 1, tuple(noise.shape[2:]))
+    steps = stream(plan, follower.network, model.diffusion, state, drawn, given(led[:, first:]), known=True)
+    assert deviation(joined(islice(steps, noise.shape[1])), latents[:, first:]) < LATENT
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_live_a_label_is_unknown_while_its_frame_is_made_and_true_for_ever_after(model, cache):
+    follower, seen = following(model), {"windows": [], "context": [], "memory": []}
+    far = follower.network
+
+    class Spy:
+        labels_follow, group = True, 1
+
+        def __getattr__(self, name):
+            return getattr(far, name)
+
+        def __call__(self, window, levels, actions, past):
+            seen["windows"].append(actions)
+            return far(window, levels, actions, past)
+
+        def encode_context(self, context, levels, actions, *rest, **more):
+            seen["context"].append(actions)
+            return far.encode_context(context, levels, actions, *rest, **more)
+
+        def encode_memory(self, memory, earlier=None):
+            seen["memory"].append(memory.actions)
+            return far.encode_memory(memory, earlier)
+
+    led = rows(torch.arange(14).unsqueeze(0) % 4)  # every action is known, and none alike the next
+    plan = choose(model.sampling, cache=cache, steps=2)
+    state = start(Spy(), plan.sampling, film(5), led[:, :5])
+    asked = []
+
+    def live(first, count):
+        asked.append(first + count)
+        return led[:, 5 + first : 5 + first + count]
+
+    steps = stream(plan, Spy(), model.diffusion, state, Noise(0, 1, (8, 8, 8)), live)
+    for i, step in enumerate(islice(steps, 8)):
+        assert max(asked) == i + 1  # none is asked for early
+        assert torch.equal(seen["memory"][-1], led[:, 1 : 3 + i])  # of frames 0 to 1 + i
+        assert torch.equal(seen["context"][-1][:, -1], led[:, 5 + i])  # of the frame before the new one
+        assert torch.equal(step.state.actions[:, :-1], led[:, 4 + i : 6 + i]) and not step.state.actions[:, -1].any()
+    assert not torch.cat(seen["windows"]).any()
