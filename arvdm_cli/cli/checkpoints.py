@@ -47,7 +47,9 @@ def list_():
 
 def size_of(entry: Entry, folder: Path) -> int:
     """Bytes of a checkpoint on this machine."""
-    files = [folder / name for name in entry.files] or [path for path in folder.iterdir() if path.is_file()]
+    from ..hub.registry import kept_files
+
+    files = [folder / name for name in kept_files(entry)] or [path for path in folder.iterdir() if path.is_file()]
     return sum(path.stat().st_size for path in files)
 
 
@@ -173,7 +175,7 @@ def download(
 
 
 def convert(
-    source: Annotated[Path, Argument(help="Folder with the original files: .safetensors, .pt, .ckpt or .bin.")],
+    source: Annotated[Path, Argument(help="Folder with the original files: .safetensors, .pt, .pth, .ckpt or .bin.")],
     target: Annotated[Path, Argument(help="Folder to write.")],
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing checkpoint.")] = False,
     no_overwrite: Annotated[bool, Option("--no-overwrite", help="Never replace an existing checkpoint.")] = False,
@@ -181,7 +183,7 @@ def convert(
     """Convert the weights of another project to an arvdm checkpoint.
 
     Writes config.json and model.safetensors. Pickled files are read without running code in them. Supported:
-    Oasis-500M.
+    Oasis-500M, FAR.
     """
     from ..hub import convert
     from ..hub.registry import CONFIG, MANIFEST, WEIGHTS
@@ -204,13 +206,13 @@ def show_plan(entry: Entry, plan: Plan):
     files = [vars(file) for file in plan.files]
     if settings.json:
         facts = {"name": entry.name, "repo": plan.repo, "revision": plan.revision, "commit": plan.commit}
-        return write_json(facts | {"folder": plan.folder, "files": files, "bytes": plan.size})
+        return write_json(facts | {"folder": plan.target, "files": files, "bytes": plan.size})
     table = Table.grid(padding=(0, 2))
     for file in plan.files:
         check = {64: "sha256 known", 40: "git hash known"}.get(len(file.digest), "no hash known")
         table.add_row(printable(file.name), show_size(file.size), check, "here" if file.here else "to download")
     stdout.print(table)
-    stdout.print(f"{show_size(plan.size)} from {plan.repo} at {plan.commit}, to {plan.folder}", soft_wrap=True)
+    stdout.print(f"{show_size(plan.size)} from {plan.repo} at {plan.commit}, to {plan.target}", soft_wrap=True)
 
 
 def show_fetched(entry: Entry, folder: Path, plan: Plan | None = None):
@@ -256,7 +258,10 @@ def remove(
     facts = {"name": name, "repo": entry.repo, "folder": folder, "bytes": size}
     if not dry_run:
         allow(f"{name} ({download.show_size(size)} in {folder})", yes)
-        download.remove(str(entry.repo), folder.name if at else None)
+        if entry.pickled and "/" not in name:
+            download.remove_converted(str(entry.repo), folder)
+        else:
+            download.remove(str(entry.repo), folder.name if at else None)
     if settings.json:
         return write_json(facts | {"removed": not dry_run})
     done = "would be freed" if dry_run else "freed"
@@ -265,7 +270,7 @@ def remove(
 
 def find_cached(name: str) -> tuple[Entry, Path]:
     """Entry of a name in the Hub's cache, and its folder: of owner/name@revision that revision, else all of it."""
-    from ..hub.registry import Entry, find, missing, snapshot, storage
+    from ..hub.registry import Entry, find, missing, place, snapshot, storage
 
     try:
         entry = find(name)
@@ -274,7 +279,9 @@ def find_cached(name: str) -> tuple[Entry, Path]:
             raise
         entry = Entry(name, "")  # a folder that can be nothing else
     folder = None
-    if entry.repo:
+    if entry.pickled and "/" not in name:  # its repository may hold others
+        folder = place(entry)
+    elif entry.repo:
         folder = snapshot(entry.repo, entry.revision) if "@" in name else storage(entry.repo)
     if folder and folder.exists():
         return entry, folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,14 +15,14 @@ from ..models import architecture
 from ..sampling.model import Model
 from .build import build
 from .checkpoint import fit, save, weights_of
-from .registry import CONFIG, foreign, index_of, read_config
+from .registry import CONFIG, PICKLED, foreign, index_of, read_config
 from .weights import read_weights
 
 
 def unpickle(path: Path) -> dict[str, Tensor]:
     """Tensors of a PyTorch file, read without running any code in it."""
     content = load_pickled(path)
-    for key in ("state_dict", "model", "module"):  # some files hold more than the weights
+    for key in ("params_ema", "state_dict", "model", "module"):  # some files hold more than the weights
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
@@ -29,14 +30,13 @@ def unpickle(path: Path) -> dict[str, Tensor]:
     return {str(name): tensor for name, tensor in content.items()}
 
 
-PICKLED = (".pt", ".pth", ".ckpt", ".bin")
-
-
-def find_weights(path: Path) -> Path | None:
-    """A file of weights, in shards or not, or the pickled one that stands in its place."""
-    if path.is_file() or index_of(path).is_file():
-        return path
-    return next((file for suffix in (path.suffix, *PICKLED) if (file := path.with_suffix(suffix)).is_file()), None)
+def find_weights(folder: Path, name: str) -> Path | None:
+    """A file of weights, in shards or not, or the pickled one that stands in its place, there or one folder below."""
+    if (folder / name).is_file() or index_of(folder / name).is_file():
+        return folder / name
+    pickled = [Path(name).with_suffix(suffix).name for suffix in PICKLED]
+    places = [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
+    return next((place / file for place in places for file in pickled if (place / file).is_file()), None)
 
 
 def convert(source: Path, target: Path) -> Model:
@@ -45,12 +45,16 @@ def convert(source: Path, target: Path) -> Model:
     source: a folder that holds the makers' files, by the names their safetensors have
     Raises: CheckpointError where a file is missing, holds something else, or would run code
     """
-    config, files = recognise(source)
+    return rewrite(*recognise(source), target)
+
+
+def rewrite(config: Json, files: Mapping[str, Path], target: Path) -> Model:
+    """Write a checkpoint of foreign weights in the file of each part of a model; as `convert`."""
     with torch.device("meta"):
-        model = build(config, str(source))
+        model = build(config, "its config")
     for part, module in (("network", model.network), ("codec", model.codec)):
         path = files[part]
-        tensors = unpickle(path) if path.suffix in PICKLED else read_weights(source, path.name)
+        tensors = unpickle(path) if path.suffix in PICKLED else read_weights(path.parent, path.name)
         fit(tensors, module, architecture(str(config["model"])), None, path)
     save(model, target, None)
     return model
@@ -65,7 +69,7 @@ def recognise(source: Path) -> tuple[Json, dict[str, Path]]:
     names: list[str] = []
     for config in configs:
         weights = weights_of(config) if config.get("weights") else {}
-        files = {part: path for part, name in weights.items() if (path := find_weights(source / name))}
+        files = {part: path for part, name in weights.items() if (path := find_weights(source, name))}
         if files and len(files) == len(weights):
             return config, files
         names += weights.values()

@@ -16,12 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from urllib.parse import urlsplit
 
-from ..errors import ArvdmError, CheckpointError, IntegrityError, NetworkError, OutputError, UnknownModelError
+from ..configs import Json
+from ..errors import (
+    ArvdmError,
+    CheckpointError,
+    IntegrityError,
+    NetworkError,
+    NumericError,
+    OutputError,
+    UnknownModelError,
+)
 from ..version import __version__
 from .card import README, SAMPLE
 from .connection import proxy_of
-from .registry import CONFIG, MANIFEST, Entry, foreign, hub_client, missing, storage
+from .registry import CONFIG, MANIFEST, Entry, converted_folder, foreign, hub_client, kept_files, missing, storage
 from .session import PATIENCE, PIECE, REQUEST, Session, first_line, open_session
+
+PIN = 8  # digits of a sha256 that the registry knows at least
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,13 @@ class Plan:
     commit: str
     folder: Path
     files: tuple[Remote, ...]  # in the order of fetching; what makes the folder a checkpoint comes last
+    config: Json | None = None  # where files are pickled: that of the checkpoint they are converted to
+    converted: bool = False  # whether that checkpoint is here already
+
+    @property
+    def target(self) -> Path:
+        """The folder of the checkpoint."""
+        return converted_folder(self.folder, self.config) if self.config else self.folder
 
     @property
     def size(self) -> int:
@@ -72,16 +90,29 @@ def plan(entry: Entry, patience: float = PATIENCE) -> Plan:
         for name in names:
             check_name(name, repo)
         folder = storage(repo) / "snapshots" / commit
+        config = entry.config if entry.pickled else None
+        target = converted_folder(folder, config) if config else folder
+        converted = bool(config) and all((target / name).is_file() for name in kept_files(entry))
         files = []
         for name in names if entry.files else choose(names, entry):
             session.renew()
             url = client.hf_hub_url(repo, name, revision=commit, endpoint=session.endpoint)
             facts = client.get_hf_file_metadata(url, token=session.token, timeout=REQUEST, retry_on_errors=True)
-            promised = entry.files.get(name) or (facts.etag if _is_digest(facts.etag or "") else "")
-            files.append(Remote(name, facts.size or 0, promised, (folder / name).is_file()))
+            here = converted or (folder / name).is_file()
+            files.append(Remote(name, facts.size or 0, _promise(entry, name, facts.etag or ""), here))
     markers = (CONFIG, *foreign())
     files.sort(key=lambda file: file.name in markers)
-    return Plan(repo, revision, commit, folder, tuple(files))
+    return Plan(repo, revision, commit, folder, tuple(files), config, converted)
+
+
+def _promise(entry: Entry, name: str, etag: str) -> str:
+    """What a file must hash to: what the registry says of it comes first, then what the Hub says."""
+    pin, said = entry.files.get(name, ""), etag if _is_digest(etag) else ""
+    if len(pin) == PIN and len(said) == 64:  # the beginning of a sha256, of which the Hub knows the rest
+        if not said.startswith(pin):
+            raise IntegrityError(f"{name} of {entry.repo} is another file than {entry.name} is made of: {said[:12]}….")
+        return said
+    return pin or said
 
 
 def check_name(name: str, repo: str) -> None:
@@ -133,15 +164,18 @@ def fetch(
             done = 0
             for file in plan.files:
                 session.renew()
-                _fetch_one(plan, file, session, report, done)
+                if not plan.converted:
+                    _fetch_one(plan, file, session, report, done)
                 done += 0 if file.here else file.size
+            if plan.config:
+                _convert(plan, plan.config)
             reference = home / "refs" / plan.revision  # the last to change: until here the former commit stays in use
             if plan.revision != plan.commit:
                 reference.parent.mkdir(parents=True, exist_ok=True)
                 part = reference.with_name(f"{reference.name}.{os.getpid()}.part")
                 part.write_text(plan.commit)
                 os.replace(part, reference)
-    return plan.folder
+    return plan.target
 
 
 def _fetch_one(plan: Plan, file: Remote, session: Session, report: Callable[[str, int], None], before: int) -> None:
@@ -170,15 +204,48 @@ def _fetch_one(plan: Plan, file: Remote, session: Session, report: Callable[[str
         )
 
 
+def _convert(plan: Plan, config: Json) -> None:
+    """Turn the pickled files of a download, which are verified, into the checkpoint of a config, or verify that one.
+
+    Raises: CheckpointError where a file holds anything but the tensors of the config, NumericError where one is NaN;
+    the pickled files are deleted then, too
+    """
+    from .checkpoint import verify, weights_of  # these bring in torch, which only pickled files need
+    from .convert import rewrite
+
+    if plan.converted:
+        verify(plan.target)
+        return
+    pickled = {Path(file.name).with_suffix(".safetensors").name: plan.folder / file.name for file in plan.files}
+    try:
+        files = {part: pickled[name] for part, name in weights_of(config).items()}
+        rewrite({key: value for key, value in config.items() if key != "weights"}, files, plan.target)
+    except KeyError as error:
+        raise CheckpointError(f"The entry of {plan.repo} has no file for the weights {error}.") from error
+    except (CheckpointError, NumericError):
+        _clear(plan)
+        raise
+    _clear(plan)
+
+
+def _clear(plan: Plan) -> None:
+    """Delete the files of a plan as they came."""
+    for file in plan.files:
+        path = plan.folder / file.name
+        discard(path)
+        with suppress(OSError):  # not empty, or the folder of all
+            path.parent.rmdir()
+
+
 def matches(path: Path, digest: str) -> bool:
-    """Whether a file hashes to a sha256, or to git's sha1 of it; "" promises nothing."""
+    """Whether a file hashes to a sha256 or what it begins with, or to git's sha1 of it; "" promises nothing."""
     if not digest:
         return True
-    hasher = hashlib.sha256() if len(digest) == 64 else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+    hasher = hashlib.sha1(b"blob %d\0" % path.stat().st_size) if len(digest) == 40 else hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(PIECE):
             hasher.update(piece)
-    return hasher.hexdigest() == digest
+    return hasher.hexdigest().startswith(digest)
 
 
 def _is_digest(etag: str) -> bool:
@@ -209,6 +276,16 @@ def remove(repo: str, commit: str | None = None) -> None:
                     shutil.rmtree(folder)
     except OSError as error:
         raise OutputError(f"{home} cannot be deleted: {error}.") from error
+
+
+def remove_converted(repo: str, folder: Path) -> None:
+    """Delete a checkpoint that was converted from pickled files, and its repository if it was the last there."""
+    try:
+        shutil.rmtree(folder)
+        if not any(folder.parent.iterdir()):
+            remove(repo)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be deleted: {error}.") from error
 
 
 class _Meter:
@@ -265,9 +342,10 @@ def _sweep(home: Path) -> None:
 def _check_space(plan: Plan, home: Path) -> None:
     there = next(folder for folder in home.parents if folder.exists())
     free = shutil.disk_usage(there).free
-    if plan.size > free:
+    size = plan.size * (2 if plan.config else 1)  # pickled files are kept until the others are written
+    if size > free:
         raise OutputError(
-            f"{plan.repo} needs {show_size(plan.size)}; {there} has {show_size(free)} free.",
+            f"{plan.repo} needs {show_size(size)}; {there} has {show_size(free)} free.",
             hint="Set HF_HOME to another folder.",
         )
 

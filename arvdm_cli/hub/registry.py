@@ -19,6 +19,7 @@ from ..configs import Json, table
 from ..errors import CheckpointError, ConfigError, UnknownModelError
 
 CONFIG, WEIGHTS, MANIFEST = "config.json", "model.safetensors", "sha256.json"
+PICKLED = (".pt", ".pth", ".ckpt", ".bin")  # suffixes of files that are pickled
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Entry:
     folder: str | None = None  # where it lies on this machine; None where it does not, or comes from the Hub
     repo: str | None = None  # owner/name on the Hub
     revision: str = "main"
-    files: dict[str, str] = field(default_factory=dict)  # name -> sha256, "" where unknown; none: ask the Hub
+    # name -> sha256, its first eight digits where no more is known, or "" for none; no files: ask the Hub
+    files: dict[str, str] = field(default_factory=dict)
     size: str = ""  # about how much there is to fetch
     licence: str = ""
     use: str = ""  # how it may be used, and how arvdm uses it
@@ -41,6 +43,11 @@ class Entry:
         """The file by which a folder of a foreign checkpoint is known: its network's weights."""
         name = table(self.config, "weights").get("network") if "weights" in self.config else None
         return None if name is None else str(name)
+
+    @property
+    def pickled(self) -> bool:
+        """Whether its weights are pickled; they are kept as a checkpoint of safetensors instead."""
+        return any(name.endswith(PICKLED) for name in self.files)
 
 
 def entries() -> list[Entry]:
@@ -72,7 +79,11 @@ def _listed() -> Iterator[tuple[Entry, Path | None]]:
 
 def foreign() -> dict[str, Json]:
     """The configs of foreign checkpoints, which have none themselves, by the file that marks their folder."""
-    return {entry.marker: entry.config for entry, _ in _listed() if entry.marker}
+    configs: dict[str, Json] = {}
+    for entry, _ in _listed():  # the user's first
+        if entry.marker:
+            configs.setdefault(entry.marker, entry.config)
+    return configs
 
 
 def read_registry(text: str, where: str) -> list[Entry]:
@@ -102,8 +113,13 @@ def _entry(name: str, facts: object, where: str) -> Entry:
             raise ConfigError(f"{where}: {key} of [{name}] is {value!r}, not {title}.")
     entry = Entry(name, **{"summary": "", **facts})
     for file, digest in entry.files.items():
-        if not isinstance(digest, str) or not re.fullmatch("([0-9a-f]{64})?", digest):
+        if not isinstance(digest, str) or not re.fullmatch("([0-9a-f]{8}|[0-9a-f]{64})?", digest):
             raise ConfigError(f"{where}: {file!r} in files of [{name}] is {digest!r}, neither a sha256 nor empty.")
+        model = str(entry.config.get("name", ""))
+        if file.endswith(PICKLED) and not (digest and re.fullmatch(r"\w[\w-]*", model, re.ASCII)):
+            raise ConfigError(
+                f"{where}: {file!r} in files of [{name}] is pickled, so it needs a sha256 and a named config."
+            )
     weights = entry.config.get("weights", {})
     for part in weights.values() if isinstance(weights, dict) else [weights]:
         if not isinstance(part, str) or Path(part).name != part:
@@ -195,7 +211,8 @@ def find(name: str) -> Entry:
         repo, revision = hub
         for entry in by_name.values():
             if entry.repo == repo:  # a short name's repository under its full name; hashes hold for one revision
-                hashes = entry.files if revision in (None, entry.revision) else dict.fromkeys(entry.files, "")
+                same = revision in (None, entry.revision) or entry.pickled  # a pickle is pinned whatever the revision
+                hashes = entry.files if same else dict.fromkeys(entry.files, "")
                 return replace(entry, name=name, revision=revision or entry.revision, files=hashes)
         return Entry(name, "", repo=repo, revision=revision or "main")
     near = get_close_matches(name, by_name, n=3, cutoff=0.4) or list(by_name)
@@ -215,7 +232,19 @@ def place(entry: Entry) -> Path | None:
     if entry.folder is not None:
         return Path(entry.folder)
     folder = snapshot(entry.repo, entry.revision) if entry.repo else None
-    return folder if folder and all((folder / name).is_file() for name in entry.files) else None
+    if folder and entry.pickled:
+        folder = converted_folder(folder, entry.config)
+    return folder if folder and all((folder / name).is_file() for name in kept_files(entry)) else None
+
+
+def converted_folder(snapshot: Path, config: Json) -> Path:
+    """Where a checkpoint converted from pickled files lies: a repository may hold several."""
+    return snapshot / str(config["name"])
+
+
+def kept_files(entry: Entry) -> tuple[str, ...]:
+    """Names of the files that an entry is kept as on this machine; () where only the Hub knows."""
+    return (CONFIG, WEIGHTS, MANIFEST) if entry.pickled else tuple(entry.files)
 
 
 def snapshot(repo: str, revision: str) -> Path | None:

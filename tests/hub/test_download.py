@@ -333,6 +333,8 @@ def test_a_short_name_brings_the_files_of_its_entry(hub, run, minecraft, tmp_pat
         ("minecraft", True),
         ("maze", True),
         ("maze-fast", True),
+        ("dmlab", False),
+        ("far-minecraft", False),
     ]
     os.unlink(f"{result.stdout.strip()}/vit-l-20.safetensors")
     assert fails(run("generate", "-m", "minecraft", ARVDM_REGISTRY=minecraft), 4)  # not all of it is here

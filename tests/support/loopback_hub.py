@@ -32,7 +32,7 @@ class LoopbackHub:
         self.commits = []  # (owner/name, branch, message) of every upload
         self.visibility = {}  # owner/name -> private, public or None, as it was created
         self.listed = None  # names listed in place of the true ones
-        self.large = ".safetensors"
+        self.large = (".safetensors", ".pth")
         self.servers = [self.serve(), self.serve()]
         self.url, self.store = (f"http://127.0.0.1:{server.server_port}" for server in self.servers)
 
@@ -130,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def prepare(self, repo, branch, body):
         def mode(file):
-            return "lfs" if file["path"].endswith((self.hub.large, ".png")) else "regular"
+            return "lfs" if file["path"].endswith((*self.hub.large, ".png")) else "regular"
 
         files = json.loads(body)["files"]
         answers = [{"path": f["path"], "uploadMode": mode(f), "shouldIgnore": False, "oid": None} for f in files]
