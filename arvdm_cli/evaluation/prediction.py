@@ -28,7 +28,7 @@ from ..sampling.model import Model
 from ..sampling.plan import Plan
 from ..sampling.schedules import Schedule
 from ..sampling.solvers import taken_up
-from ..sampling.state import Noise, State
+from ..sampling.state import Noise, State, know, label
 from ..workers import Progress, no_progress
 from .rollout import BATCH, action_rows, cores, encode_all
 from .truth import LENGTH, Truth
@@ -319,7 +319,8 @@ def measure(model: Model, stretches: Stretches, plan: Plan, kind: str, start: in
     filled = w - schedule.chunk
     latents, actions = stretches.latents[kind][clips], stretches.actions[kind][clips]
     state = begin_latents(model, plan, latents[:, :at], actions[:, :at])
-    clean, driven = latents[:, at : at + w], actions[:, at : at + w]
+    clean, led = latents[:, at : at + w], actions[:, at : at + w + 1]
+    state, driven = know(model.network, state, led), label(model.network, led, w)
     seed = stretches.clips.seed + (clips.start or 0)
     noise = Noise(seed, len(clean), tuple(clean.shape[2:]), clean.device)("init", start, w)
     denoise = Denoiser(model.network, model.diffusion, plan.sampling)
