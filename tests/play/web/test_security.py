@@ -45,7 +45,11 @@ def test_a_request_of_another_page_is_refused(origin):
     assert "Another page" in GUARD.refusal([HOST], [f"http://{HOST}", origin], GUARD.token)
 
 
-@pytest.mark.parametrize("token", [None, "", "wrong", GUARD.token[:-1], GUARD.token + "x", "é"])
+@pytest.mark.parametrize(
+    "token",
+    [None, "", "wrong", GUARD.token[:-1], GUARD.token + "x", "é"],
+    ids=["none", "empty", "wrong", "shorter", "longer", "foreign"],
+)
 def test_a_request_without_the_token_is_refused(token):
     assert "token" in GUARD.refusal([HOST], [], token)
 
