@@ -102,7 +102,11 @@ class Harm:
         return (Path.touch, (Path("harm"),))
 
 
-@pytest.mark.parametrize("content", [{"a": Harm()}, {"a": 1}, [], {"x_embedder.weight": torch.zeros(3)}], ids=repr)
+@pytest.mark.parametrize(
+    "content",
+    [{"a": Harm()}, {"a": 1}, [], {"x_embedder.weight": torch.zeros(3)}],
+    ids=["harm", "number", "list", "weight"],
+)
 def test_a_pinned_file_that_holds_something_else_runs_nothing_and_is_deleted(
     hub, home, run, publish, contents, content, tmp_path, monkeypatch
 ):
