@@ -118,7 +118,7 @@ def test_a_folder_of_one_way_does_not_go_on_in_the_other(arvdm, both, tmp_path):
     source = gamefactory(tmp_path / "in")
     both(source)
     words = ["data", "import", source, "--frames", FRAMES, "--size", "48x32"]
-    for out, more, message in (("stored", ["--keep-encoded"], "encoded False, not True"), ("encoded", [], "True, not")):
+    for out, more, message in (("stored", ["--keep-encoded"], "encoded false, not true"), ("encoded", [], "true, not")):
         done = arvdm(*words, "--out", tmp_path / out, *more)
         assert done.exit_code == 3 and message in done.stderr
     before = {path.name: path.read_bytes() for path in (tmp_path / "encoded").iterdir()}

@@ -52,5 +52,5 @@ def test_schedules_are_drawn_side_by_side(arvdm, tmp_path):
     assert arvdm("schedule", "plot", "fifo", "-o", picture).exit_code == 10
     assert arvdm("schedule", "plot", "fifo", "-o", picture, "-y").exit_code == 0
     wrong = arvdm("schedule", "plot", "fifo", "-o", tmp_path / "schedules.xyz")
-    assert wrong.exit_code == 7 and "xyz" in wrong.stderr
+    assert wrong.exit_code == 2 and "xyz" in wrong.stderr
     assert arvdm("schedule", "plot", "trapezoid", "-o", tmp_path / "s.png").exit_code == 2
