@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
+from importlib import import_module
 from math import isfinite
 from types import UnionType
 from typing import TYPE_CHECKING, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -196,3 +198,21 @@ def comments(kind: type) -> dict[str, str]:
     except (OSError, TypeError):
         return {}
     return {found[1]: found[2] for line in lines if (found := COMMENTED.fullmatch(line))}
+
+
+def import_named(path: str, what: str) -> object:
+    """Import the object at module:NAME, from a module that Python finds from the current folder.
+
+    what: what the object is, for the error
+    Raises: ConfigError where it cannot be imported
+    """
+    module, _, name = path.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as under `python -m`
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:  # the last where a name is empty or relative
+        raise ConfigError(
+            f"The {what} {path!r} cannot be imported: {error}.",
+            hint="Give module:NAME; the module must be installed or in the current folder.",
+        ) from error

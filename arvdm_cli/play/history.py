@@ -14,7 +14,7 @@ Read = Callable[[int, int], Keys]  # (first, count) -> actions that lead into ne
 S = TypeVar("S")
 
 DENSE = 40  # newest AR steps, each of which has its state
-EVERY = 16  # of older AR steps one in so many has one, so that no rewind computes more of them again
+EVERY = 16  # AR steps between older states, the most that a rewind computes again
 MOST = 100  # states in all, the start aside
 
 

@@ -5,16 +5,16 @@ A policy is begun once for each episode with a seed, so an episode depends on no
 
 import hashlib
 import json
-import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from ..actions import files, formats
+from ..configs import import_named
 from ..errors import ActionError, UsageError
 from .environment import blame, import_package
 from .game import Game
@@ -119,16 +119,7 @@ def _exact(row: np.ndarray, game: Game) -> np.ndarray:
 
 def _function(policy: Policy, game: Game) -> Begin:
     """Call `NAME(space, seed)` of a module for each episode; it gives a function from observation to action."""
-    module, _, name = policy.name.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as under `python -m`
-    try:
-        make = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:  # the last where a name is empty or relative
-        raise UsageError(
-            f"The policy {policy.name!r} cannot be imported: {error}.",
-            hint="Give module:NAME; the module must be installed or in the current folder.",
-        ) from error
+    make = cast("Callable[[object, int], Act]", import_named(policy.name, "policy"))
 
     def begin(seed: int) -> Act:
         with blame(policy.name):

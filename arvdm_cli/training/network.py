@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection
-from importlib import import_module
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from ..configs import import_named
 from ..errors import ConfigError
 from ..models import Architecture, architecture, installed
 from ..models.codec import Codec
@@ -117,16 +116,7 @@ def _installed(name: str) -> Architecture:
 
 def _imported(path: str) -> Architecture:
     """The Architecture at module:NAME, a module that Python finds from the current folder."""
-    module, _, name = path.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as under `python -m`
-    try:
-        kind = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:  # the last where a name is empty or relative
-        raise ConfigError(
-            f"The architecture {path!r} cannot be imported: {error}.",
-            hint="Give module:NAME; the module must be installed or in the current folder.",
-        ) from error
+    kind = import_named(path, "architecture")
     if not isinstance(kind, Architecture):
         raise ConfigError(
             f"{path} is {type(kind).__name__}, not an Architecture.",

@@ -60,7 +60,7 @@ LARGEST_PATCH = 8  # latent pixels
 
 
 def choose_patch(grid: tuple[int, int]) -> int:
-    """Latent pixels per token side, for a latent of so many rows and columns.
+    """Latent pixels per token side, for a latent of `grid` rows and columns.
 
     Raises: ConfigError where every patch that divides both sides leaves too many tokens
     """
@@ -86,7 +86,7 @@ def tokens_of(grid: tuple[int, int], patch: int) -> int:
 
 
 def memory_tokens(tokens: int) -> int:
-    """Tokens that a group of frames leaves in memory, a square number, for frames of so many tokens."""
+    """Tokens that a group of frames leaves in memory, a square number, for frames of `tokens` tokens."""
     side = 4 if tokens <= 36 else 6
     return min(side, isqrt(tokens)) ** 2
 
