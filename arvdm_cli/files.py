@@ -83,3 +83,22 @@ def locked(path: Path, output: str, hint: str) -> Iterator[None]:
         with contextlib.suppress(OSError):  # while the lock is held, so that nobody else's file is removed
             path.unlink()
         lock.release()
+
+
+@contextlib.contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Let one process at a time do something, by a lock file; the others wait.
+
+    Raises: OutputError where the file cannot be written
+    """
+    from filelock import FileLock
+
+    lock = FileLock(path)
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise OutputError(f"{path.parent} cannot be written: {error.strerror or error}.") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -16,6 +16,7 @@ from ..data.array_folder import LATENTS
 from ..data.batches import Episodes
 from ..data.encoded import Frames
 from ..errors import NumericError
+from ..files import in_turn
 from ..media import to_tensor
 from ..models.codec import Codec
 from .config import TrainConfig
@@ -125,19 +126,28 @@ class CodecTrainer:
         self.codec.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
-@torch.no_grad()
 def encode_all(
     config: TrainConfig, codec: Codec, frames: Frames, folder: Path, device: torch.device, report: Report
 ) -> np.ndarray:
     """Latents (episodes, f, c, h, w) of a folder's frames in half precision, memory-mapped.
 
     frames: uint8 (episodes, f, h, w, 3)
-    They are kept beside the data, one file a codec, for every run that shares it. An interrupted encoding resumes.
+    They are kept beside the data, one file a codec, for every run that shares it. An interrupted encoding resumes,
+    and a run that wants what another is encoding waits for it.
     """
-    c = codec.config
-    shape = (*frames.shape[:2], c.channels, c.height // 8, c.width // 8)
     weights = hashlib.sha256(b"".join(part.cpu().numpy().tobytes() for part in codec.state_dict().values()))
     path = folder / f"{LATENTS}{weights.hexdigest()[:12]}.npy"
+    with in_turn(path.with_suffix(".lock")):
+        return encode_into(path, config, codec, frames, device, report)
+
+
+@torch.no_grad()
+def encode_into(
+    path: Path, config: TrainConfig, codec: Codec, frames: Frames, device: torch.device, report: Report
+) -> np.ndarray:
+    """Latents (episodes, f, c, h, w) from a file that holds them; those that it lacks are made first."""
+    c = codec.config
+    shape = (*frames.shape[:2], c.channels, c.height // 8, c.width // 8)
     part, count = path.with_suffix(".part"), path.with_suffix(".count")
     done, kept = 0, None
     with suppress(OSError, ValueError, EOFError):  # a file that was cut is written again

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from itertools import pairwise
 
@@ -663,6 +664,27 @@ def test_latents_of_a_folder_that_has_grown_are_completed_and_an_interrupted_enc
     assert not list(tmp_path.glob("latents-*.npy"))
     np.testing.assert_array_equal(encode(4, tmp_path), at_once)
     assert not list(tmp_path.glob("latents-*.count")) and not list(tmp_path.glob("latents-*.part"))
+
+
+def test_two_runs_that_want_the_same_latents_at_once_encode_each_episode_once(data, tmp_path):
+    codec, frames = Codec(configured(data, tmp_path).codec).eval(), np.load(data / "frames.npy")
+    encoded: list[int] = []
+
+    class Counted:
+        shape = frames.shape
+
+        def __getitem__(self, episode):
+            encoded.append(episode)
+            return frames[episode]
+
+    def encode(_):
+        return encode_all(TrainConfig(), codec, Counted(), tmp_path, torch.device("cpu"), lambda event: None)
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(encode, range(4)))
+    for each in made:
+        np.testing.assert_array_equal(each, made[0])
+    assert encoded == list(range(len(frames)))
 
 
 # The codec, and a network under another one
