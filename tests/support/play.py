@@ -40,7 +40,7 @@ class Landscape:
         self.viewers, self.lock, self.ending = [], threading.Lock(), threading.Event()
         self.seed, self.start_name, self.policy, self.speed = 1, "clip", "human", 1.0
         self.paused, self.branch, self.note, self.error = False, 0, "", ""
-        self.states = deque([(700, 160)], maxlen=600)  # where the view is, newest last
+        self.states = deque([(700.0, 160.0)], maxlen=600)  # where the view is, in pixels and parts of them, newest last
         self.number, self.held, self.stamp = 0, {}, None
         self.commands = []  # all that came
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -99,7 +99,7 @@ class Landscape:
                         self.picture = landscape(self.seed)
                     elif command.name == "start":
                         self.start_name = command.value
-                    self.states = deque([(700, 160)], maxlen=600)
+                    self.states = deque([(700.0, 160.0)], maxlen=600)
                     self.number, self.branch = 0, self.branch + 1
                 case "speed":
                     self.speed = command.value
@@ -115,11 +115,11 @@ class Landscape:
         up = self.held.get("backward", 0) - self.held.get("forward", 0)
         x, y = self.states[-1]
         height, width, _ = self.picture.shape
-        self.states.append((int(x + STRIDE * along) % (width - SIDE), min(max(int(y + STRIDE * up), 0), height - SIDE)))
+        self.states.append(((x + STRIDE * along) % (width - SIDE), min(max(y + STRIDE * up, 0), height - SIDE)))
         self.number += 1
 
     def frame(self):
-        x, y = self.states[-1]
+        x, y = map(round, self.states[-1])
         view = self.picture[y : y + SIDE, x : x + SIDE]
         first = max(1, self.number - 15)
         memory = tuple((at, at + 3) for at in range(1, first - 4, 8))[-16:]

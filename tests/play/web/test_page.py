@@ -54,8 +54,8 @@ def open_tab(browser):
 
 def paused(tab):
     """Pause, and wait until what is shown stays."""
-    if tab.text("#state") != "Paused":
-        tab.page.keyboard.press("p")
+    tab.until(lambda: tab.text("#state") == "Live")  # a session sleeps, and shows it, until a page wakes it
+    tab.page.keyboard.press("p")
     tab.until(lambda: tab.text("#state") == "Paused")
     return tab
 
@@ -69,7 +69,7 @@ def test_frames_move_and_the_token_leaves_the_address(server, open_tab):
     assert np.abs(tab.picture() - before).mean() > 1
     assert tab.page.url == f"http://127.0.0.1:{server.port}/"
     tab.page.reload()
-    assert tab.live().text("#state") == "Live"  # by its cookie
+    tab.live().until(lambda: tab.text("#state") == "Live")  # by its cookie
 
 
 @pytest.mark.parametrize(("key", "way"), [("d", -1), ("a", 1)])
@@ -152,15 +152,18 @@ def test_a_gamepad_steers_beyond_its_dead_zone(server, open_tab):
     tab.until(lambda: session.held == {})
 
 
-def test_a_mouse_turns_the_view_after_a_click_on_the_picture(server, open_tab):
+@pytest.mark.parametrize("pause", [0, 50])
+def test_a_mouse_turns_the_view_after_a_click_on_the_picture(server, open_tab, pause):
+    """As far when each of its movements has a frame of its own as when one frame has many."""
     tab = open_tab(server).live()
     before = server.session.states[-1][0]
     tab.find("#stage").click()
     tab.until(lambda: tab.page.evaluate("document.pointerLockElement !== null"))
     box = tab.find("#stage").bounding_box()
-    for step in range(20):
+    for step in range(10):  # in all 0.9 of what a frame can turn: nothing is cut off
         tab.page.mouse.move(box["x"] + box["width"] / 2 + 10 * step, box["y"] + box["height"] / 2)
-    tab.until(lambda: server.session.states[-1][0] > before)
+        tab.page.wait_for_timeout(pause)
+    tab.until(lambda: server.session.states[-1][0] == pytest.approx(before + 0.9 * STRIDE))
 
 
 def test_a_slider_sets_an_action_between_its_ends(server, open_tab):
@@ -493,7 +496,8 @@ def test_texts_have_contrast_and_controls_have_names(open_tab, scheme):
     with serving(Landscape(truth=True, other=True)) as server:
         tab = paused(open_tab(server, color_scheme=scheme).live())
         tab.page.keyboard.down("d")
-        tab.page.wait_for_timeout(200)  # until colours have changed
+        tab.until(lambda: tab.find('[aria-pressed="true"]').count() == 1)
+        tab.until(lambda: tab.page.evaluate("document.getAnimations().length") == 0)  # colours have changed
         assert tab.page.evaluate(CONTRAST) == []
         assert tab.page.evaluate(NAMELESS) == []
         assert tab.page.evaluate(REPEATED) == []
