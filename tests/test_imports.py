@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "training": STORES,
     "evaluation": STORES,
     "runs": STORES | {"training"},  # the benchmark times training too
-    "play": STORES | {"runs", "training"},
+    "play": STORES | {"record", "runs", "training"},
     "cli": STORES | {"record", "theory", "training", "evaluation", "runs", "play", "cli"},
     "api": STORES | {"runs"},
     "measure": STORES | {"evaluation", "api"},

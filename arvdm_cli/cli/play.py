@@ -82,7 +82,19 @@ def play(
     ] = None,
     truth: Annotated[
         str | None,
-        Option(metavar="WORLD", help="World to show under the same actions.", rich_help_panel=BESIDE),
+        Option(
+            metavar="WORLD|ENV",
+            help="World, or environment of Gymnasium, to show under the same actions.",
+            rich_help_panel=BESIDE,
+        ),
+    ] = None,
+    env_arg: Annotated[
+        list[str] | None,
+        Option(
+            metavar="KEY=VALUE",
+            help="Argument of the environment, as it was recorded with; repeat to set several.",
+            rich_help_panel=BESIDE,
+        ),
     ] = None,
     versus: Annotated[
         str | None,
@@ -161,12 +173,13 @@ def play(
         screen.check()
     from ..play.opening import PlayRequest
     from ..runs.request import Machine
+    from .data.record import values_of
 
     seed = secrets.randbelow(2**31) if seed is None else seed
     machine = Machine(device, dtype, threads, compile)
     request = PlayRequest(
         model, seed, tuple(prompt_frames or ()), str(data) if data else None, chosen, latency == "low", truth, versus,
-        policy, record, speed, paused, machine,
+        policy, record, speed, paused, machine, arguments=values_of(env_arg or []),
     )  # fmt: skip
     if elsewhere.terminal or elsewhere.measure is not None:
         return play_elsewhere(request, keys, elsewhere)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..record.actions import NONE
+
 IDLE = ("stay", "noop", "NOOP", "idle")  # names of doing nothing, where a model has one
 COMMANDS = ("pause", "step", "rewind", "reset", "seed", "start", "speed", "policy", "screenshot")
 
@@ -43,8 +45,8 @@ class Controls:
     Names are those of the model's actions; others have no effect. Values lie in -1..1.
 
     one: whether a row has one action, as the model was trained; then the newest tap, else the key held last, wins,
-        and with nothing held the row is IDLE's, where the model has such a name. Otherwise all are combined, and with
-        nothing held the row is zeros.
+        and with nothing held the row is IDLE's, where the model has such a name. Otherwise all are combined. Where
+        nothing is done then, the row is NONE's, or zeros where the model has no such name.
     clock: gives seconds
     """
 
@@ -147,6 +149,8 @@ class Controls:
                 first = [name for name in taps if name in names] if at == 0 else []
                 name = next(reversed(first or list(known)), next((idle for idle in IDLE if idle in names), None))
                 known = {name: known.get(name, 1.0)} if name is not None else {}
+            if not known and NONE in names:
+                known = {NONE: 1.0}
             for name, value in known.items():
                 row[names.index(name)] = value
         return keys

@@ -9,7 +9,7 @@ import numpy as np
 
 from .controls import Keys
 from .history import History, Read, Track
-from .player import Player, View
+from .player import OneWay, Player, View
 from .start import Start
 
 
@@ -119,8 +119,13 @@ class Course:
 
         What follows in its chunk stays as it was, and so do the actions that were read for the window after it: the
         play branches off where it next reads keys.
+
+        Raises: UsageError where a player refuses; then nothing has changed
         """
         assert 0 <= frames <= self.shown
+        for lane in self.lanes:
+            if isinstance(lane.player, OneWay):
+                lane.player.check_rewind(frames)
         for lane in self.lanes:
             lane.rewind(frames, self.track)
             lane.waiting = {frame: picture for frame, picture in lane.waiting.items() if frame >= frames - 1}

@@ -13,6 +13,7 @@ from ..actions import phrases
 from ..configs import table
 from ..errors import ConfigError, InputError
 from ..files import replacing
+from ..record.actions import NONE
 from .controls import IDLE
 
 # Keys are called by what is printed on them on a US keyboard, wherever they lie on another: a to z, 0 to 9, and these;
@@ -90,7 +91,7 @@ def default(names: Sequence[str]) -> KeyMap:
         usual = [key for key in USUAL.get(name.lower(), ()) if key not in keys]
         for key in usual:
             keys[key] = {name: 1.0}
-        if not usual and name not in IDLE and not any(name in values for values in camera.values()):
+        if not usual and name not in (*IDLE, NONE) and not any(name in values for values in camera.values()):
             others.append(name)
     free: Iterator[str] = (key for key in FREE if key not in keys)
     keys |= {key: {name: 1.0} for name, key in zip(others, [*free], strict=False)}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..hub import registry
+from ..record.environment import Argument, Wish
 from ..runs import job
 from ..runs.events import Note, OnEvent, Warning_, ignore
 from ..runs.inputs import usable
@@ -20,7 +21,8 @@ from ..sampling.schedules import describe, parse_schedule
 from ..worlds import table
 from ..worlds.world import World
 from .controls import IDLE, Controls
-from .player import ModelPlayer, WorldPlayer
+from .game import GamePlayer
+from .player import ModelPlayer, TruePlayer, WorldPlayer
 from .policy import FILE, HUMAN, RANDOM, Driver, random_walk, read_file
 from .recorder import Recipe, Recorder
 from .session import Cast, Session, SessionSettings
@@ -37,13 +39,14 @@ class PlayRequest:
     data: str | None = None  # folder of episodes to begin from
     chosen: Mapping[str, object] = field(default_factory=dict)  # settings of sampling, as in `generation.choose`
     low_latency: bool = False  # the smallest chunk that the checkpoint's schedule allows
-    truth: str | None = None  # world that is moved by the same actions
+    truth: str | None = None  # world or environment that is moved by the same actions
     versus: str | None = None  # second model under the same actions
     policy: str = HUMAN  # human, random, or a file of actions
     record: Path | None = None  # folder for a recording
     speed: float = 1.0  # times the model's own rate
     paused: bool = False
     machine: Machine = field(default_factory=Machine)
+    arguments: tuple[tuple[str, Argument], ...] = ()  # of an environment as the truth
 
 
 def open_session(request: PlayRequest, on_event: OnEvent = ignore) -> Session:
@@ -59,13 +62,13 @@ def open_session(request: PlayRequest, on_event: OnEvent = ignore) -> Session:
     if not model.actions:
         on_event(Note(f"{request.model} has no actions, so it can be watched but not driven."))
     main = ModelPlayer(model, plan)
-    truth = find_truth(request, model, plan) if request.truth else None
+    truth = find_truth(request, model, plan, on_event)
     other = find_other(request, model, machine, on_event) if request.versus else None
     starts = find_starts(request, model, plan, truth, on_event)
     recipe = Recipe(request.model, plan, chosen, machine)
     return Session(
         Cast(main, truth, other),
-        find_driver(request, model),
+        find_driver(request, model, truth),
         model.fps,
         (model.codec.config.height, model.codec.config.width),
         starts,
@@ -100,24 +103,46 @@ def choose_plan(name: str, model: Model, chosen: Mapping[str, object], on_event:
     return plan
 
 
+def is_environment(name: str) -> bool:
+    """Whether a name is one of an environment, such as CarRacing-v3, ALE/Pong-v5 or module:Name-v0, not of a world."""
+    return bool(set(name) & set("-/:"))
+
+
 def find_world(name: str, model: Model) -> World:
     """The true world of a model; raises UsageError where no world is called so, or it has other actions."""
+    if name not in table.WORLDS and name not in table.VARIANTS:
+        known = ", ".join((*table.WORLDS, *table.VARIANTS))
+        hint = f"Choose from: {known}; or an environment such as CarRacing-v3."
+        raise UsageError(f"No world is called {name!r}.", hint=hint)
     moves, size = getattr(model.network.config, "moves", ()), model.codec.config.height
     return table.find(model.card.get("world", {}), size, moves, None if name in table.WORLDS else name)
 
 
-def find_truth(request: PlayRequest, model: Model, plan: Plan) -> WorldPlayer:
-    """The world of a request, in which a play begins with as many frames as the model can use."""
+def find_truth(request: PlayRequest, model: Model, plan: Plan, on_event: OnEvent) -> TruePlayer | None:
+    """The world of a request, in which a play begins with as many frames as the model can use; None without one.
+
+    An environment's play begins with as many as the model sees as they are, as games may be short.
+    """
+    if request.arguments and not is_environment(request.truth or ""):
+        raise UsageError("--env-arg sets an argument of an environment.", hint="Name it with --truth.")
+    if request.truth is None:
+        return None
     if request.prompts or request.data:
         raise UsageError(
             "With --truth a play begins in the true world, so it takes no other start.",
             hint="Leave out --prompt-frames and --data.",
         )
-    assert request.truth is not None
     if not model.actions:
         raise UsageError("The model has no actions, so no true world can follow it.", hint="Leave out --truth.")
-    world = find_world(request.truth, model)
-    return WorldPlayer(world, model.actions, plan.schedule.chunk, usable(plan.sampling))
+    if not is_environment(request.truth):
+        world = find_world(request.truth, model)
+        return WorldPlayer(world, model.actions, plan.schedule.chunk, usable(plan.sampling))
+    size = (model.codec.config.height, model.codec.config.width)
+    wish = Wish(request.truth, request.arguments)
+    game = GamePlayer(wish, model.actions, model.fps, size, plan.schedule.chunk, plan.sampling.context)
+    if abs(game.fps - model.fps) > 0.05 * model.fps:
+        on_event(Note(f"{wish.name} shows {game.fps:.3g} frames/s; they are shown at the model's {model.fps:.3g}."))
+    return game
 
 
 def find_other(request: PlayRequest, model: Model, machine: Machine, on_event: OnEvent) -> ModelPlayer:
@@ -135,7 +160,7 @@ def find_other(request: PlayRequest, model: Model, machine: Machine, on_event: O
 
 
 def find_starts(
-    request: PlayRequest, model: Model, plan: Plan, truth: WorldPlayer | None, on_event: OnEvent
+    request: PlayRequest, model: Model, plan: Plan, truth: TruePlayer | None, on_event: OnEvent
 ) -> dict[str, Load]:
     """Where a play can begin, by name; clips and images are read now."""
     if truth is not None:
@@ -155,9 +180,9 @@ def always(start: Start) -> Load:
     return lambda seed: start
 
 
-def find_driver(request: PlayRequest, model: Model) -> Driver:
+def find_driver(request: PlayRequest, model: Model, truth: TruePlayer | None) -> Driver:
     """Who acts."""
-    controls = Controls(one=one_at_a_time(model))
+    controls = Controls(one=one_at_a_time(model) or (isinstance(truth, GamePlayer) and truth.one))
     draw = random_walk(model) if model.actions else None
     if request.policy in (HUMAN, RANDOM):
         policy = request.policy if model.actions else HUMAN
@@ -166,7 +191,12 @@ def find_driver(request: PlayRequest, model: Model) -> Driver:
 
 
 def one_at_a_time(model: Model) -> bool:
-    """Whether a model was trained on one action per frame: its card says so, it moves by steps, or it has a `stay`."""
+    """Whether a model was trained on one action per frame.
+
+    Its card says so, or what it has of the walks in the data; or it moves by steps, or has a `stay`.
+    """
     if isinstance(said := model.card.get("one_action"), bool):
         return said
+    if isinstance(walk := model.card.get("walk"), Mapping) and walk:
+        return not any(set(phrase) & set("+=") for phrase in walk)
     return bool(getattr(model.network.config, "moves", ())) or bool(set(IDLE) & set(model.actions))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -74,6 +74,21 @@ class Player(Protocol):
 
     def close(self) -> None:
         """Let go of what it holds beside memory."""
+
+
+@runtime_checkable
+class OneWay(Player, Protocol):
+    """A player that cannot always go back."""
+
+    def check_rewind(self, frames: int) -> None:
+        """Refuse to go back to the first `frames` new frames; raises a UsageError."""
+
+
+class TruePlayer(Player, Protocol):
+    """A player whose frames are true, and from whose first ones a play begins."""
+
+    def start(self, seed: int) -> Start:
+        """Its frames before the first new one, as a start for a model beside it."""
 
 
 class ModelPlayer:

@@ -430,8 +430,8 @@ class Session:
         self._go_back(0)
 
     def _go_back(self, frames: int) -> None:
-        self._branch += 1
         made = self._call(lambda: self.course.rewind(frames))
+        self._branch += 1
         if self.recorder:
             self.recorder.cut(frames, self.course.track.rows)
         self._go_to(frames, made)

@@ -7,11 +7,12 @@ is `reset`: what leads from the end of a game into the first frame of the next o
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..actions.statistics import IDLE
 from ..errors import ActionError, UsageError
 
 NONE, RESET = "none", "reset"
@@ -38,6 +39,10 @@ class Part(ABC):
     def action(self, row: np.ndarray) -> object:
         """Give the action of a row, as the environment takes it."""
 
+    @abstractmethod
+    def nearest(self, values: np.ndarray) -> np.ndarray:
+        """Give the row, float32 (a,), closest to any values (a,); zeros where nothing is done and no row says so."""
+
 
 class Choice(Part):
     """One of several actions, given by its number from `start` on."""
@@ -61,6 +66,11 @@ class Choice(Part):
         if np.count_nonzero(row) != 1:
             raise ActionError(f"Exactly one of {', '.join(self.names[:9])} must be taken, not {np.count_nonzero(row)}.")
         return int(np.argmax(row != 0)) + self.start
+
+    def nearest(self, values: np.ndarray) -> np.ndarray:
+        if (values > 0).any():
+            return np.eye(len(self.names), dtype=np.float32)[int(np.argmax(values))]
+        return np.array([clean(name) in IDLE for name in self.names], np.float32)
 
 
 class Buttons(Part):
@@ -88,6 +98,9 @@ class Buttons(Part):
 
     def action(self, row: np.ndarray) -> np.ndarray:
         return (row != 0).astype(np.int8)
+
+    def nearest(self, values: np.ndarray) -> np.ndarray:
+        return (values >= 0.5).astype(np.float32)
 
 
 class Axes(Part):
@@ -119,6 +132,9 @@ class Axes(Part):
     def action(self, row: np.ndarray) -> np.ndarray:
         return row.reshape(self.shape).astype(self.dtype)
 
+    def nearest(self, values: np.ndarray) -> np.ndarray:
+        return values.clip(self.low, self.high).astype(np.float32)
+
 
 class Joint(Part):
     """Several kinds of action at once."""
@@ -142,9 +158,18 @@ class Joint(Part):
         return np.concatenate([part.row(each) for part, each in pairs])
 
     def action(self, row: np.ndarray) -> object:
+        return self.join([part.action(each) for part, each in self._pairs(row)])
+
+    def nearest(self, values: np.ndarray) -> np.ndarray:
+        rows = [part.nearest(each) for part, each in self._pairs(values)]
+        for part, row in zip(self.parts, rows, strict=True):
+            if isinstance(part, Choice) and not row.any():
+                row[0] = 1  # one of them must be taken
+        return np.concatenate(rows)
+
+    def _pairs(self, row: np.ndarray) -> Iterator[tuple[Part, np.ndarray]]:
         ends = np.cumsum([len(part.names) for part in self.parts])[:-1]
-        pairs = zip(self.parts, np.split(row, ends), strict=True)
-        return self.join([part.action(each) for part, each in pairs])
+        return zip(self.parts, np.split(row, ends), strict=True)
 
 
 @dataclass(frozen=True)

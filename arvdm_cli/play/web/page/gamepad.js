@@ -13,7 +13,7 @@ const WAYS = {
   attack: { buttons: [7] }, fire: { buttons: [7] }, use: { buttons: [6] }, sprint: { buttons: [10] }, esc: { buttons: [9] },
 };
 const SPARE = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]; // for actions with other names, in order
-const IDLE = ["stay", "noop", "idle"];
+const IDLE = ["stay", "noop", "idle", "none"];
 
 export function waysOf(actions, mouse) {
   const ways = {};

@@ -3,7 +3,7 @@
 import { signOf } from "./keys.js";
 
 const CROSS = [ // where an action lies on the cross, by its name
-  ["up", ["forward", "up", "north"]], ["left", ["left", "turn_left", "west"]], ["centre", ["stay", "noop", "idle"]],
+  ["up", ["forward", "up", "north"]], ["left", ["left", "turn_left", "west"]], ["centre", ["stay", "noop", "idle", "none"]],
   ["right", ["right", "turn_right", "east"]], ["down", ["backward", "back", "down", "south"]],
 ];
 
