@@ -13,13 +13,14 @@ from support.paths import TESTS
 ROOT = Path(arvdm_cli.__file__).parent
 
 # What each part may import, beside itself. `sampling` knows tensors and numbers only; no library file knows the shell.
-FOUNDATION = {"version", "errors", "files", "configs", "device", "workers"}
+FOUNDATION = {"version", "errors", "archives", "files", "configs", "device", "workers"}
 LIBRARY = FOUNDATION | {"sampling", "models", "media", "actions", "worlds", "reports"}
 STORES = LIBRARY | {"hub", "data"}
 MAY_IMPORT = {
     "": {"version", "api", "measure", "sampling"},  # the public names, loaded when first used
     "version": set(),
     "errors": set(),
+    "archives": {"errors"},
     "files": {"errors"},
     "configs": {"errors"},
     "device": {"errors"},

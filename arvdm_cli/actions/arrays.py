@@ -1,25 +1,22 @@
 """Arrays in files (.npy, .npz, .pt): integers (f,), the index of a name or -1, or numbers (f, a) or (1, f, a)."""
 
-import math
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
+from ..archives import read_array, read_key
 from ..errors import ActionError
 from . import tensor_file
 from .alignment import Rows
 from .columns import Excuse
 from .phrases import FRAMES, list_indices, list_names, too_long
 
-BYTES = 1 << 30  # of an array, once unpacked
-
 
 def read_npy(path: Path, name: str, names: Sequence[str], excuse: Excuse | None) -> Rows:
     with path.open("rb") as file:
-        return from_array(_array(file, name), names, name, excuse)
+        return from_array(read_array(file, name, ActionError), names, name, excuse)
 
 
 def write_npy(file: IO[bytes], track: np.ndarray, names: Sequence[str]) -> None:
@@ -27,24 +24,7 @@ def write_npy(file: IO[bytes], track: np.ndarray, names: Sequence[str]) -> None:
 
 
 def read_npz(path: Path, name: str, names: Sequence[str], excuse: Excuse | None) -> Rows:
-    return from_array(read_key(path, name, "actions", alone=True), names, name, excuse)
-
-
-def read_key(path: Path, name: str, key: str, alone: bool = False) -> np.ndarray:
-    """Read one array of an archive, or with `alone` the only one it holds; never unpickle."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            keys = [member.removesuffix(".npy") for member in archive.namelist()]
-            if key not in keys and not (alone and len(keys) == 1):
-                raise ActionError(f"{name!r} has no array `{key}`.", hint=f"It has: {', '.join(keys)[:200]}.")
-            with archive.open(f"{key if key in keys else keys[0]}.npy") as file:
-                array = _array(file, name)
-                file.read(1)  # at its end the archive's checksum is compared
-                return array
-    except (ActionError, OSError):
-        raise
-    except Exception as error:  # the readers of archives share no base of errors
-        raise ActionError(f"{name!r} is not a readable archive: {_first(error)}.") from error
+    return from_array(read_key(path, name, "actions", ActionError, alone=True), names, name, excuse)
 
 
 def write_npz(file: IO[bytes], track: np.ndarray, names: Sequence[str]) -> None:
@@ -59,30 +39,6 @@ def write_pt(file: IO[bytes], track: np.ndarray, names: Sequence[str]) -> None:
     import torch
 
     torch.save(torch.from_numpy(track), file)
-
-
-def _array(file: IO[bytes], name: str) -> np.ndarray:
-    """Read a .npy as far as its header promises, once that is no more than BYTES; never unpickle."""
-    form = np.lib.format
-    try:
-        header = form.read_array_header_1_0 if form.read_magic(file) == (1, 0) else form.read_array_header_2_0
-        shape, fortran, dtype = header(file)
-    except Exception as error:  # its parser raises many kinds
-        raise ActionError(f"{name!r} is not a readable array: {_first(error)}.") from error
-    size = math.prod(shape) * dtype.itemsize
-    if dtype.hasobject:
-        raise ActionError(f"{name!r} contains Python objects, which could run code when read.")
-    if not 0 <= size <= BYTES or min(shape, default=0) < 0:
-        raise ActionError(f"{name!r} declares an array of {size} bytes; the limit is {BYTES}.")
-    data = file.read(size)
-    if len(data) < size:
-        raise ActionError(f"{name!r} is truncated: it declares an array of {size} bytes but has {len(data)}.")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
-
-
-def _first(error: Exception) -> str:
-    """Give the first line of what an error says."""
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def from_array(array: np.ndarray, names: Sequence[str], name: str, excuse: Excuse | None = None) -> Rows:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..archives import keys_of
 from ..errors import ActionError, OutputError
 from ..files import replacing
 from .alignment import Frames, Rows, align, follow, hold, hold_from
@@ -124,10 +125,11 @@ def note_others(file: str | os.PathLike[str]) -> list[str]:
 
 
 def all_beside(source: str | os.PathLike[str]) -> list[Path]:
-    """Find the files of actions beside a clip, that which `beside` gives first."""
+    """Find the files of actions beside a clip, that which `beside` gives first; an archive may hold its own."""
     path = Path(source)
     try:
         here = [file for file in path.parent.iterdir() if file.stem == path.stem and file.is_file()]
+        here = [file for file in here if file.name != path.name or "actions" in keys_of(file)]
     except OSError:  # also of a name that is too long
         return []
     found = {file.suffix.lower(): file for file in sorted(here, reverse=True)}

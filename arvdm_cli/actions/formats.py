@@ -17,6 +17,7 @@ from typing import IO
 
 import numpy as np
 
+from ..archives import keys_of
 from ..errors import ActionError, UsageError
 from . import arrays, lines, tables, vpt
 from .alignment import Rows
@@ -47,6 +48,8 @@ def recognise(source: str | os.PathLike[str]) -> Format:
             raise ActionError(
                 f"{name!r} is not an action file of a known format.", hint=f"Known: {', '.join(FORMATS)}."
             )
+        if suffix == ".npz" and "video" in keys_of(path):
+            return DMLAB
         return VPT if suffix == ".jsonl" and _is_recording(path, name) else FORMATS[suffix]
     if suffix in FORMATS or "/" in name or os.sep in name:
         raise ActionError(f"There is no file {name!r}.")
@@ -89,5 +92,6 @@ FORMATS = {
     ".npy": Format("a bare array", 1, arrays.read_npy, arrays.write_npy),  # as the next
     ".pt": Format("a tensor", 1, arrays.read_pt, arrays.write_pt),  # as the sample actions of open-oasis
 }
+DMLAB = Format("an archive of frames and actions, as TECO's DMLab", 1, arrays.read_npz)  # turns move the next frame
 VPT = Format("a recording of VPT", 1, _read_vpt, names_in=lambda file, name: MINECRAFT)  # done having seen that frame
 PHRASE = Format("a phrase", 0, lambda path, name, names, excuse: Rows(parse(name, names)))

@@ -51,7 +51,7 @@ def generate(
             "--prompt-frames",
             "-p",
             metavar="PATH",
-            help="Video, image, folder of images, or - for stdin; repeat for a batch.",
+            help="Video, image, folder of images, archive of frames (.npz), or - for stdin; repeat for a batch.",
             rich_help_panel=flags.PROMPT,
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""Frames and latents as arrays, which grow on disk and so take no more memory the longer they are."""
+"""Frames and latents as arrays, which grow on disk and so take no more memory the longer they are; and read again."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ..archives import keys_of, read_key
+from ..errors import VideoError
 from .output import Format, Output
 from .sinks import Rows, _Growing
 
 NPY = 128  # bytes of the header of a .npy: numpy's own length for one of few axes
+ARCHIVED = ("video", "frames")  # what archives call their frames: TECO's DMLab, and what `Npz` writes
+ARCHIVE_BYTES = 2 << 30  # of the frames of an archive
 TENSORS = 4096  # bytes of the header of a .safetensors that grows; one with more facts gets more room as it closes
 
 
@@ -102,3 +106,25 @@ class Latents(Rows):
 
 
 ARRAYS = {"npy": Format(Npy), "npz": Format(Npz), "safetensors": Format(Latents, latents=True)}
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is an archive of arrays, by its name."""
+    return path.suffix.lower() == ".npz"
+
+
+def frames_in(path: Path, name: str) -> np.ndarray:
+    """Read the frames of an archive, uint8 (f, h, w, 3).
+
+    name: of the file, for messages
+    Raises: VideoError where it has none
+    """
+    keys = keys_of(path)
+    key = next((key for key in ARCHIVED if key in keys), ARCHIVED[0])
+    try:
+        frames = read_key(path, name, key, VideoError, limit=ARCHIVE_BYTES)
+    except OSError as error:
+        raise VideoError(f"{name!r} cannot be read: {error.strerror or error}.") from error
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
+        raise VideoError(f"{name!r}: {key} is {frames.dtype} {frames.shape}, not uint8 (f, h, w, 3).")
+    return frames

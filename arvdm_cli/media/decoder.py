@@ -22,6 +22,7 @@ import numpy as np
 from ..errors import OutputError, VideoError
 from . import look as looks
 from . import stills
+from .arrays import frames_in, is_archive
 from .ffmpeg import Process
 from .stills import FRAME_PIXELS, too_large
 from .timeline import Clock, clock
@@ -117,6 +118,8 @@ def check(name: str) -> None:
     path, mode = _find(name)
     if stat.S_ISDIR(mode):
         images(path, name)
+    elif stat.S_ISREG(mode) and is_archive(path):
+        frames_in(path, name)
     elif stat.S_ISREG(mode) and not stills.is_image(path):
         probe(path, name, limit=1)
 

@@ -1,4 +1,4 @@
-"""Frames of anything that has some: videos, images, folders of images, a pipe."""
+"""Frames of anything that has some: videos, images, folders of images, archives of arrays, a pipe."""
 
 import os
 import re
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import UsageError, VideoError
 from . import decoder, stills
+from .arrays import frames_in, is_archive
 from .fit import Fitting, FrameFit
 from .frames import Clip
 from .timeline import Clock, Timeline, clock, rate_note, same_rate, untimed
@@ -33,7 +34,8 @@ def read(
 ) -> Clip:
     """Read `count` frames from frame `start` on, or the last `count`; fewer where the source holds fewer.
 
-    source: a video, an image, an animation, a folder of images, or "-" for a video on stdin
+    source: a video, an image, an animation, a folder of images, an archive (.npz) with `video` or `frames`, or "-" for
+        a video on stdin
     start: counted from 0; None or negative: the last `count` frames, or all
     count: None: up to the end
     fps: read at this rate, frame k being what a player shows at time k / fps; `start` and `count` number these frames
@@ -49,6 +51,8 @@ def read(
     with decoder.local(name) as path:
         if path.is_dir():
             return _read_images(decoder.images(path, name), into)
+        if is_archive(path):
+            return _read_archive(path, into)
         if stills.is_image(path):
             return _read_album(path, into, fps)
         return _read_video(path, into, fps, whole)
@@ -209,6 +213,16 @@ def _read_album(path: Path, into: "_Gathering", fps: float | None) -> Clip:
     pictures = enumerate(stills.pictures(path, into.name, pages, notes), int(wanted[0]))
     into.take(_placed(pictures, wanted, first))
     return into.clip(plan, notes)
+
+
+def _read_archive(path: Path, into: "_Gathering") -> Clip:
+    """Read the frames of an archive of arrays, which do not say when they are shown."""
+    frames = frames_in(path, into.name)
+    plan = _choose(None, len(frames), None)
+    first, end = plan.span(into)
+    into.expect(end - first, *frames.shape[1:3])
+    into.take(enumerate(frames[first:end], first))
+    return into.clip(plan, [f"{len(frames)} frames of an archive, read at the model's rate"])
 
 
 def _clock_of(album: stills.Album) -> Clock | None:

@@ -7,6 +7,7 @@ in float32.
 import json
 import shutil
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -42,12 +43,16 @@ CONFIG = {
 GENERATIONS = ("gen1", "gen2", "gen3", "gen4", "gen5")
 
 
-def publish(folder):
-    """Write the tiny FAR as a folder of the makers' files, with a config of its sizes."""
+DMLAB = {"actions": ["left", "right", "forward"], "fps": 10, "network": NETWORK | {"actions": 3, "labels_follow": True}}
+MINECRAFT = {"actions": ["none", "forward", "left", "right"], "fps": 20}
+
+
+def publish(folder, **changes):
+    """Write the tiny FAR as a folder of the makers' files, with a config of its sizes; changes: of its keys."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in CONFIG["weights"].values():
         shutil.copy(FOLDER / name, folder / name)
-    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "config.json").write_text(json.dumps(CONFIG | changes))
     return folder
 
 
@@ -61,6 +66,24 @@ def network(**changes):
 def rows(labels):
     """Action rows (b, f, 4) of labels (b, f), of which 4 is the unknown action."""
     return torch.nn.functional.one_hot(labels, 5)[..., :4].float()
+
+
+def write_dmlab(folder, *lengths, seed=0):
+    """Clips of these lengths as TECO's DMLab has them, a wide picture turned before the eye; gives their archives.
+
+    Keys, types and shapes are those of the published clips. `actions[t]` is taken after frame t.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for number, length in enumerate(lengths):
+        draw = np.random.default_rng((seed, number))
+        wide = draw.integers(0, 256, (16, 16 + length, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+        actions = draw.integers(0, 3, length)  # int64
+        steps = np.cumsum([0, *np.array((-1, 1, 0))[actions[:-1]]]) % length
+        video = np.stack([wide[:, 4 * step :][:, :64] for step in steps])
+        files.append(folder / f"{number}.npz")
+        np.savez_compressed(files[-1], video=video, actions=actions)
+    return files
 
 
 def levels_of(times):

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from ...actions import arrays
 from ...actions.alignment import align, follow
 from ...errors import DataError
 from ...media import Clip
+from ...media.arrays import frames_in
 from ...media.fit import fit
 from .format import Contents, Folder, Format, Recording, Settings, SourceClip
 from .videos import RAW, VIDEOS, VideoClip, numbered, take_footage
@@ -36,9 +34,7 @@ class DMLabClip(SourceClip):
         if settings.encoded:
             raise DataError(f"{name!r} holds frames that are not encoded.", hint=RAW)
         rows = numbered(self.archive, settings.actions)
-        video = arrays.read_key(self.archive, name, "video")
-        if video.dtype != np.uint8 or video.ndim != 4 or video.shape[3] != 3 or not video.size:
-            raise DataError(f"{name!r}: video is {video.dtype} {video.shape}, not uint8 (f, h, w, 3).")
+        video = frames_in(self.archive, name)
         actions, note = align(rows, 1, len(video), repr(name))
         fitted = fit(Clip(video, None, name), *settings.size, fit=settings.fit)
         return Recording(fitted.frames, actions, (*fitted.notes, *([note] if note else [])))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...actions import arrays
 from ...actions import files as action_files
-from ...errors import DataError, InputError, VideoError
+from ...archives import read_key
+from ...errors import ActionError, DataError, InputError, VideoError
 from ...media import decoder, measure
 from ...media import read as read_video
 from ...media.fit import FrameFit
@@ -106,7 +106,7 @@ def numbered(path: Path, names: tuple[str, ...]) -> np.ndarray:
     """Read `actions` of an archive, integers (t,), as rows (t, a)."""
     if not path.is_file():
         raise DataError(f"{str(path)!r} does not exist, so the actions are missing.")
-    numbers = arrays.read_key(path, str(path), "actions")
+    numbers = read_key(path, str(path), "actions", ActionError)
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
         raise DataError(f"{str(path)!r}: actions is {numbers.dtype} {numbers.shape}, not integers (f,).")
     wrong = np.flatnonzero((numbers < 0) | (numbers >= len(names)))
