@@ -33,7 +33,7 @@ SIZES = (
     Size(512, 12, 64, 96, 192),
 )
 MEASURED = SIZES[1]  # from whose speed that of the others is estimated
-SHOWN = 0.02  # frames to train on, per weight: `maze` of 8.8 million weights looked like one after 0.3 million frames
+SHOWN = 0.04  # frames to train on, per weight: of two networks, the one that sees more of them is the better until then
 RECORDED = 1e-3  # frames of data per weight: a network that is larger learns them by heart
 
 
@@ -55,7 +55,7 @@ def choose_size(data: DataFacts, frames: float) -> Size:
 
 TOKENS = 100  # a frame, above which a patch grows
 MOST_TOKENS = 400  # a frame, beyond which attention would take minutes a step
-FEW = 16  # positions of a latent that are tokens each
+FEW = 64  # positions of a latent that are tokens each: at a patch of 2 small frames teach a network three times slower
 LARGEST_PATCH = 8  # latent pixels
 
 

@@ -140,7 +140,7 @@ def test_memory_is_trained_only_where_episodes_are_long_enough():
 @pytest.mark.parametrize(
     ("height", "width", "patch"),
     [
-        (64, 64, 2),
+        (64, 64, 1),
         (96, 96, 2),
         (64, 96, 2),
         (32, 32, 1),
