@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -55,9 +56,7 @@ def paint(pixels: np.ndarray, kind: int, colours: bool) -> list[list[str]]:
     """Colour codes of pixels (h, w, 3); kind: 38 for the character, 48 for what is behind it."""
     if colours:
         return [[f"{kind};2;{r};{g};{b}" for r, g, b in row] for row in pixels.tolist()]
-    cube = (pixels.astype(int) * 5 + 127) // 255
-    numbers = 16 + 36 * cube[..., 0] + 6 * cube[..., 1] + cube[..., 2]
-    return [[f"{kind};5;{number}" for number in row] for row in numbers.tolist()]
+    return [[f"{kind};5;{16 + number}" for number in row] for row in cube(pixels).tolist()]
 
 
 def sixel(picture: np.ndarray, columns: int, rows: int) -> bytes:
@@ -66,31 +65,43 @@ def sixel(picture: np.ndarray, columns: int, rows: int) -> bytes:
     times = min(height // picture.shape[0], width // picture.shape[1])
     if times:
         height, width = times * picture.shape[0], times * picture.shape[1]
-    cube = (resize(picture, height, width).astype(int) * 5 + 127) // 255
-    numbers = 36 * cube[..., 0] + 6 * cube[..., 1] + cube[..., 2]  # (h, w)
-    parts = [f'\x1b[1;1H\x1bPq"1;1;{width};{height}']
-    for number in np.unique(numbers).tolist():
-        r, g, b = (20 * (number // step % 6) for step in (36, 6, 1))
-        parts.append(f"#{number};2;{r};{g};{b}")
+    numbers = cube(resize(picture, height, width))  # (h, w)
+    bands, known = [], np.zeros(216, bool)
     for top in range(0, height, 6):
         band = numbers[top : top + 6]
-        bits = (1 << np.arange(len(band)))[:, None]
-        used = np.unique(band)
-        values = ((band == used[:, None, None]) * bits).sum(1)  # (colours, w)
-        lines = [f"#{number}" + line for number, line in zip(used.tolist(), run_lengths(values), strict=True)]
-        parts.append("$".join(lines) + "-")
-    return "".join([*parts, "\x1b\\"]).encode()
+        used = np.flatnonzero(np.bincount(band.ravel(), minlength=216))
+        known[used] = True
+        bits = (1 << np.arange(len(band), dtype=np.uint8))[:, None]
+        values = ((band == used[:, None, None]) * bits).sum(1, dtype=np.uint8)  # (colours, w)
+        bands.append("$".join(f"#{number}{line}" for number, line in zip(used, run_lengths(values), strict=True)))
+    palette = "".join(COLOURS[number] for number in np.flatnonzero(known))
+    return f'\x1b[1;1H\x1bPq"1;1;{width};{height}{palette}{"-".join(bands)}-\x1b\\'.encode()
+
+
+def cube(picture: np.ndarray) -> np.ndarray:
+    """Numbers (h, w) of the nearest colours in a cube of 216."""
+    red, green, blue = np.moveaxis(SIXTHS[picture], -1, 0)
+    numbers: np.ndarray = 36 * red + 6 * green + blue
+    return numbers
+
+
+SIXTHS = ((np.arange(256) * 5 + 127) // 255).astype(np.uint8)
+COLOURS = ["#{};2;{};{};{}".format(n, *(20 * (n // step % 6) for step in (36, 6, 1))) for n in range(216)]
 
 
 def run_lengths(values: np.ndarray) -> list[str]:
     """Sixel characters of rows of values (n, w) from 0 to 63, equal ones counted."""
-    lines = [""] * len(values)
-    rows, starts = np.nonzero(np.diff(values, axis=1, prepend=-1))
-    ends = np.where(np.diff(rows, append=-1) != 0, values.shape[1], np.append(starts[1:], 0))
-    runs = zip(rows.tolist(), values[rows, starts].tolist(), (ends - starts).tolist(), strict=True)
-    for row, value, count in runs:
-        lines[row] += chr(63 + value) * count if count < 4 else f"!{count}{chr(63 + value)}"
-    return lines
+    begins = np.ones(values.shape, bool)
+    begins[:, 1:] = values[:, 1:] != values[:, :-1]
+    rows, starts = np.nonzero(begins)
+    counts = np.diff(rows * values.shape[1] + starts, append=values.size).tolist()
+    words = [LETTERS[value] * count if count < 4 else f"!{count}{LETTERS[value]}"
+             for value, count in zip(values[begins].tolist(), counts, strict=True)]  # fmt: skip
+    ends = np.cumsum(begins.sum(1)).tolist()
+    return ["".join(words[first:end]) for first, end in pairwise([0, *ends])]
+
+
+LETTERS = [chr(63 + value) for value in range(64)]
 
 
 def kitty(picture: np.ndarray, columns: int, rows: int) -> bytes:
