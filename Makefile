@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 
-.PHONY: demo play test docs release fuzz kill load viewers clean
+.PHONY: demo play test docs release fuzz kill load viewers latency clean
 
 # Make a 600-frame video in the maze, and say where it is, how fast it went and what to look for.
 demo: .venv/installed
@@ -44,6 +44,10 @@ load: .venv/installed-for-tests
 # Eight viewers of the page of `arvdm play` for ten minutes, one slow and one dead: prints frames, delays and memory.
 viewers: .venv/installed-for-tests
 	@ARVDM_TEST_VIEWERS=600 $(BIN)/pytest tests/play/web/test_load.py -s
+
+# From a key to the frame that obeys it, as drawn in Chromium, at chunk 1, 2 and 4; two minutes on two quiet cores.
+latency: .venv/installed-for-tests
+	@PYTHONPATH=tests $(BIN)/python tests/support/latency.py
 
 clean:
 	rm -rf .venv build dist demo.mp4 demo.json demo.state demo.state.old .pytest_cache .mypy_cache .ruff_cache
