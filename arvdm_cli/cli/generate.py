@@ -51,7 +51,8 @@ def generate(
             "--prompt-frames",
             "-p",
             metavar="PATH",
-            help="Video, image, folder of images, archive of frames (.npz), or - for stdin; repeat for a batch.",
+            help="Video, image, folder of images or of episodes, archive of frames (.npz), or - for stdin; repeat "
+            "for a batch.",
             rich_help_panel=flags.PROMPT,
         ),
     ] = None,
@@ -408,11 +409,12 @@ def allow(target: str, format: str | None, yes: bool, never: bool):
 
 def find(model: str, sources: list[str | None]) -> Path:
     """The checkpoint's folder; that the prompts can be read shows now, and not seconds later."""
+    from ..data.episode import find_episode
     from ..hub import registry
     from ..media import decoder
 
     for source in sources:
-        if source is not None:
+        if source is not None and not find_episode(source):
             decoder.check(source)
     return registry.resolve(model)
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..data.episode import columns
 from ..errors import UsageError
 from ..media import Clip, fit
 from ..record import policies
@@ -17,7 +18,7 @@ from ..record.environment import Wish
 from ..record.episode import seed_of
 from ..record.game import Game
 from .player import Rows, View
-from .start import Start, columns
+from .start import Start
 
 Result = TypeVar("Result")
 

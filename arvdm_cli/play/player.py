@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from ..data.episode import columns
 from ..errors import UsageError
 from ..media import to_bytes, to_tensor
 from ..sampling import generation
@@ -20,7 +21,7 @@ from ..sampling.schedules import TOLERANCE, Schedule
 from ..sampling.state import State
 from ..worlds.world import Place, RestorablePlace, World
 from .controls import IDLE
-from .start import Start, columns, refit, walk
+from .start import Start, refit, walk
 
 Rows = Callable[[int, int], np.ndarray]  # (first, count) -> actions float32 (count, a) that lead into those new frames
 

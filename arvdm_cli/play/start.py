@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.batches import Episodes, read_all
-from ..errors import ActionError, UsageError
+from ..data.batches import read
+from ..data.episode import first_held_out, read_episode
 from ..media import Clip, fit
 from ..runs.events import OnEvent, ignore
 from ..runs.inputs import read_prompt, usable
@@ -54,44 +54,22 @@ def from_episodes(folder: Path, model: Model, plan: Plan) -> Starts:
 
     Raises: DataError where it is not one; UsageError where its frames have another size
     """
-    parts = read_all([folder])
-    (part,) = parts.values()
-    episodes = Episodes(parts, 0)
     config = model.codec.config
-    if tuple(episodes.pictures.shape[2:4]) != (config.height, config.width):
-        h, w = episodes.pictures.shape[2:4]
-        raise UsageError(
-            f"The episodes of {folder} have frames of {w}x{h}, the model has {config.width}x{config.height}."
-        )
-    count = min(usable(plan.sampling), episodes.pictures.shape[1])
+    episodes = len(read(folder).frames)
     held_out = model.card.get("held_out")
-    first = max(0, len(part.frames) - (min(held_out, EPISODES) if isinstance(held_out, int) and held_out else EPISODES))
+    first = first_held_out(episodes, min(held_out, EPISODES) if isinstance(held_out, int) and held_out else EPISODES)
 
     def load(number: int) -> Start:
-        frames = np.asarray(episodes.pictures[number, :count])
-        if not model.actions or not episodes.names:
-            return Start(frames, np.zeros((count, len(model.actions)), np.float32))
-        rows = episodes.one_hot(np.array([number]))[0, :count].numpy().astype(np.float32)
-        return Start(frames, columns(rows, episodes.names, model.actions))
+        episode = read_episode(folder, number, model.actions, (config.height, config.width))
+        count = usable(plan.sampling)
+        return Start(episode.frames[:count], episode.actions[:count])
+
+    load(first)  # what is wrong with a folder shows now
 
     def loader(number: int) -> Load:
         return lambda seed: load(number)
 
-    return {f"episode {number}": loader(number) for number in range(first, len(part.frames))}
-
-
-def columns(rows: np.ndarray, names: tuple[str, ...] | list[str], wanted: tuple[str, ...]) -> np.ndarray:
-    """Rows (f, a) of actions with some names as rows of others; what has no column there is left out.
-
-    Raises: ActionError where they share no name
-    """
-    shared = [name for name in names if name in wanted]
-    if wanted and not shared:
-        raise ActionError(f"None of the actions {', '.join(names)} is one of {', '.join(wanted)}.")
-    result = np.zeros((len(rows), len(wanted)), np.float32)
-    for name in shared:
-        result[:, wanted.index(name)] = rows[:, list(names).index(name)]
-    return result
+    return {f"episode {number}": loader(number) for number in range(first, episodes)}
 
 
 def walk(world: World, seed: int, frames: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ import torch
 from .. import media
 from ..actions import files, formats, phrases, sources, vpt
 from ..actions.sources import endless, live
+from ..data import batches as data
+from ..data.episode import find_episode, first_held_out, read_episode
+from ..errors import UsageError
 from ..sampling.config import Sampling
 from ..sampling.generation import given
 from ..sampling.model import Model
@@ -87,6 +91,8 @@ def read_prompt(
     config, names = model.codec.config, model.actions
     if source.path is None:
         return np.empty((0, config.height, config.width, 3), np.uint8), torch.zeros(1, 0, len(names))
+    if found := find_episode(source.path):
+        return from_episode(source, *found, model, sampling, on_event)
     file = sources.of_prompt(source.actions, source.path) if names else None
     clip = media.read(
         source.path,
@@ -112,6 +118,31 @@ def read_prompt(
     if warning:
         on_event(Warning_(f"prompt: {warning}"))
     return clip.frames, torch.from_numpy(led).unsqueeze(0)
+
+
+def from_episode(
+    source: PromptSource, folder: Path, number: int | None, model: Model, sampling: Sampling, on_event: OnEvent
+) -> tuple[np.ndarray, torch.Tensor]:
+    """The same of an episode of a data folder: of the first that training held out, unless it has a number."""
+    if source.crop or source.actions not in (None, *sources.UNKNOWN):
+        what = "frames are stored as the model takes them" if source.crop else "episodes have their own actions"
+        raise UsageError(f"{folder} is data, whose {what}.", hint="Leave out --prompt-crop and --prompt-actions.")
+    if number is None:
+        number = first_held_out(len(data.read(folder).frames), model.card.get("held_out"))
+    config = model.codec.config
+    episode = read_episode(folder, number, model.actions, (config.height, config.width))
+    if abs(episode.fps - model.fps) > 0.01 * model.fps:
+        raise UsageError(f"The episodes of {folder} have {episode.fps:g} frames/s, the model has {model.fps:g}.")
+    length, count = len(episode.frames), source.count or usable(sampling)
+    first = max(0, length - count) if source.start is None else source.start
+    if first >= length:
+        raise UsageError(f"An episode of {folder} has {length} frames, so none is number {first}.")
+    chosen = slice(first, first + count)
+    if source.count and len(episode.frames[chosen]) < count:
+        on_event(Note(f"prompt: {len(episode.frames[chosen])} frames, fewer than the {count} requested"))
+    on_event(Note(f"prompt: episode {number} of {folder}"))
+    led = np.zeros_like(episode.actions) if source.actions else episode.actions
+    return episode.frames[chosen].copy(), torch.from_numpy(led[chosen].copy()).unsqueeze(0)
 
 
 def read_actions(

@@ -22,7 +22,7 @@ from ..sampling.schedules import Schedule
 class PromptSource:
     """Where the frames come from that a video begins with."""
 
-    path: str | None = None  # video, image, folder of images, .npz, or - for stdin; None: no prompt
+    path: str | None = None  # video, image, folder of images or episodes, .npz, or - for stdin; None: no prompt
     start: int | None = None  # first frame; None: the last ones that the model can use
     count: int | None = None  # frames; None: as many as the model can use
     crop: str | None = None  # part of the picture, as WxH+X+Y; None: the middle
