@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -67,8 +67,7 @@ def train(config: TrainConfig, resume: bool, report: Report, on_progress: OnProg
         logs.append(Metrics(out / METRICS, state))
         pace = Pace(parts.config, parts.phases, state.elapsed if state else 0.0, on_progress)
         run = Run(parts, out, timer, logs, report, pace)
-        if state is None:
-            run.warn(*doubts(run.files.facts))
+        run.warn(*(doubts(run.files.facts) if state is None else changed(state, parts.episodes)))
         try:
             run.fit_codec(state)
             run.fit_network(state)
@@ -105,6 +104,17 @@ class Parts:
     def phases(self) -> tuple[Stage, ...]:
         """Phases of the run, in their order."""
         return ("codec", "encode", "network") if self.trains_codec else ("encode", "network")
+
+
+def changed(state: TrainState, episodes: Episodes) -> list[str]:
+    """What a run should know of its data, where that is not what its state was trained on: a sentence."""
+    now = len(episodes.pictures)
+    if state.episodes in (0, now):  # 0: of a version that did not count them
+        return []
+    return [
+        f"the data has {now} episodes and had {state.episodes} when this run was saved. The last ones are held out, so "
+        "others are measured now, and the run may have been trained on some of them."
+    ]
 
 
 def prepare(config: TrainConfig, state: TrainState | None = None) -> Parts:
@@ -289,13 +299,14 @@ class Run:
 
     def state(self) -> TrainState:
         """All that is needed to resume the run from where it stands."""
-        codec = self.parts.codec.state_dict()
+        codec, count = self.parts.codec.state_dict(), len(self.parts.episodes.pictures)
         if self.trainer:
             over = self.config.minutes if self.over else 0.0
-            return self.trainer.state(codec, self.timer.seconds, self.timer.elapsed, over)
+            state = self.trainer.state(codec, self.timer.seconds, self.timer.elapsed, over)
+            return replace(state, episodes=count)
         progress = self.codec_trainer.progress() if self.codec_trainer and not self.codec_ready else None
         scales = scales_of(self.config.network)
-        return TrainState(codec, progress, elapsed=self.timer.elapsed, action_scales=scales)
+        return TrainState(codec, progress, elapsed=self.timer.elapsed, action_scales=scales, episodes=count)
 
     def save(self) -> None:
         """Save the state."""

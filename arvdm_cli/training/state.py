@@ -41,6 +41,7 @@ class TrainState:
     elapsed: float = 0.0  # seconds since the run began, codec included
     over: float = 0.0  # the limit in minutes that ended it, 0 where none did
     action_scales: tuple[float, ...] = ()  # of the network
+    episodes: int = 0  # of the data, held-out ones too; 0: not known
 
     def save(self, path: Path) -> None:
         """Write the state, replacing the one before it whole."""

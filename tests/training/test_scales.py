@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from arvdm_cli.data.batches import Episodes, read_all
+from arvdm_cli.errors import ArvdmWarning
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.models.codec import CodecConfig
 from arvdm_cli.models.config import DiTConfig
@@ -91,10 +92,11 @@ def test_actions_in_another_unit_train_to_the_same_bits(trained, tmp_path):
     assert torch.equal(*answers)
 
 
-def test_a_run_that_is_resumed_keeps_its_scales_when_the_data_has_grown(trained, tmp_path):
+def test_a_run_that_is_resumed_says_that_the_data_has_grown_and_keeps_its_scales(trained, tmp_path):
     data = moving_squares(tmp_path / "data", episodes=7, unit=16.0)
     config = run_of(data, trained, steps=6)
-    train(config, True, quiet)
+    with pytest.warns(ArvdmWarning, match="the data has 7 episodes and had 6 when this run was saved"):
+        train(config, True, quiet)
     assert checkpoint.load(trained / "checkpoint").network.config.action_scales == (8.0, 8.0)
 
 
