@@ -65,6 +65,14 @@ def test_the_picture_of_the_demo_loops_shows_the_whole_walk_and_is_small(demo):
     assert "](examples/demo.webp)" in (ROOT / "README.md").read_text().split("##")[0]
 
 
+def test_the_pictures_that_move_are_small_together_and_the_play_loops(demo):
+    files = [ROOT / "examples" / name for name in ("demo.webp", "play.webp")]
+    assert sum(file.stat().st_size for file in files) < 1_500_000
+    with demo.Image.open(files[1]) as picture:
+        assert picture.n_frames > 40 and picture.info["loop"] == 0
+    assert all("examples/play.webp)" in (ROOT / name).read_text() for name in ("README.md", "docs/play.md"))
+
+
 def command_of(name):
     """The command that makes the demo, as a file of the repository gives it."""
     (found,) = re.findall(r"arvdm generate .*-o demo\.mp4", (ROOT / name).read_text())
