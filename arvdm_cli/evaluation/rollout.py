@@ -35,6 +35,7 @@ class Task:
     plan: Plan
     latents: Tensor | None = None  # the histories as the codec encodes them, (clips, f, c, h, w), where that is known
     other: np.ndarray | None = None  # for each clip the number of the one whose memory takes its own's place
+    after: Tensor | None = None  # (clips, a), the action after the last new frame, where it is known
 
     def begin(self, model: Model, clips: np.ndarray) -> State:
         """Show the model the histories of some clips."""
@@ -104,6 +105,8 @@ def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = n
         state = task.begin(model, np.arange(len(task.history))[clips])
         if task.other is not None:
             state = replace(state, memory=task.begin(model, task.other[clips]).memory)
+        if task.after is not None:
+            actions = torch.cat((actions, task.after[clips, None]), 1)
         onward = given(actions[:, f:].to(state.context.device))
         at = 0
         for part in generate(model, task.plan, state, onward, seed + first, task.length):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from arvdm_cli import media
-from arvdm_cli.models.far import FAR
-from support.far import DMLAB, MINECRAFT, publish, write_dmlab
+from support.far import DMLAB, MINECRAFT, publish, spy_on_labels, write_dmlab
 
 NULL, PROMPT = 4, 9  # the label of an unknown action, and frames of a prompt: 6 in memory, 3 in the context
 
@@ -17,15 +16,7 @@ NULL, PROMPT = 4, 9  # the label of an unknown action, and frames of a prompt: 6
 @pytest.fixture
 def labels(monkeypatch):
     """Labels that the network takes, by call: for frames of memory, of the context, and for the new frame."""
-    calls, condition = [], FAR.condition
-
-    def spy(self, times, actions):
-        label = np.where((actions == 0).all(-1), NULL, actions.argmax(-1))[0].tolist()
-        calls.append(({-2.0: "memory", -1.0: "context"}.get(float(times[0, 0]), "new"), label))
-        return condition(self, times, actions)
-
-    monkeypatch.setattr(FAR, "condition", spy)
-    return calls
+    return spy_on_labels(monkeypatch)
 
 
 def by_frame(calls):

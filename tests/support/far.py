@@ -68,17 +68,31 @@ def rows(labels):
     return torch.nn.functional.one_hot(labels, 5)[..., :4].float()
 
 
-def write_dmlab(folder, *lengths, seed=0):
+def spy_on_labels(monkeypatch):
+    """Labels that networks take, of the first clip, by call: (memory, context or new, labels), unknown ones being 4."""
+    calls, condition = [], FAR.condition
+
+    def spy(self, times, actions):
+        label = np.where((actions == 0).all(-1), 4, actions.argmax(-1))[0].tolist()
+        calls.append(({-2.0: "memory", -1.0: "context"}.get(float(times[0, 0]), "new"), label))
+        return condition(self, times, actions)
+
+    monkeypatch.setattr(FAR, "condition", spy)
+    return calls
+
+
+def write_dmlab(folder, *lengths, walk=None, seed=0):
     """Clips of these lengths as TECO's DMLab has them, a wide picture turned before the eye; gives their archives.
 
     Keys, types and shapes are those of the published clips. `actions[t]` is taken after frame t.
+    walk: actions of all clips; None: at random
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for number, length in enumerate(lengths):
         draw = np.random.default_rng((seed, number))
         wide = draw.integers(0, 256, (16, 16 + length, 3), np.uint8).repeat(4, 0).repeat(4, 1)
-        actions = draw.integers(0, 3, length)  # int64
+        actions = draw.integers(0, 3, length) if walk is None else np.resize(walk, length)  # int64
         steps = np.cumsum([0, *np.array((-1, 1, 0))[actions[:-1]]]) % length
         video = np.stack([wide[:, 4 * step :][:, :64] for step in steps])
         files.append(folder / f"{number}.npz")

@@ -14,7 +14,7 @@ from ..console import out as stdout
 from ..console import printable, say
 from ..flags import Seed
 from ..help import Command, Group
-from . import drift, memory, pareto, predict
+from . import drift, memory, pareto, predict, protocol
 from .tables import WorldName, loader, resumes, run
 from .truth import AllEpisodes, Data, Shown, Starts, check_data, recorded, rendered
 
@@ -32,6 +32,10 @@ app.command(
 )(drift.drift)
 app.command(cls=Command, epilog="arvdm eval predict maze -s fifo -s rolling --measured pareto")(predict.predict)
 app.command(cls=Command, epilog="arvdm eval pareto maze -s outpainting -s fifo -o pareto")(pareto.pareto)
+app.command(
+    cls=Command,
+    epilog="arvdm eval protocol dmlab --data dmlab --far\narvdm eval protocol runs/mine --data data/dmlab --shown 36",
+)(protocol.protocol)
 
 
 @app.callback()

@@ -93,6 +93,7 @@ class Recording:
     warnings: tuple[str, ...] = ()  # what is missing in it
     acted: bool = True  # whether it came with actions
     poses: np.ndarray | None = None  # int16 (f, 3), from where its frames were seen; None: as actions tell
+    onward: np.ndarray | None = None  # float32 (a,), the action after its last frame, where that is known
 
 
 class SourceClip(ABC):

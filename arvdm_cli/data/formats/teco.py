@@ -37,7 +37,8 @@ class DMLabClip(SourceClip):
         video = frames_in(self.archive, name)
         actions, note = align(rows, 1, len(video), repr(name))
         fitted = fit(Clip(video, None, name), *settings.size, fit=settings.fit)
-        return Recording(fitted.frames, actions, (*fitted.notes, *([note] if note else [])))
+        onward = rows[len(video) - 1] if len(rows) >= len(video) else None
+        return Recording(fitted.frames, actions, (*fitted.notes, *([note] if note else [])), onward=onward)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Published ways to score models on published data sets, and ours beside them."""
