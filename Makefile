@@ -17,7 +17,7 @@ test: .venv/installed-for-tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	@$(BIN)/pytest --numprocesses auto --dist loadfile
+	@$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 # The documentation as a site in build/docs; strict: a link or name that leads nowhere is an error. Uses no network.
 docs: .venv/installed-for-docs
@@ -39,7 +39,7 @@ kill: .venv/installed-for-tests
 
 # All tests beside six busy loops, as on a machine that others use: about half an hour on two cores.
 load: .venv/installed-for-tests
-	@$(BIN)/python tests/support/busy.py 6 $(BIN)/pytest --numprocesses 8 --dist loadfile
+	@$(BIN)/python tests/support/busy.py 6 $(BIN)/pytest --numprocesses 8 --dist loadfile --no-loadscope-reorder
 
 # Eight viewers of the page of `arvdm play` for ten minutes, one slow and one dead: prints frames, delays and memory.
 viewers: .venv/installed-for-tests

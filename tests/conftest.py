@@ -1,10 +1,14 @@
 """What all tests share: which of them skip themselves, ways to run the command line, and what they run it on."""
 
+import functools
+import gc
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
+import typer
 from hypothesis import HealthCheck, settings
 from typer.testing import CliRunner
 
@@ -17,8 +21,14 @@ settings.register_profile("tests", max_examples=30, derandomize=True, **quiet)
 settings.register_profile("fuzz", max_examples=800, print_blob=True, **quiet)  # `make fuzz`
 settings.load_profile("tests")
 
+# Files that take longest, which xdist begins with: what is left for the end is short, and all workers share it
+LONGEST = ("test_documents", "test_kills", "test_faults", "test_resume", "test_page", "test_minecraft")
+
 
 def pytest_collection_modifyitems(items):
+    count = Counter(item.path for item in items)
+    rank = {name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (rank.get(item.path.stem, len(rank)), -count[item.path], str(item.path)))
     for item in items:
         if item.get_closest_marker("network") and os.environ.get("ARVDM_TEST_NETWORK") != "1":
             item.add_marker(pytest.mark.skip(reason="ARVDM_TEST_NETWORK=1 lets it reach the internet"))
@@ -39,12 +49,25 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason="no GPU of Apple's"))
 
 
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # thousands of tests and all modules, which stay to the end: no collection need look at them again
+
+
 @pytest.fixture(autouse=True, scope="session")
 def no_settings_of_the_users_own(tmp_path_factory):
     """Keep settings files of whoever runs the tests out of them."""
     assert not os.path.exists("arvdm.toml"), "arvdm.toml in this folder would set flags in the tests"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def parsers_that_are_built_once():
+    """Let typer's runner build the parser of an app once, not for each of the thousands of commands that tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", functools.cache(typer.main.get_command), raising=False)
         yield
 
 
