@@ -28,6 +28,7 @@ from . import api
 from .errors import UsageError
 from .evaluation.agreement import Predicted
 from .evaluation.metrics import Networks
+from .evaluation.protocol.scoring import Scoring
 from .evaluation.recorded import returns
 from .evaluation.recorded.episodes import Recorded
 from .evaluation.retrieval import RetrievalRow
@@ -38,11 +39,14 @@ from .evaluation.studies.drift import DriftStudy, ModelDrift
 from .evaluation.studies.memory import MEASURED, MemoryStudy
 from .evaluation.studies.pareto import ParetoRow, ParetoStudy
 from .evaluation.studies.predict import PredictStudy
+from .evaluation.studies.protocol import FAR_SEEDS, ProtocolRow, ProtocolStudy, far_runs, plain_runs
 from .evaluation.study import Load, OnEvent, Report, Study, no_events, run_study
 from .sampling.model import Model
 from .worlds.table import CLIP_SEED, DRIFT_SEED, NEEDLE_SEED
 
-__all__ = ["Report", "card", "drift", "memory", "pareto", "predict"]
+__all__ = ["Report", "Scoring", "card", "drift", "memory", "pareto", "predict", "protocol"]
+
+PLAIN = Scoring()
 
 Named = str | os.PathLike[str] | Model
 Models = Named | Sequence[Named] | Mapping[str, Named]
@@ -296,6 +300,58 @@ def card(
         free_runs=free_runs,
         free_frames=free_frames,
         length=length,
+        chosen=chosen(schedule, settings),
+    )
+    return run(study, out, replace, on_event)
+
+
+def protocol(
+    models: Models,
+    data: str | os.PathLike[str],
+    out: Folder = None,
+    *,
+    far: bool = False,
+    clips: int = 256,
+    listed: Folder = None,
+    shown: Sequence[int] | None = None,
+    length: int | None = None,
+    seeds: Sequence[int] | None = None,
+    unknown_actions: bool = False,
+    scoring: Scoring = PLAIN,
+    all_episodes: bool = False,
+    replace: bool = False,
+    schedule: str | None = None,
+    on_event: OnEvent = no_events,
+    **settings: api.Setting,
+) -> Report[ProtocolRow]:
+    """Score models by a published protocol: the first clips of a data set, continued with their actions.
+
+    data: TECO's DMLab or Minecraft as published, or a folder of episodes
+    far: runs, seeds and, beside ours, the scoring of FAR's makers, in place of `scoring`; load models in bfloat16 for
+        their numbers, too
+    listed: JSON list of clips; None: in the order of names
+    shown: true frames before those that are made, for each run; None: 144, with far also 36
+    length: new frames; None: up to frame 300
+    seeds: of the noise; None: 0, with far those of its makers
+    scoring: how pictures are compared
+    Rows: one for each model, run, seed, scoring and clip; means are the `scores` of `values`
+    """
+    names, load = named(models)
+    folder = Path(data)
+    study = ProtocolStudy(
+        names,
+        load,
+        data=folder,
+        listed=path(listed),
+        every=all_episodes,
+        clips=clips,
+        length=length,
+        runs=far_runs(folder, shown, unknown_actions) if far else plain_runs(shown, unknown_actions, scoring),
+        seeds=seeds or (FAR_SEEDS if far else (0,)),
+        lpips=None,
+        fvd=None,
+        networks=Networks(),
+        out=Path(out or "."),
         chosen=chosen(schedule, settings),
     )
     return run(study, out, replace, on_event)

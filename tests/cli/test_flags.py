@@ -24,6 +24,7 @@ from support.tiny import model
 NOT_CHOSEN = {"options", "group"}  # each option has a flag of its own; the network says how large a group is
 TWO_BLOCKS = [["-s", "rolling:blocks=2"], ["-s", "rolling", "--blocks", "2"]]
 SAMPLING_COMMANDS = [("generate",), ("bench",), ("eval", "memory"), ("eval", "drift"), ("eval", "card")]
+SAMPLING_COMMANDS += [("eval", "protocol")]
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from arvdm_cli import measure
 from arvdm_cli.errors import DataError
 from arvdm_cli.evaluation import metrics
 from arvdm_cli.evaluation.metrics import Networks
@@ -206,6 +207,14 @@ def test_a_stopped_run_resumes_after_its_last_block_to_the_same_scores(returning
     again = run_study(study(returning, tmp_path / "out", walker(), length=16), tmp_path / "out")
     assert made == [0, 2, 2] and again.values["scores"] == whole.values["scores"]
     assert again.values["scores"][0]["fvd"] is not None
+
+
+def test_python_gives_the_scores_of_the_study(returning, tmp_path):
+    few = {"clips": 2, "length": 12}
+    ours = measure.protocol(walker(), returning, shown=[20], scoring=measure.Scoring("mine", padded_ssim=True), **few)
+    runs = protocol.plain_runs([20], False, Scoring("mine", padded_ssim=True))
+    theirs = run_study(study(returning, tmp_path, walker(), runs=runs, networks=Networks(), **few), tmp_path)
+    assert ours.values["scores"] == theirs.values["scores"] and "mine" in str(ours)
 
 
 def test_clips_that_are_too_short_are_refused_by_name(returning, tmp_path):
