@@ -15,7 +15,7 @@ from .sizes import GROUP, MEASURED, Size
 
 Measure = Callable[[TrainConfig], Rate]
 SPARE = 2  # times as many steps as are planned may be taken
-SCHEDULE = {"schedule": "outpainting", "options": {"chunk": 4, "steps": 4}}
+SCHEDULE = {"schedule": "next-frame", "options": {"steps": 2}}  # a small network follows motion best frame by frame
 
 
 @dataclass(frozen=True)
