@@ -17,6 +17,7 @@ from ..actions import phrases as tracks
 from ..reports.records import Record, Values
 from ..reports.statistics import interval
 from ..sampling.model import Model
+from ..sampling.network import has_memory
 from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
 from .criteria import (
@@ -207,7 +208,7 @@ def plan_card(model: Model, clips: Truth, plan: Plan, free_runs: int = 8, free_f
     free_runs: places in which a run of `free_frames` takes random actions; 0 for none
     """
     tasks = tasks_of(model, clips, plan)
-    if plan.sampling.slots and getattr(model.network.config, "fusion", "none") != "none":
+    if plan.sampling.slots and has_memory(model.network):
         forgetful = plan.with_sampling(slots=0)
         tasks |= {f"{kind}/off": replace(tasks[kind], plan=forgetful) for kind in REVISITS}
     if runs := min(free_runs, len(clips)):

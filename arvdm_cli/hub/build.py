@@ -12,7 +12,7 @@ from ..actions.phrases import parse
 from ..configs import brief, fill, table
 from ..errors import ActionError, CheckpointError, ConfigError, IntegrityError
 from ..media.stills import FRAME_PIXELS
-from ..models import architecture
+from ..models import Architecture, architecture, with_codec_of
 from ..sampling.config import Sampling
 from ..sampling.diffusion import DIFFUSIONS
 from ..sampling.model import Model
@@ -41,7 +41,16 @@ class CodecConfig(Protocol):
     def grid(self) -> tuple[int, int]: ...
 
 
-SECTIONS = ("network", "codec", "diffusion", "sampling", "model", "format", "weights")
+SECTIONS = ("network", "codec", "diffusion", "sampling", "model", "codec_model", "format", "weights")
+
+
+def kind_of(config: Mapping[str, object]) -> Architecture:
+    """The architecture that a checkpoint's config names, with the codec of another one where it says so.
+
+    Raises: ConfigError where there is none of that name
+    """
+    codec = config.get("codec_model")
+    return with_codec_of(architecture(str(config["model"])), None if codec is None else str(codec))
 
 
 def build(config: Mapping[str, object], where: str) -> Model:
@@ -51,7 +60,7 @@ def build(config: Mapping[str, object], where: str) -> Model:
     Raises: CheckpointError where it describes no model that arvdm knows, IntegrityError where it names a file elsewhere
     """
     try:
-        kind, family = architecture(str(config["model"])), dict(table(config, "diffusion"))
+        kind, family = kind_of(config), dict(table(config, "diffusion"))
         for name in (table(config, "weights") if config.get("weights") else {}).values():
             if not isinstance(name, str) or Path(name).name != name:
                 raise IntegrityError(f"{where} lists a file outside its folder: {name!r}.")

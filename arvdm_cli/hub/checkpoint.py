@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from ..configs import table
 from ..device import DTYPES
 from ..errors import ArvdmWarning, CheckpointError, IntegrityError, NumericError, OutputError
-from ..models import Architecture, architecture, architecture_of
+from ..models import Architecture, architecture_of, codec_architecture
 from ..sampling.model import Model
-from .build import build
+from .build import build, kind_of
 from .registry import CONFIG, MANIFEST, WEIGHTS, index_of, read_config, read_text
 from .weights import digest, digest_weights, files_of, missing_file, read_weights
 
@@ -34,10 +34,13 @@ def save(
     kind: of the network, where that is not of an installed architecture
     Raises: ConfigError where the kind is not known, OutputError where the checkpoint cannot be written
     """
+    kind = kind or architecture_of(model.network)
+    codec = codec_architecture(kind, model.codec)
     config = {
         "format": 1,
         **model.card,
-        "model": (kind or architecture_of(model.network)).name,
+        "model": kind.name,
+        **({"codec_model": codec} if codec else {}),
         "network": asdict(model.network.config),
         "codec": asdict(model.codec.config),
         "diffusion": {"family": model.diffusion.family, **asdict(model.diffusion)},
@@ -78,7 +81,7 @@ def load(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = 
     where = str(folder / CONFIG)
     with torch.device("meta"):  # shapes only: the weights come from the file
         model = build(config, where)
-    kind = architecture(str(config["model"]))
+    kind = kind_of(config)
     parts = {"network": (model.network, dtype), "codec": (model.codec, dtype if kind.half_codec else torch.float32)}
     files = weights_of(config)
     if not config.get("weights"):  # the makers of foreign files leave no manifest

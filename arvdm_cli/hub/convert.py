@@ -11,9 +11,8 @@ from torch import Tensor
 from ..configs import Json
 from ..errors import CheckpointError
 from ..files import load_pickled
-from ..models import architecture
 from ..sampling.model import Model
-from .build import build
+from .build import build, kind_of
 from .checkpoint import fit, save, weights_of
 from .registry import CONFIG, PICKLED, foreign, index_of, read_config
 from .weights import read_weights
@@ -55,7 +54,7 @@ def rewrite(config: Json, files: Mapping[str, Path], target: Path) -> Model:
     for part, module in (("network", model.network), ("codec", model.codec)):
         path = files[part]
         tensors = unpickle(path) if path.suffix in PICKLED else read_weights(path.parent, path.name)
-        fit(tensors, module, architecture(str(config["model"])), None, path)
+        fit(tensors, module, kind_of(config), None, path)
     save(model, target, None)
     return model
 

@@ -4,14 +4,25 @@ A module of this package that holds an ARCHITECTURE is found by itself. Another 
 point of the group `arvdm.networks`, which leads to an Architecture; its code runs only if it was installed.
 """
 
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
 
+from torch import nn
+
 from ..errors import ConfigError
 from .architecture import Architecture
 
-__all__ = ["MODELS", "Architecture", "architecture", "architecture_of", "installed"]
+__all__ = [
+    "MODELS",
+    "Architecture",
+    "architecture",
+    "architecture_of",
+    "codec_architecture",
+    "installed",
+    "with_codec_of",
+]
 
 _modules = (import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
 GROUP = "arvdm.networks"  # of entry points
@@ -55,3 +66,21 @@ def architecture_of(network: object) -> Architecture:
         f"{type(network).__name__} is not the network of an architecture that is installed.",
         hint=f"Give its Architecture, or offer it in a package under the entry points {GROUP}.",
     )
+
+
+def codec_architecture(kind: Architecture, codec: nn.Module) -> str | None:
+    """The name of the architecture whose codec a model of another one has; None where it has its own."""
+    if type(codec) is MODELS.get(kind.name, kind).codec:
+        return None
+    return next((other.name for other in MODELS.values() if type(codec) is other.codec), None)
+
+
+def with_codec_of(kind: Architecture, name: str | None) -> Architecture:
+    """An architecture with the codec of another one of that name; with its own where the name is None.
+
+    Raises: ConfigError where there is none
+    """
+    if name is None:
+        return kind
+    other = architecture(name)
+    return replace(kind, codec_config=other.codec_config, codec=other.codec, half_codec=other.half_codec)

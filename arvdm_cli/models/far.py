@@ -10,6 +10,7 @@ Source: Gu et al., "Long-Context Autoregressive Video Modeling with Next-Frame P
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,7 +21,7 @@ from ..errors import ConfigError
 from ..sampling.memory import Memory
 from .architecture import Architecture
 from .dcae import DCAE, DCAEConfig
-from .layers import EPS, KV, KVCache, patchify, unpatchify
+from .layers import EPS, KV, KVCache, attend, patchify, rms_norm, unpatchify
 from .oasis import Angles, cos_sin, modulated, rotate
 
 CLEAN = -1.0  # what the network calls the level of a clean frame; others are 1000 times ours
@@ -41,14 +42,14 @@ class FARConfig:
     heads: int = 12
     rotary: tuple[int, ...] = (16, 24, 24)  # features of a head that tell frame, row and column
     classes: int = 4  # kinds of action that the network was built with, one to a frame
-    actions: int = 4  # of these, those that the data has
+    actions: int = 4  # of these, those that the data has; 0 for data without actions
     labels_follow: bool = False  # a frame carries the action taken after it, not the one that led into it
     bfloat16_positions: bool = False  # round the numbers of frames as the makers did: above 256 neighbours coincide
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rotary", tuple(map(int, self.rotary)))
-        sizes = (self.channels, self.patch, self.memory_patch, self.dim, self.depth, self.heads, self.actions)
-        if min(*sizes, self.height, self.width) < 1:
+        sizes = (self.channels, self.patch, self.memory_patch, self.dim, self.depth, self.heads, self.classes)
+        if min(*sizes, self.height, self.width) < 1 or self.actions < 0:
             raise ConfigError("The sizes of a FAR are above 0.")
         if len(self.rotary) != 3 or any(d < 2 or d % 2 for d in self.rotary):
             raise ConfigError(f"rotary is {self.rotary}.", hint="Give three even numbers above 0.")
@@ -57,7 +58,10 @@ class FARConfig:
         if any(side % p for side in (self.height, self.width) for p in (self.patch, self.memory_patch)):
             raise ConfigError(f"Patches of {self.patch} and {self.memory_patch} do not divide the latent's sides.")
         if self.actions > self.classes:
-            raise ConfigError(f"There are {self.actions} actions, but {self.classes} classes.")
+            raise ConfigError(
+                f"There are {self.actions} actions, but {self.classes} classes.",
+                hint=f"Set classes to {self.actions} or more.",
+            )
         if self.memory_patch % self.patch:
             raise ConfigError(f"memory_patch is {self.memory_patch}, not a multiple of patch.")
 
@@ -113,7 +117,7 @@ class Attention(nn.Module):
         q, k, v = (self.add_q_proj, self.add_k_proj, self.add_v_proj) if old else (self.to_q, self.to_k, self.to_v)
         q_norm, k_norm = (self.norm_added_q, self.norm_added_k) if old else (self.norm_q, self.norm_k)
         queries, keys, values = (part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
-        return q_norm(queries), k_norm(keys), values
+        return rms_norm(queries, EPS) * q_norm.weight, rms_norm(keys, EPS) * k_norm.weight, values
 
     def join(self, x: Tensor, old: bool) -> Tensor:
         """Heads (b, heads, n, d / heads) back to tokens (b, n, d)."""
@@ -156,7 +160,7 @@ class Block(nn.Module):
         if last:
             return x, (k, v)
         keys, values = past.append(turned(k, angles), v)
-        seen = F.scaled_dot_product_attention(turned(q, angles), keys, values, attn_mask=mask)
+        seen = attend(turned(q, angles), keys, values, mask)
         x = torch.addcmul(x, gate.unsqueeze(2), self.attn.join(seen, old).unflatten(1, x.shape[1:3]))
         shift, scale, gate = self.norm2["linear"](condition).chunk(3, -1)
         return torch.addcmul(x, gate.unsqueeze(2), self.mlp(modulated(x, shift, scale))), (k, v)
@@ -216,6 +220,26 @@ class FAR(nn.Module):
         self.norm_out = nn.ModuleDict({"linear": nn.Linear(dim, 2 * dim)})
         # what it makes of old frames is never used
         self.proj_out, self.context_proj_out = nn.Linear(dim, features), nn.Linear(dim, old_features)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Let every block begin as the identity, and the prediction as zero; as DiT, arXiv 2212.09748."""
+        for name, part in self.named_modules():
+            if isinstance(part, nn.Embedding):
+                nn.init.normal_(part.weight, std=0.02)
+            elif isinstance(part, nn.Linear) and re.search(r"norm(1|2|_out)\.linear$|proj_out$", name):
+                nn.init.zeros_(part.weight)
+                nn.init.zeros_(part.bias)
+
+    def hidden_matrices(self) -> set[str]:
+        """Names of the weights that Muon trains: matrices inside blocks, but for those that modulate norms."""
+        matrices = (name for name, weight in self.transformer_blocks.named_parameters() if weight.ndim == 2)
+        return {f"transformer_blocks.{name}" for name in matrices if not re.search(r"\.norm[12]\.", name)}
+
+    def memory_weights(self) -> set[str]:
+        """Names of the weights that only old frames pass through."""
+        of_old = re.compile(r"(^context_|\.(add_|to_add_|norm_added_))")
+        return {name for name, _ in self.named_parameters() if of_old.search(name)}
 
     @property
     def group(self) -> int:
@@ -238,7 +262,9 @@ class FAR(nn.Module):
 
     def condition(self, times: Tensor, actions: Tensor) -> Tensor:
         """What modulates each frame's norms, (b, f, d): levels (b, f) in the network's scale, actions (b, f, a)."""
-        label = torch.where((actions == 0).all(-1), self.config.classes, actions.argmax(-1))
+        label = torch.full(actions.shape[:-1], self.config.classes, device=actions.device)
+        if self.config.actions:
+            label = torch.where((actions == 0).all(-1), label, actions.argmax(-1))
         return self.embed_times(times) + self.action_embedder["embedding_table"](label)
 
     def empty_memory(self, batch: int, device: torch.device | str) -> Memory:
@@ -369,6 +395,20 @@ class FAR(nn.Module):
         x, condition, angles = self.enter(window, levels, actions, past.position)
         x, _ = self.run(x, condition, angles, past.keys)
         return self.read(x, condition, self.proj_out, self.config.patch)
+
+    def forward_clip(self, clip: Tensor, levels: Tensor, actions: Tensor, window: int) -> Tensor:
+        """Predict the velocities (b, window, c, h, w) of a clip's last frames, each of which sees those up to itself.
+
+        clip: (b, f, c, h, w), frames before the last `window` are clean, and enter as memory does
+        levels: (b, window), of the last frames, 0 where one is clean; actions: (b, f, a)
+        """
+        old = clip.shape[1] - window
+        tokens = patchify(clip[:, :old], self.config.memory_patch)  # (b, old, k, c * q * q)
+        poses = clip.new_zeros(len(clip), old, 3)
+        memory = Memory(tokens, actions[:, :old], poses, torch.arange(old), count=old)
+        parts = [(old, self.encode_old(memory, 0, []))] if old else []
+        past = Past(self.lay(OldFrames(memory, parts), [], old, 0), [], position=old)
+        return self(clip[:, old:], levels, actions[:, old:], past)
 
     def read(self, x: Tensor, condition: Tensor, projection: nn.Module, patch: int) -> Tensor:
         """Velocities (b, f, c, h, w) that tokens (b, f, n, d) end as."""

@@ -20,8 +20,7 @@ from ..models.dit import VideoDiT
 from ..sampling.model import Model
 from ..training import optimizers
 from ..training.config import TrainConfig
-from ..training.example import draw_batch
-from ..training.network import group_of
+from ..training.recipes import draw_batch
 from ..training.trainer import Trainer
 from .stopwatch import ATTENTION, matrix_rate, wait
 
@@ -86,7 +85,7 @@ def measure_training(
     trainer, episodes = Trainer(config, network, chosen), draw_episodes(model)
 
     def take_step(number: int) -> None:
-        trainer.step(draw_batch(config, episodes, number, group=group_of(network)))
+        trainer.step(draw_batch(config, episodes, number, None, network))
 
     numbers = range(1, steps + 1)
     for step in numbers:  # once beforehand, for what is compiled or allocated first

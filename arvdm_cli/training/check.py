@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import fields, replace
 from itertools import product
 
 import torch
@@ -15,9 +16,9 @@ from ..models.codec import CodecConfig
 from ..sampling.generation import choose
 from ..sampling.model import Model
 from .config import TrainConfig
-from .example import OWN, spans
-from .network import find_architecture, group_of
-from .scales import action_scales
+from .network import find_architecture, group_of, trains_by_frames
+from .recipes.windows import OWN, spans
+from .scales import action_scales, spread
 from .start import check_start
 
 
@@ -55,7 +56,11 @@ def check(config: TrainConfig, episodes: Episodes, source: Model | None = None) 
     check_network(config, network)
     if source:
         check_start(network, source, config)
-    check_lengths(config, episodes, group_of(network), schedule.window if config.distill else None)
+    check_keys(config, by_frames=trains_by_frames(network))
+    if trains_by_frames(network):
+        check_frames(config, episodes, schedule.window)
+    else:
+        check_lengths(config, episodes, group_of(network), schedule.window if config.distill else None)
 
 
 def check_network(config: TrainConfig, network: nn.Module) -> None:
@@ -119,3 +124,65 @@ def check_lengths(config: TrainConfig, episodes: Episodes, group: int, window: i
                 f"network's own and {all_windows} of windows{of_memory}: {frames} frames.",
                 hint="Lower groups, contexts, windows, clip_frames, or context under [sampling].",
             )
+
+
+LEVELS = ("level_mean", "level_std", "pure_noise")
+WINDOWS_ONLY = ("contexts", "windows", "groups", "revisit", "turn", "context_noise", "own_frames", *LEVELS, "distill")
+FRAMES_ONLY = ("memory_frames", "clean_context")
+
+
+def check_keys(config: TrainConfig, by_frames: bool) -> None:
+    """Refuse keys that say nothing to a network which is trained by frames, or by windows."""
+    defaults = {f.name: f.default for f in fields(TrainConfig)}
+    for name in WINDOWS_ONLY if by_frames else FRAMES_ONLY:
+        if getattr(config, name) != defaults[name]:
+            how = "by frames, each at a level of its own" if by_frames else "by windows"
+            given = json.dumps(getattr(config, name))
+            message = f"{name} is {given}, but the architecture {config.architecture} is trained {how}."
+            use = f"; {' and '.join(FRAMES_ONLY)} set what it is shown" if by_frames else ""
+            raise ConfigError(message, hint=f"Leave out {name}{use}.")
+
+
+def check_frames(config: TrainConfig, episodes: Episodes, window: int) -> None:
+    """Refuse what training by frames, or sampling after it, cannot use.
+
+    window: of the schedule in [sampling]
+    """
+    length, sampling = episodes.pictures.shape[1], config.sampling
+    needed = config.memory_frames + config.clip_frames
+    if needed > length:
+        raise ConfigError(
+            f"Episodes of {length} frames are too short for {config.memory_frames} frames in memory (memory_frames) "
+            f"and a clip of {config.clip_frames} (clip_frames): {needed} frames.",
+            hint="Lower memory_frames or clip_frames.",
+        )
+    if config.diffusion.prediction != "velocity":
+        raise ConfigError(
+            f"prediction is {config.diffusion.prediction!r} under [diffusion], but training by frames predicts the "
+            "velocity.",
+            hint='Write prediction = "velocity" under [diffusion].',
+        )
+    if sampling.stabilization:
+        raise ConfigError(
+            f"stabilization is {sampling.stabilization} under [sampling], but in training by frames a clean frame has "
+            "the level 0.",
+            hint="Write stabilization = 0.0 under [sampling].",
+        )
+    if sampling.context + window > config.clip_frames:
+        raise ConfigError(
+            f"context is {sampling.context} under [sampling] and the window {window}: more frames than clip_frames, "
+            f"{config.clip_frames}.",
+            hint=f"Write context = {max(0, config.clip_frames - window)} under [sampling], or raise clip_frames.",
+        )
+    if len(episodes.names) and not one_action_each(episodes):
+        raise ConfigError(
+            f"The actions in {config.data[0]} are numbers, or several at once, but {config.architecture} takes one "
+            "action a frame.",
+            hint="Use data with one named action a frame, or another architecture.",
+        )
+
+
+def one_action_each(episodes: Episodes) -> bool:
+    """Whether the frames of training have one action each, or none; judged on up to 500 episodes."""
+    actions = episodes.one_hot(spread(episodes))
+    return bool(((actions == 0) | (actions == 1)).all() and (actions.sum(-1) <= 1).all())

@@ -27,8 +27,8 @@ from .codec import CodecTrainer, encode_all
 from .config import TrainConfig
 from .distillation import Teacher
 from .events import EncodeReport, Event, Log, Metrics, Phase, Report, Saved, StepReport, Stopped
-from .example import draw_batch
-from .network import find_architecture, group_of
+from .network import find_architecture
+from .recipes import draw_batch
 from .scales import scales_of
 from .start import start_from
 from .state import CodecProgress, TrainState
@@ -127,7 +127,9 @@ def prepare(config: TrainConfig, state: TrainState | None = None) -> Parts:
     device, _ = choose_machine(name, "float32", config.threads)
     episodes = Episodes(read_all(config.data), config.held_out)
     source = load(registry.resolve(config.start), device) if config.start else None
-    before = state.action_scales if state else scales_of(source.network.config) if source else None
+    before = state.action_scales if state else None
+    if source and config.start_network and not state:
+        before = scales_of(source.network.config)
     config = fitted(config, episodes, before)
     check(config, episodes, source)
     torch.manual_seed(config.seed)
@@ -222,7 +224,7 @@ class Run:
     def fit_network(self, state: TrainState | None) -> None:
         """Fit the network to latents, keeping a moving average of its weights."""
         config, parts = self.config, self.parts
-        if parts.source and not (state and state.step):
+        if parts.source and config.start_network and not (state and state.step):
             start_from(parts.network, parts.source, parts.codec, parts.episodes, config)
         if not (state and state.step):
             self.warn(*check_codec(parts.codec, parts.episodes))
@@ -256,7 +258,7 @@ class Run:
         step = trainer.taken + 1
         place = self.timer.place(step)
         window = parts.teacher.schedule.window if parts.teacher else None
-        trainer.step(draw_batch(config, parts.episodes, step, place, group_of(parts.network), window), place)
+        trainer.step(draw_batch(config, parts.episodes, step, place, parts.network, window), place)
         self.report_losses(trainer)
         self.over = self.timer.count_step()
         self.pace.count("network", step, config.steps, trainer.last)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol, runtime_checkable
+from dataclasses import replace
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from torch import Tensor, nn
 
 from ..configs import import_named
 from ..errors import ConfigError
-from ..models import Architecture, architecture, installed
-from ..models.codec import Codec
-from ..sampling.network import Past, VideoNetwork
+from ..models import MODELS, Architecture, architecture, installed
+from ..models.codec import Codec, CodecConfig
+from ..sampling.network import EncodedPast, Past, VideoNetwork
 
 MATRIX = 16  # rows and columns from which a weight counts as a matrix of its own
 
@@ -48,12 +49,32 @@ class TrainableNetwork(VideoNetwork[Past], Protocol[Past]):
         """
 
 
+class FrameNetwork(VideoNetwork[Past], Protocol[Past]):
+    """What training by frames asks of a network in place of `forward_windows`; `models.far.FAR` is one."""
+
+    def forward_clip(self, clip: Tensor, levels: Tensor, actions: Tensor, window: int) -> Tensor:
+        """Predict the velocities of a clip's last frames in one pass; gradients come from here.
+
+        A frame sees those up to itself as they stand in the clip, be they clean or noisy.
+
+        clip: (b, f, c, h, w), clean before its last `window` frames
+        levels: (b, window), of the last frames, 0 where one is clean; actions: (b, f, a)
+        Returns: (b, window, c, h, w)
+        """
+
+
+def trains_by_frames(network: object) -> TypeGuard[FrameNetwork[EncodedPast]]:
+    """Whether a network is trained by frames, each at a level of its own, not by windows."""
+    return hasattr(network, "forward_clip")
+
+
 def group_of(network: object) -> int:
     """Frames that a network compresses together; 0 where it has no memory."""
     return getattr(network, "group", 0)
 
 
-METHODS = ("integrate_actions", "encode_context", "advance", "forward_windows")
+METHODS = ("integrate_actions", "encode_context", "advance")
+TRAINED = ("forward_windows", "forward_clip")  # of which a network has one
 
 
 @runtime_checkable
@@ -91,11 +112,15 @@ def find_architecture(name: str) -> Architecture:
     """
     kind = _imported(name) if ":" in name else _installed(name)
     missing = [method for method in METHODS if not hasattr(kind.network, method)]
+    if not any(hasattr(kind.network, method) for method in TRAINED):
+        missing.append(" or ".join(TRAINED))
     if missing:
         raise ConfigError(
             f"{kind.network.__name__} cannot be trained: it has no {', '.join(missing)}.",
             hint="training/network.py lists the methods that training needs.",
         )
+    if kind is MODELS.get(name):  # whatever codec its makers gave it
+        return replace(kind, codec_config=CodecConfig, codec=Codec)
     if kind.codec is not Codec:
         raise ConfigError(
             f"The architecture {name} has the codec {kind.codec.__name__}, which arvdm cannot train.",

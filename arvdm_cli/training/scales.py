@@ -18,10 +18,14 @@ def action_scales(episodes: Episodes) -> tuple[float, ...]:
     """
     if len(episodes.actions.shape) == 2 or not episodes.names:  # numbers of names
         return ()
-    chosen = episodes.train[np.linspace(0, len(episodes.train) - 1, min(EPISODES, len(episodes.train))).astype(int)]
-    sizes = np.abs(episodes.actions[chosen].reshape(-1, len(episodes.names)))  # (n, a)
+    sizes = np.abs(episodes.actions[spread(episodes)].reshape(-1, len(episodes.names)))  # (n, a)
     scales = tuple(scale_of(column[column > 0]) for column in sizes.T)
     return scales if set(scales) != {1.0} else ()
+
+
+def spread(episodes: Episodes) -> np.ndarray:
+    """Numbers of up to EPISODES episodes, evenly over all of training."""
+    return episodes.train[np.linspace(0, len(episodes.train) - 1, min(EPISODES, len(episodes.train))).astype(int)]
 
 
 def scale_of(sizes: np.ndarray) -> float:

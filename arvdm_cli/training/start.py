@@ -34,9 +34,15 @@ def check_start(network: nn.Module, source: Model, config: TrainConfig) -> None:
 
     Raises: ConfigError
     """
+    if not config.start_network:
+        if config.new_codec:
+            message = f"start_network is false and new_codec true, so nothing of {config.start} is used."
+            raise ConfigError(message, hint="Leave out start, or one of the two.")
+        return
     if type(source.network) is not type(network):
         kinds = f"a {type(source.network).__name__}, not a {type(network).__name__}"
-        raise ConfigError(f"Cannot start from {config.start}: it is {kinds}.", hint="Leave out start.")
+        hint = "Leave out start, or write start_network = false to start with its codec."
+        raise ConfigError(f"Cannot start from {config.start}: it is {kinds}.", hint=hint)
     if config.new_codec and not isinstance(network, VideoDiT):
         raise ConfigError("new_codec is true, but only the weights of a VideoDiT can be translated to another codec.")
     weights = source.network.state_dict()

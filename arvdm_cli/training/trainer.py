@@ -12,8 +12,8 @@ from ..errors import CheckpointError, NumericError
 from ..workers import uninterrupted
 from .config import TrainConfig
 from .distillation import Teacher
-from .example import StepBatch, step_loss
 from .optimizers import optimizers, speed
+from .recipes import StepBatch, step_loss
 from .scales import scales_of
 from .state import OptimizerState, TrainState, Weights
 
@@ -72,7 +72,7 @@ class Trainer:
     def _average(self, step: int) -> None:
         """Let the moving average follow the weights."""
         # weights taken from elsewhere are a good average already, unless they are for another codec
-        begun = bool(self.config.start) and not self.config.new_codec
+        begun = bool(self.config.start) and self.config.start_network and not self.config.new_codec
         weight = self.config.ema if begun else min(self.config.ema, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - weight)
 

@@ -17,9 +17,9 @@ from arvdm_cli.sampling.config import Sampling
 from arvdm_cli.training import loop
 from arvdm_cli.training.check import check
 from arvdm_cli.training.config import TrainConfig, configure
-from arvdm_cli.training.example import draw_batch, step_loss
 from arvdm_cli.training.loop import train
 from arvdm_cli.training.network import group_of
+from arvdm_cli.training.recipes.windows import draw_batch, step_loss
 from support.tiny import render
 from support.training import HELD_OUT, configured, quiet
 

@@ -25,9 +25,16 @@ from arvdm_cli.training import loop, timer, trainer
 from arvdm_cli.training.codec import encode_all
 from arvdm_cli.training.config import TrainConfig, configure
 from arvdm_cli.training.events import METRICS
-from arvdm_cli.training.example import cut, draw_batch, draw_levels, step_loss, with_context_noise, with_own_frames
 from arvdm_cli.training.loop import train
 from arvdm_cli.training.optimizers import Muon, optimizers, orthogonal, speed
+from arvdm_cli.training.recipes.windows import (
+    cut,
+    draw_batch,
+    draw_levels,
+    step_loss,
+    with_context_noise,
+    with_own_frames,
+)
 from arvdm_cli.training.start import adopt, translated
 from arvdm_cli.training.state import TrainState
 from support.paths import EXAMPLES

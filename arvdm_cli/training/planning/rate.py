@@ -14,10 +14,9 @@ from ...configs import Json
 from ...device import peak_memory_mb
 from ..codec import CodecTrainer
 from ..config import TrainConfig
-from ..example import draw_batch
 from ..loop import Parts, prepare
-from ..network import group_of
 from ..optimizers import autocast
+from ..recipes import draw_batch
 from ..scales import scales_of
 from ..trainer import Trainer
 
@@ -97,7 +96,7 @@ def time_network(parts: Parts, seconds: float) -> tuple[float, float]:
 
     def steps_at(place: float) -> Callable[[int], object]:
         def step(number: int) -> None:
-            trainer.step(draw_batch(config, episodes, number, place, group_of(parts.network), window), place)
+            trainer.step(draw_batch(config, episodes, number, place, parts.network, window), place)
 
         return step
 

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.batches import Batch, Episodes
-from ..sampling.diffusion import Diffusion, logit_normal
-from ..sampling.memory import Memory, mean_pool
-from ..sampling.network import MemoryNetwork, MemoryPast, Past, has_memory
-from ..sampling.solvers import Predict, euler
-from .config import TrainConfig
-from .distillation import Teacher
-from .network import TrainableNetwork
-from .optimizers import autocast
+from ...data.batches import Batch, Episodes
+from ...sampling.diffusion import Diffusion, logit_normal
+from ...sampling.memory import Memory, mean_pool
+from ...sampling.network import MemoryNetwork, MemoryPast, Past, has_memory
+from ...sampling.solvers import Predict, euler
+from ..config import TrainConfig
+from ..distillation import Teacher
+from ..network import TrainableNetwork
+from ..optimizers import autocast
 
 OWN = (4, 8)  # frames that the network generates for its own context, drawn evenly, as far as the context holds them
 OWN_STEPS = (1, 2)  # denoising steps it takes for them, drawn evenly
