@@ -16,10 +16,10 @@ from ..data.batches import Episodes
 from ..device import choose_machine, peak_memory_mb
 from ..errors import UsageError
 from ..hub import checkpoint
-from ..models.dit import VideoDiT
 from ..sampling.model import Model
 from ..training import optimizers
 from ..training.config import TrainConfig
+from ..training.network import TRAINED
 from ..training.recipes import draw_batch
 from ..training.trainer import Trainer
 from .stopwatch import ATTENTION, matrix_rate, wait
@@ -67,14 +67,18 @@ def measure_training(
     """
     chosen, _ = choose_machine(device, "float32", threads)
     model = checkpoint.load(Path(folder), chosen, torch.float32)
-    if not isinstance(model.network, VideoDiT):
-        raise UsageError(f"{folder} is a {type(model.network).__name__}, which arvdm cannot train.")
+    kind = type(model.network).__name__
+    if not any(hasattr(model.network, method) for method in TRAINED):
+        raise UsageError(f"{folder} is a {kind}, which arvdm cannot train.")
+    if compile and not hasattr(model.network, "blocks"):
+        raise UsageError(f"{folder} is a {kind}, which has no blocks to compile.", hint="Leave out --compile.")
     config = TrainConfig(
         steps=10**6,
         early=0.0,
         frames=frames,
         clip_frames=16,
         groups=tuple(sorted({0, groups // 4, groups // 2, groups})),
+        memory_frames=groups,
         device=str(chosen),
         dtype=dtype,
         compile=compile,

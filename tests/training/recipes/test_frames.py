@@ -11,6 +11,7 @@ from arvdm_cli.errors import ArvdmError
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.models.codec import Codec
 from arvdm_cli.models.dcae import DCAEConfig
+from arvdm_cli.models.dit import VideoDiT
 from arvdm_cli.models.far import FAR, FARConfig
 from arvdm_cli.sampling.config import Sampling
 from arvdm_cli.sampling.diffusion import FlowMatching
@@ -24,12 +25,14 @@ from arvdm_cli.training.recipes.frames import clip_loss, draw_actions, draw_leve
 from arvdm_cli.training.state import TrainState
 from support.far import GOLDEN, WINDOW, levels_of, network, rows
 from support.oasis import deviation
+from support.paths import EXAMPLES
 from support.training import HELD_OUT, configured, quiet
 
 SHAPE = {"channels": 2, "height": 4, "width": 4, "dim": 32, "depth": 2, "heads": 2, "rotary": (4, 6, 6)}
 SMALL = FARConfig(**SHAPE, memory_patch=2, classes=5, actions=5)
 SAMPLING = Sampling("next-frame", {"steps": 1}, context=3, stabilization=0.0, slots=8, group=1, eviction="oldest")
 VELOCITY = FlowMatching("velocity")
+RATES = ("lr", "matrix_lr", "trunk_lr", "warmup", "decay")
 
 
 def far(data, out, **chosen):
@@ -208,6 +211,32 @@ def test_a_training_file_names_far_and_its_table_is_far_s(tmp_path):
     (tmp_path / "run.toml").write_text('architecture = "far"\nmemory_frames = 9\n[network]\nmemory_patch = 8\n')
     config = configure(tmp_path / "run.toml")
     assert config.network == FARConfig(memory_patch=8) and config.memory_frames == 9
+
+
+def test_the_example_sees_the_frames_of_the_family_with_as_many_weights():
+    networks = EXAMPLES / "networks"
+    stages = {name: configure(networks / f"{name}.toml") for name in ("far-trunk", "far", "prepend")}
+    stages["trunk"] = configure(EXAMPLES / "train-maze.toml")
+    for ours, theirs in (("far-trunk", "trunk"), ("far", "prepend")):
+        for key in (
+            "data",
+            "held_out",
+            "steps",
+            "frames",
+            "lr",
+            "matrix_lr",
+            "trunk_lr",
+            "warmup",
+            "decay",
+            "ema",
+            "early",
+        ):
+            assert getattr(stages[ours], key) == getattr(stages[theirs], key), key
+    with torch.device("meta"):
+        nets = FAR(stages["far"].network), VideoDiT(stages["prepend"].network)
+    ours, theirs = (sum(weight.numel() for weight in net.parameters()) for net in nets)
+    assert abs(ours - theirs) < 0.1 * theirs
+    assert stages["far"].start == f"{stages['far-trunk'].out}/checkpoint" and stages["far"].start_network
 
 
 # What is refused
