@@ -34,9 +34,12 @@ USUAL = {  # what an action is mostly called, in lower case, and its keys; the f
     "left": ("a", "left"), "right": ("d", "right"), "jump": ("space",), "fire": ("space",), "sneak": ("shift",),
     "sprint": ("control",), "attack": ("mouse1", "j"), "use": ("mouse3", "k"), "pickitem": ("mouse2", "i"),
     "inventory": ("e",), "drop": ("q",), "swaphands": ("f",), "esc": ("tab",),
+    "gas": ("w", "up"), "main": ("w", "up"), "brake": ("s", "down"),
     **{f"hotbar.{slot}": (str(slot),) for slot in range(1, 10)},
 }  # fmt: skip
 CAMERA = {"up": {"cameraX": -0.2}, "down": {"cameraX": 0.2}, "left": {"cameraY": -0.2}, "right": {"cameraY": 0.2}}
+SIDEWAYS = ("steer", "lateral", "torque", "push")  # actions that are -1 to one side and 1 to the other
+SIDES = {"a": -1.0, "left": -1.0, "d": 1.0, "right": 1.0}
 FREE = (*string.digits, *(letter for letter in string.ascii_lowercase if letter not in COMMAND_KEYS))
 
 
@@ -88,6 +91,9 @@ def default(names: Sequence[str]) -> KeyMap:
     keys |= camera
     others: list[str] = []
     for name in names:
+        if name.lower() in SIDEWAYS:
+            keys |= {key: {name: value} for key, value in SIDES.items() if key not in keys}
+            continue
         usual = [key for key in USUAL.get(name.lower(), ()) if key not in keys]
         for key in usual:
             keys[key] = {name: 1.0}

@@ -69,3 +69,9 @@ def test_a_file_that_does_not_fit_is_refused_by_name(tmp_path, text, error, says
 def test_a_folder_is_not_a_file_of_keys(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         keys.read(tmp_path, ACTIONS)
+
+
+def test_what_steers_to_both_sides_has_a_key_for_each():
+    found = keys.default(("steer", "gas", "brake", "none", "reset"))
+    assert found.values(["left", "w"]) == {"steer": -1.0, "gas": 1.0} and found.values(["d"]) == {"steer": 1.0}
+    assert found.values(["s"]) == {"brake": 1.0} and not any("none" in held for held in found.keys.values())
