@@ -4,7 +4,6 @@ import functools
 import gc
 import os
 import subprocess
-import sys
 from collections import Counter
 
 import pytest
@@ -97,9 +96,10 @@ def arvdm():
 @pytest.fixture
 def shell():
     """Run a command as a user does, in a process of its own: `.stdout`, `.stderr`, `.returncode`."""
+    from support import warm
 
     def run(*args, **options):
-        command = [sys.executable, "-m", "arvdm_cli", *map(str, args)]
+        command = warm.command("-m", "arvdm_cli", *args)
         return subprocess.run(command, **({"capture_output": True, "text": True, "timeout": 600} | options))
 
     return run
@@ -153,6 +153,7 @@ def long_mp4(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run that nothing has disturbed, and the data and the file it was made from."""
+    from support import warm
     from support.paths import ROOT
     from support.tiny import render
     from support.training import TRAIN
@@ -160,7 +161,7 @@ def trained(tmp_path_factory):
     made = tmp_path_factory.mktemp("trained")
     render(made / "data")
     (made / "run.toml").write_text(TRAIN)
-    command = [sys.executable, "-m", "arvdm_cli", "train", "run.toml", "-q"]
+    command = warm.command("-m", "arvdm_cli", "train", "run.toml", "-q")
     subprocess.run(command, cwd=made, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=300)
     return made
 

@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from arvdm_cli.errors import IntegrityError
 from arvdm_cli.hub import checkpoint
+from support import warm
 from support.checkpoints import vouch
 from support.hub import FILES, fails, kept
 from support.loopback_hub import COMMIT
@@ -38,12 +39,15 @@ LONG = 300  # seconds that a command may take on a busy machine
 
 @pytest.fixture
 def start(tmp_path):
-    """Start the real command in the test's folder, in a process group of its own."""
+    """Start the real command in the test's folder, in a process group of its own.
+
+    forked: one that has torch already, and that is neither signalled nor limited
+    """
     begun = []
 
-    def start(*args, script=None, **options):
+    def start(*args, script=None, forked=False, **options):
         what = ["-m", "arvdm_cli"] if script is None else ["-c", script]
-        command = [sys.executable, *what, *map(str, args)]
+        command = warm.command(*what, *args) if forked else [sys.executable, *what, *map(str, args)]
         env = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"} | options.pop("env", {})
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         first = options.pop("preexec_fn", lambda: None)
@@ -70,6 +74,7 @@ def refused(start, tmp_path):
     def refused(code, *args, says="", new=(), **options):
         before = contents(tmp_path)
         data = options.pop("input", None)
+        options["forked"] = options.get("script") is None and "preexec_fn" not in options
         process = start(*args, **options | ({"stdin": subprocess.PIPE} if data is not None else {}))
         out, told = process.communicate(data, timeout=LONG)
         told = told.decode(errors="replace")
@@ -97,6 +102,18 @@ def limit(kind, amount):
     import resource
 
     return lambda: resource.setrlimit(getattr(resource, kind), (amount, amount))
+
+
+def test_a_forked_process_ends_as_one_that_was_started(tmp_path):
+    """So that those which are forked here are as good as those which a user starts."""
+    codes = ["print(os.getcwd(), sys.argv, os.environ['X'], sys.stdin.read())", "sys.exit(3)", "sys.exit('no')"]
+    codes += ["1 / 0", "atexit.register(print, 'end')", "os.kill(os.getpid(), 9)"]
+    for code in codes:
+        words = ("-c", f"import atexit, os, sys\n{code}", "a b")
+        options = {"cwd": tmp_path, "env": os.environ | {"X": "\udcff"}, "input": b"in", "capture_output": True}
+        forked, started = (subprocess.run(each, **options) for each in (warm.command(*words), [sys.executable, *words]))
+        assert (forked.returncode, forked.stdout) == (started.returncode, started.stdout), code
+        assert forked.stderr.splitlines()[-1:] == started.stderr.splitlines()[-1:]
 
 
 # Input video
@@ -212,7 +229,7 @@ def works(start, tmp_path):
 
     def works(*args, **options):
         data = options.pop("input", None)
-        process = start(*args, **options | ({"stdin": subprocess.PIPE} if data is not None else {}))
+        process = start(*args, forked=True, **options | ({"stdin": subprocess.PIPE} if data is not None else {}))
         _, told = process.communicate(data, timeout=LONG)
         assert process.returncode == 0, told.decode(errors="replace")
         assert b"error" not in told
@@ -279,7 +296,7 @@ def several(start):
     """Run commands in one process, one after the other, as each would import torch for seconds: codes and stderr."""
 
     def several(*commands):
-        process = start(json.dumps([list(map(str, words)) for words in commands]), script=SEVERAL)
+        process = start(json.dumps([list(map(str, words)) for words in commands]), script=SEVERAL, forked=True)
         told = process.communicate(timeout=LONG)[1].decode()
         assert "Traceback" not in told
         ends = re.split(r"^= (\d+)\n", told, flags=re.MULTILINE)

@@ -2,10 +2,10 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
 
+from support import warm
 from support.paths import ROOT
 
 SCRIPTS = sorted((ROOT / "examples" / "python").glob("*.py"))
@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 def test_a_script_works_as_written(folder, script):
     if script.stem == "measure":
         pytest.importorskip("vizdoom")
-    words = [sys.executable, f"examples/python/{script.name}", *ARGUMENTS.get(script.stem, ["8"])]
+    words = warm.command(f"examples/python/{script.name}", *ARGUMENTS.get(script.stem, ["8"]))
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and not done.stderr and done.stdout, done.stderr
