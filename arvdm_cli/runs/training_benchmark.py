@@ -67,11 +67,7 @@ def measure_training(
     """
     chosen, _ = choose_machine(device, "float32", threads)
     model = checkpoint.load(Path(folder), chosen, torch.float32)
-    kind = type(model.network).__name__
-    if not any(hasattr(model.network, method) for method in TRAINED):
-        raise UsageError(f"{folder} is a {kind}, which arvdm cannot train.")
-    if compile and not hasattr(model.network, "blocks"):
-        raise UsageError(f"{folder} is a {kind}, which has no blocks to compile.", hint="Leave out --compile.")
+    check_trainable(model, folder, compile)
     config = TrainConfig(
         steps=10**6,
         early=0.0,
@@ -123,6 +119,15 @@ def measure_training(
         share_of_machine=operations / seconds / rate,
         peak_memory_mb=peak,
     )
+
+
+def check_trainable(model: Model, folder: str, compile: bool) -> None:
+    """Refuse the checkpoint in a folder whose network cannot be trained, or not compiled for it."""
+    kind = type(model.network).__name__
+    if not any(hasattr(model.network, method) for method in TRAINED):
+        raise UsageError(f"{folder} is a {kind}, which arvdm cannot train.")
+    if compile and not hasattr(model.network, "blocks"):
+        raise UsageError(f"{folder} is a {kind}, which has no blocks to compile.", hint="Leave out --compile.")
 
 
 def draw_episodes(model: Model) -> Episodes:
