@@ -22,10 +22,12 @@ from ..sampling.memory import Memory
 from .architecture import Architecture
 from .dcae import DCAE, DCAEConfig
 from .layers import EPS, KV, KVCache, attend, patchify, rms_norm, unpatchify
-from .oasis import Angles, cos_sin, modulated, rotate
+from .oasis import Angles, cos_sin, modulated
 
 CLEAN = -1.0  # what the network calls the level of a clean frame; others are 1000 times ours
 BLOCK = 16  # old frames that are encoded together, where all of them are there
+QUERIES = 64  # tokens that look at once on a CPU: large products, and few keys that only some of the tokens see
+MODULATIONS = 256  # of the window's frame that are kept for later: FAR's 50 levels with 5 kinds of action, and some
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,26 @@ def waves(times: Tensor) -> Tensor:
 
 def turned(keys: Tensor, angles: Angles) -> Tensor:
     """Heads (b, heads, n, d / heads) at their positions, computed in single precision."""
-    return rotate(keys.float(), angles).to(keys)
+    pairs = torch.view_as_complex(keys.float().unflatten(-1, (-1, 2)))  # neighbouring features turn together
+    return torch.view_as_real(pairs * torch.complex(*angles)).flatten(-2).to(keys)
+
+
+def attend_to_past(q: Tensor, keys: Tensor, values: Tensor, frames: int) -> Tensor:
+    """Attention of `frames` (b, heads, f * n, d), the newest of the keys: each sees those up to itself.
+
+    On a CPU a few frames look at once, so that products with keys that they must not see are not computed.
+    """
+    n, before = q.shape[2] // frames, keys.shape[2] - q.shape[2]
+    size = max(1, QUERIES // n) if q.device.type == "cpu" else frames
+    seen = []
+    for first in range(0, frames, size):
+        part = q[:, :, first * n : (first + size) * n]
+        end, mask = before + first * n + part.shape[2], None
+        if part.shape[2] > n:
+            number = torch.arange(part.shape[2], device=q.device) // n
+            mask = F.pad(number.unsqueeze(1) >= number, (end - part.shape[2], 0), value=True)
+        seen.append(attend(part, keys[:, :, :end], values[:, :, :end], mask))
+    return torch.cat(seen, 2) if len(seen) > 1 else seen[0]
 
 
 class Attention(nn.Module):
@@ -125,6 +146,10 @@ class Attention(nn.Module):
         return self.to_add_out(x) if old else self.to_out[0](x)
 
 
+Modulation = tuple[Tensor, Tensor]  # of a block's attention, and of its MLP
+Modulations = dict[tuple[float, ...], list[Modulation]]  # per block, by the level and action of a window's frame
+
+
 class MLP(nn.Module):
     """Two linears about a GELU."""
 
@@ -147,22 +172,30 @@ class Block(nn.Module):
         self.norm2 = nn.ModuleDict({"linear": nn.Linear(dim, 3 * dim)})
         self.attn, self.mlp = Attention(dim, heads, last), MLP(dim)
 
+    def modulate(self, condition: Tensor, last: bool = False) -> Modulation:
+        """What modulates attention and MLP, (b, f, 3 * d) each, under a condition (b, f, d) after SiLU.
+
+        last: whether only the keys and values are needed, and the MLP is not
+        """
+        attention = self.norm1["linear"](condition)
+        return attention, attention if last else self.norm2["linear"](condition)
+
     def forward(
-        self, x: Tensor, condition: Tensor, angles: Angles, past: KVCache, mask: Tensor | None, old: bool, last: bool
+        self, x: Tensor, modulation: Modulation, angles: Angles, past: KVCache, old: bool, last: bool
     ) -> tuple[Tensor, KV]:
-        """Advance tokens (b, f, n, d), modulated by (b, f, d) after SiLU, on top of the past.
+        """Advance tokens (b, f, n, d), modulated as `modulate` says, on top of the past.
 
         old: whether the frames are memory's; last: whether only the keys and values are needed
         Returns the tokens and their own keys, not turned, and values.
         """
-        shift, scale, gate = self.norm1["linear"](condition).chunk(3, -1)
+        shift, scale, gate = modulation[0].chunk(3, -1)
         q, k, v = self.attn.project(modulated(x, shift, scale).flatten(1, 2), old)
         if last:
             return x, (k, v)
         keys, values = past.append(turned(k, angles), v)
-        seen = attend(turned(q, angles), keys, values, mask)
+        seen = attend_to_past(turned(q, angles), keys, values, x.shape[1])
         x = torch.addcmul(x, gate.unsqueeze(2), self.attn.join(seen, old).unflatten(1, x.shape[1:3]))
-        shift, scale, gate = self.norm2["linear"](condition).chunk(3, -1)
+        shift, scale, gate = modulation[1].chunk(3, -1)
         return torch.addcmul(x, gate.unsqueeze(2), self.mlp(modulated(x, shift, scale))), (k, v)
 
 
@@ -172,6 +205,7 @@ class OldFrames:
 
     memory: Memory
     parts: list[tuple[int, list[KV]]]  # frames that were encoded together, and per block their turned keys, and values
+    modulations: Modulations  # of this video's windows so far
 
     @property
     def position(self) -> int:
@@ -191,6 +225,7 @@ class Past:
     context: list[KV]  # per block, of context alone, the keys not turned
     frames: int = 0  # of context
     position: int = 0  # of the window's first frame
+    modulations: Modulations | None = None  # of the video's windows so far, added to as others come
 
     def drop(self, frames: int) -> Past | None:
         """Drop the oldest frames; what the others saw of them stays in them."""
@@ -296,7 +331,7 @@ class FAR(nn.Module):
                     (size, self.encode_old(memory.take(range(done, done + size)), int(memory.numbers[0]), parts))
                 )
             done += size
-        return OldFrames(memory, parts)
+        return OldFrames(memory, parts, earlier.modulations if earlier else {})
 
     def encode_old(self, memory: Memory, first: int, before: list[tuple[int, list[KV]]]) -> list[KV]:
         """Turned keys, and values, per block, of frames of memory, on top of those before them.
@@ -323,21 +358,18 @@ class FAR(nn.Module):
         past: list[KVCache],
         old: bool = False,
         keys_only: bool = False,
+        modulations: list[Modulation] | None = None,
     ) -> tuple[Tensor, list[KV]]:
         """Tokens (b, f, n, d) after all blocks, and of each block their keys, not turned, and values.
 
         old: whether the frames are memory's; keys_only: whether the tokens are not needed
+        modulations: of each block; None where the condition has to be turned into them first
         """
-        f, n = x.shape[1:3]
-        before = len(past[0]) if past else 0
-        mask = None
-        if f > 1:  # a frame sees those up to itself
-            number = torch.arange(f, device=x.device).repeat_interleave(n)
-            mask = F.pad(number.unsqueeze(1) >= number, (before, 0), value=True)
         condition, keys = F.silu(condition), []
         for i, block in enumerate(self.transformer_blocks):
             last = keys_only and i + 1 == self.config.depth
-            x, kv = block(x, condition, angles, past[i] if past else KVCache(), mask, old, last)
+            modulation = modulations[i] if modulations else block.modulate(condition, last)  # type: ignore[operator]
+            x, kv = block(x, modulation, angles, past[i] if past else KVCache(), old, last)
             keys.append(kv)
         return x, keys
 
@@ -372,7 +404,8 @@ class FAR(nn.Module):
             old = keys or [(k[:, :, :0], v[:, :, :0]) for k, v in new]
             pairs = zip(old, new, strict=True)
             keys = [(torch.cat((a, k), 2), torch.cat((b, v), 2)) for (a, b), (k, v) in pairs]
-        return Past(self.lay(memory, keys, first, frames + f), keys, frames + f, first + frames + f)
+        laid = self.lay(memory, keys, first, frames + f)
+        return Past(laid, keys, frames + f, first + frames + f, memory.modulations if memory else None)
 
     def lay(self, memory: OldFrames | None, context: list[KV], first: int, frames: int) -> list[KVCache]:
         """Per block, what memory and a context of `frames`, whose first stands at `first`, show to later frames."""
@@ -393,7 +426,8 @@ class FAR(nn.Module):
     def forward(self, window: Tensor, levels: Tensor, actions: Tensor, past: Past) -> Tensor:
         """Predict the velocity of a noisy window (b, f, c, h, w) at `levels` (b, f) with actions (b, f, a)."""
         x, condition, angles = self.enter(window, levels, actions, past.position)
-        x, _ = self.run(x, condition, angles, past.keys)
+        modulations = self.look_up(condition, levels, actions, past.modulations)
+        x, _ = self.run(x, condition, angles, past.keys, modulations=modulations)
         return self.read(x, condition, self.proj_out, self.config.patch)
 
     def forward_clip(self, clip: Tensor, levels: Tensor, actions: Tensor, window: int) -> Tensor:
@@ -407,8 +441,27 @@ class FAR(nn.Module):
         poses = clip.new_zeros(len(clip), old, 3)
         memory = Memory(tokens, actions[:, :old], poses, torch.arange(old), count=old)
         parts = [(old, self.encode_old(memory, 0, []))] if old else []
-        past = Past(self.lay(OldFrames(memory, parts), [], old, 0), [], position=old)
+        past = Past(self.lay(OldFrames(memory, parts, {}), [], old, 0), [], position=old)
         return self(clip[:, old:], levels, actions[:, old:], past)
+
+    def look_up(
+        self, condition: Tensor, levels: Tensor, actions: Tensor, seen: Modulations | None
+    ) -> list[Modulation] | None:
+        """Modulations of a window of one frame, computed where `seen` lacks them; None for other windows.
+
+        A frame's weights for them are as many as half of those for its tokens, and products of one row read them all;
+        but a video has few levels and actions.
+        """
+        if seen is None or levels.shape[1] != 1 or torch.is_grad_enabled():
+            return None
+        key = (*levels.flatten().tolist(), *actions.flatten().tolist())
+        if key in seen:
+            return seen[key]
+        active = F.silu(condition)
+        modulations = [block.modulate(active) for block in self.transformer_blocks]  # type: ignore[operator]
+        if len(seen) < MODULATIONS:
+            seen[key] = modulations
+        return modulations
 
     def read(self, x: Tensor, condition: Tensor, projection: nn.Module, patch: int) -> Tensor:
         """Velocities (b, f, c, h, w) that tokens (b, f, n, d) end as."""

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..device import fast_half
+
 # A token stands at a time, a place in the picture, and the place in the world its frame was seen from.
 AXES = ("time", "row", "column", "x", "y", "heading")
 
@@ -66,8 +68,10 @@ def rms_norm(x: Tensor, eps: float) -> Tensor:
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Attention of (b, heads, n, HEAD) queries; mask (n, m) is True where a query may look."""
-    if torch.is_grad_enabled() and q.device.type == "cpu":
-        # on short sequences the fused kernel's backward pass is slower than the plain products
+    halved = q.dtype == torch.bfloat16 and fast_half(q.device)
+    if q.device.type == "cpu" and (torch.is_grad_enabled() or halved):
+        # the fused kernel's backward pass is slower than the plain products on short sequences; in bfloat16 it
+        # multiplies at the rate of float32
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         if mask is not None:  # added once, and needed by no backward pass
             scores.add_(torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, float("-inf")))
