@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from ..runs.request import Machine
     from ..runs.training_benchmark import TrainingTiming
 
-VARIED = ("schedule", "steps", "context", "slots", "cache", "dtype", "threads", "compile")  # by which rows are told
+# what rows may differ in
+VARIED = ("schedule", "steps", "context", "slots", "past", "cache", "dtype", "threads", "compile")
 
 
 OF_TRAINING = {"train_frames", "train_steps"}  # flags under --train alone
@@ -65,6 +66,10 @@ def bench(
         bool, Option("--compile", help="Also time each setting with a compiled network.", rich_help_panel=flags.MACHINE)
     ] = False,
     frames: Annotated[int, Option(min=1, help="Frames to time, after untimed AR steps.")] = 24,
+    past: Annotated[
+        int | None,
+        Option(min=0, show_default="full context and memory", help="Frames before the first one, random ones."),
+    ] = None,
     training: Annotated[
         bool, Option("--train", help="Time training steps of the network instead of sampling.")
     ] = False,
@@ -74,8 +79,8 @@ def bench(
 ):
     """Measure frames per second, time to first frame and memory, stage by stage.
 
-    Every stage from latents to a file is timed with full context and memory, and compared with the rate at which this
-    machine multiplies matrices.
+    Every stage from latents to a file is timed after --past frames, and compared with the rate at which this machine
+    multiplies matrices.
 
     The file is an mp4, or a y4m if ffmpeg is missing.
     Each setting runs in a separate process, to measure its peak memory, and once more from a cold start to the first
@@ -103,7 +108,7 @@ def bench(
         try:
             with interruptible(rows, len(asked)), progress("setting", len(asked)) as report:
                 for machine, point in asked:
-                    rows.append(time_setting(weights, machine, point, frames, Path(folder, str(len(rows)))))
+                    rows.append(time_setting(weights, machine, point, frames, past, Path(folder, str(len(rows)))))
                     report(len(rows) - 1)
         finally:  # what was measured before an error is not lost
             if rows:
@@ -142,7 +147,9 @@ def warn_of_sizes(model: str, points: Sequence[dict[str, object]], frames: int) 
                 warn(f"an AR step generates {plan.schedule.chunk} frames, more than the {frames} to be timed.")
 
 
-def time_setting(weights: str, machine: Machine, point: dict[str, object], frames: int, log: Path) -> Row:
+def time_setting(
+    weights: str, machine: Machine, point: dict[str, object], frames: int, past: int | None, log: Path
+) -> Row:
     """Measure one setting, telling now and then what is being done."""
     from ..runs import benchmark
     from ..workers import Messages
@@ -158,7 +165,8 @@ def time_setting(weights: str, machine: Machine, point: dict[str, object], frame
             shown, due = latest, now + PLAIN_EVERY
             say(latest)
 
-    timing = benchmark.apart(partial(benchmark.measure, weights, machine, point, frames, say=messages.say), follow)
+    measure = partial(benchmark.measure, weights, machine, point, frames, say=messages.say, past=past)
+    timing = benchmark.apart(measure, follow)
     say("timing a cold start of `arvdm generate` to its first frame")
     return Row(point, timing, benchmark.cold_start(weights, machine, point))
 

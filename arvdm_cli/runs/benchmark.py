@@ -71,6 +71,7 @@ class Timing:
     chunk: int
     context: int
     slots: int
+    past: int  # frames before the first one
     device: str
     dtype: str
     threads: int
@@ -97,17 +98,20 @@ class Timing:
 
 
 class Pipeline:
-    """A model at work on random frames, with a full context and a full memory, each of its stages watched."""
+    """A model at work after random frames, each of its stages watched.
 
-    def __init__(self, model: Model, plan: Plan, device: torch.device, seed: int):
+    past: how many frames those are; None for as many as fill context and memory
+    """
+
+    def __init__(self, model: Model, plan: Plan, device: torch.device, seed: int, past: int | None = None):
         config, sampling = model.network.config, plan.sampling
         self.model, self.plan, self.device = model, plan, device
         self.generator = torch.Generator().manual_seed(seed)
         self.clock = Clock(device)
         shape = (config.channels, config.height, config.width)
-        count = sampling.context + sampling.slots * sampling.group
-        latents = torch.randn(1, count, *shape, generator=self.generator).to(device)
-        actions = torch.zeros(1, count, config.actions, device=device)
+        self.past = sampling.context + sampling.slots * sampling.group if past is None else past
+        latents = torch.randn(1, self.past, *shape, generator=self.generator).to(device)
+        actions = torch.zeros(1, self.past, config.actions, device=device)
         network = cast(VideoNetwork[EncodedPast], Watched(model.network, self.clock))
         state = start(network, sampling, latents, actions)
         self.steps = stream(plan, network, model.diffusion, state, Noise(seed, 1, shape, device), given(actions))
@@ -159,13 +163,20 @@ class Pipeline:
 
 @torch.no_grad()
 def measure(
-    folder: str, machine: Machine, chosen: Mapping[str, object], frames: int, seed: int = 0, say: Say = silence
+    folder: str,
+    machine: Machine,
+    chosen: Mapping[str, object],
+    frames: int,
+    seed: int = 0,
+    say: Say = silence,
+    past: int | None = None,
 ) -> Timing:
-    """Make frames on a full context and a full memory, to a file.
+    """Make frames after a past of random ones, to a file.
 
     chosen: what is set above the checkpoint's own, as in `generation.choose`
     frames: how many are timed at the least, after AR steps that are not
     say: called with what is being done
+    past: frames before the first one; None for as many as fill context and memory
     """
     say("loading the model")
     started = time.perf_counter()
@@ -175,7 +186,7 @@ def measure(
     check(model.network, plan.sampling)
     device, chunk = torch.device(machine.device), plan.schedule.chunk
 
-    pipeline = Pipeline(model, plan, device, seed)
+    pipeline = Pipeline(model, plan, device, seed, past)
     encoding, container = pipeline.time_encoding(), writable()
     # the first AR step also makes the first window and encodes what later ones keep; compilers need two or three
     warm = 4 if machine.compile else 1
@@ -198,6 +209,7 @@ def measure(
         chunk=chunk,
         context=plan.sampling.context,
         slots=plan.sampling.slots,
+        past=pipeline.past,
         device=machine.device,
         dtype=machine.dtype,
         threads=torch.get_num_threads(),

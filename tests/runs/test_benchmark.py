@@ -68,6 +68,13 @@ def test_more_denoising_steps_are_more_operations_in_one_stage_alone(tiny, row):
         assert other.stages[name].tflop_per_frame == pytest.approx(more * row.stages[name].tflop_per_frame)
 
 
+def test_a_shorter_past_leaves_memory_unfilled(tiny):
+    machine, chosen = benchmark.Machine("cpu", "float32", 1), {"cache": "exact", "slots": 32}
+    short, full = (benchmark.measure(str(tiny), machine, chosen, 1, past=past) for past in (2, None))
+    assert short.past == 2 and full.past > 32
+    assert short.stages["denoise"].tflop_per_frame < full.stages["denoise"].tflop_per_frame
+
+
 def test_a_clock_tells_each_stage_apart_and_starts_anew_after_a_lap():
     clock = stopwatch.Clock(CPU)
     twice = clock.watch("twice", lambda x: 2 * x)
