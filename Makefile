@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 
-.PHONY: demo play test docs release fuzz kill load viewers latency clean
+.PHONY: demo play test docs release fuzz kill load viewers latency length clean
 
 # Make a 600-frame video in the maze, and say where it is, how fast it went and what to look for.
 demo: .venv/installed
@@ -29,7 +29,7 @@ release: .venv/installed-for-release
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/twine check --strict dist/*
 
-# More than 10,000 files and words that nobody would write, others each time; about ten minutes.
+# More than 10,000 files and words that nobody would write, others each time; about five minutes.
 fuzz: .venv/installed-for-tests
 	@$(BIN)/pytest tests/test_fuzz.py --hypothesis-profile=fuzz --hypothesis-show-statistics
 
@@ -48,6 +48,10 @@ viewers: .venv/installed-for-tests
 # From a key to the frame that obeys it, as drawn in Chromium, at chunk 1, 2 and 4; two minutes on two quiet cores.
 latency: .venv/installed-for-tests
 	@PYTHONPATH=tests $(BIN)/python tests/support/latency.py
+
+# 10,000 frames of a tiny FAR, whose 64 slots are full from frame 67 on: prints what memory it takes; about five minutes.
+length: .venv/installed-for-tests
+	@ARVDM_TEST_LENGTH=10000 $(BIN)/pytest tests/models/test_far_length.py -n0 -s
 
 clean:
 	rm -rf .venv build dist demo.mp4 demo.json demo.state demo.state.old .pytest_cache .mypy_cache .ruff_cache
