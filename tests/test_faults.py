@@ -770,7 +770,7 @@ def peak(start, tiny, tmp_path):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="memory is measured in /proc")
 def test_40_too_little_memory_is_told_with_what_to_lower(start, refused, tiny, tmp_path):
-    most = peak(start, tiny, tmp_path) + (48 << 20)
+    most = peak(start, tiny, tmp_path) + (512 << 20)
     words = ("generate", "-m", tiny, "-n", 0, "-o", "out.y4m", "-s", "outpainting", "--steps", 1, "--chunk", 60_000)
     assert "--chunk" in refused(8, *words, "--scale", 1, says="memory", preexec_fn=limit("RLIMIT_AS", most))
 
