@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +27,11 @@ def find_episode(source: str | None) -> tuple[Path, int | None] | None:
     if source in (None, "-"):
         return None
     folder, _, number = str(source).rpartition(":")
-    if holds_episodes(Path(str(source))):
-        return Path(str(source)), None
-    if folder and number.isdigit() and holds_episodes(Path(folder)):
-        return Path(folder), int(number)
+    with suppress(OSError, ValueError):  # of what cannot be a path; who reads it says so
+        if holds_episodes(Path(str(source))):
+            return Path(str(source)), None
+        if folder and number.isdigit() and holds_episodes(Path(folder)):
+            return Path(folder), int(number)
     return None
 
 

@@ -19,7 +19,7 @@ from arvdm_cli.runs import benchmark
 from arvdm_cli.sampling import generation
 from arvdm_cli.sampling.config import SETTINGS, Sampling, flag_of
 from arvdm_cli.sampling.schedules import OPTIONS, PRESETS, choose, merge, rolling
-from support.tiny import model
+from support.tiny import model, render
 
 NOT_CHOSEN = {"options", "group"}  # each option has a flag of its own; the network says how large a group is
 TWO_BLOCKS = [["-s", "rolling:blocks=2"], ["-s", "rolling", "--blocks", "2"]]
@@ -54,7 +54,8 @@ def planned(arvdm, tiny, tmp_path, monkeypatch):
         monkeypatch.setattr(benchmark, "apart", stop_bench)
         named = ["-m", tiny] if command == ("generate",) else [tiny]
         out = [] if command == ("bench",) else ["-o", tmp_path / "out.mp4"]
-        done = arvdm(*command, *named, *out, *words)
+        data = ["--data", render(tmp_path / "data", 2, 160, 32)] if command == ("eval", "protocol") else []
+        done = arvdm(*command, *named, *out, *data, *words)
         assert "This is far enough" in done.stderr, done.stderr
         return plans[0]
 

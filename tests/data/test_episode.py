@@ -62,8 +62,8 @@ def test_unknown_actions_are_zeros(read):
 
 def test_other_folders_and_files_are_no_episodes(tmp_path, folder, clip):
     assert find_episode(str(folder)) == (folder, None) and find_episode(f"{folder}:12") == (folder, 12)
-    for source in (None, "-", str(clip), str(tmp_path), f"{folder}:", f"{folder}:x", f"{tmp_path}:1"):
-        assert find_episode(source) is None
+    for source in (None, "-", clip, tmp_path, f"{folder}:", f"{folder}:x", f"{tmp_path}:1", "x" * 5000, "a\0b", ""):
+        assert find_episode(source and str(source)) is None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from support.paths import ROOT
 termios = pytest.importorskip("termios")
 pty = pytest.importorskip("pty")
 
+PATIENCE = 120  # seconds for something that a loaded machine does late
 ENTERED, LEFT = b"\x1b[?1049h", b"\x1b[?1049l"
 
 
@@ -25,7 +27,7 @@ class Terminal:
         termios.tcsetwinsize(self.slave, (30, 120))
         self.before = termios.tcgetattr(self.slave)
         self.seen, self.answer = b"", answer
-        env = os.environ | {"COLORTERM": "truecolor", "OMP_NUM_THREADS": "1"} | env
+        env = os.environ | {"COLORTERM": "truecolor", "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"} | env
         command = [sys.executable, "-m", "arvdm_cli", *map(str, words)]
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=env, stdin=self.slave, stdout=self.slave,
@@ -52,20 +54,24 @@ class Terminal:
 
     def until(self, pattern, hold=b""):
         """Read until a pattern was written from now on; hold: sent again and again, as a held key is."""
-        begin = len(self.seen)
-        for _ in range(3000):
+        begin, late = len(self.seen), time.monotonic() + PATIENCE
+        while time.monotonic() < late:
             self.send(hold)
             self.read(0.1)
             if found := re.search(pattern, self.seen[begin:]):
                 return found
             assert self.process.poll() is None, self.process.stderr.read().decode()
-        raise AssertionError(f"{pattern} was never written")
+        raise AssertionError(f"{pattern} was never written, but {self.seen[begin:][-1000:]}")
 
     def end(self):
         """Let the command end: its exit code and what it wrote to stderr."""
-        while self.process.poll() is None:
+        late = time.monotonic() + PATIENCE
+        while self.process.poll() is None and time.monotonic() < late:
             self.read()
             time.sleep(0.01)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGABRT)  # it says where its threads are
+            raise AssertionError(f"it does not end: {self.process.communicate()}; last seen: {self.seen[-1000:]}")
         self.read()
         return self.process.returncode, self.process.stderr.read().decode() if self.process.stderr else ""
 
