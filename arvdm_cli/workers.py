@@ -110,9 +110,14 @@ def _closing_at_signals(pipe: Connection) -> Iterator[None]:
     its handler is always run.
     """
     before: dict[int, Handler] = {}
+    closed = False
 
     def close(number: int, frame: FrameType | None) -> None:
-        pipe.close()
+        nonlocal closed
+        if not closed:
+            closed = True  # first, as the next signal may come while the pipe is being closed
+            with suppress(OSError):  # where the first came then
+                pipe.close()
         handler = before[number]
         if callable(handler):
             handler(number, frame)

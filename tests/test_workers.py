@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from arvdm_cli import workers
 from arvdm_cli.errors import ArvdmError
 from arvdm_cli.workers import in_order, render_all, uninterrupted
 from support.jobs import square
@@ -105,6 +106,27 @@ def test_ctrl_c_ends_all_of_them_at_once_also_where_it_comes_twice(tmp_path, aga
     _, told = process.communicate(timeout=30)
     assert process.returncode != 0 and b"KeyboardInterrupt" in told
     wait_until_all_have_ended(process)
+
+
+def test_a_signal_that_comes_while_another_one_closes_the_pipe_is_handled_as_the_first():
+    heard = []
+
+    class Pipe:
+        closed = False
+
+        def close(self):
+            if self.closed:
+                raise OSError("Bad file descriptor")
+            self.closed = True
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        with workers._closing_at_signals(Pipe()):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM] * 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

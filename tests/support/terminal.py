@@ -33,6 +33,7 @@ class Terminal:
             command, cwd=ROOT, env=env, stdin=self.slave, stdout=self.slave,
             stderr=self.slave if stderr else subprocess.PIPE,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # which nohup has the tests ignore
         )  # fmt: skip
 
     def __enter__(self):
