@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ActionError, UsageError
-from .batches import Episodes, holds_episodes, read_all
+from .batches import Episodes, digest, holds_episodes, read, read_all
+from .held_out import held_out_of
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,14 @@ def find_episode(source: str | None) -> tuple[Path, int | None] | None:
     return None
 
 
-def first_held_out(count: int, held_out: object) -> int:
-    """The number of the first episode that training has not seen, of `count`; the last one where that is unknown."""
-    last = held_out if isinstance(held_out, int) and held_out > 0 else 1
-    return max(0, count - last)
+def unseen(folder: Path, card: Mapping[str, object]) -> range:
+    """Numbers of the episodes that a training held out, by its card; all where it held out none, or that is unknown.
+
+    Raises: DataError where the folder is not one of episodes
+    """
+    part = read(folder)
+    count = len(part.frames)
+    return range(count - (held_out_of(card, folder, count, digest(part)) or count), count)
 
 
 def read_episode(folder: Path, number: int, names: Sequence[str], size: tuple[int, int]) -> Episode:

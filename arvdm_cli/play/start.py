@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.batches import read
-from ..data.episode import first_held_out, read_episode
+from ..data.episode import read_episode, unseen
 from ..media import Clip, fit
 from ..runs.events import OnEvent, ignore
 from ..runs.inputs import read_prompt, usable
@@ -55,21 +54,19 @@ def from_episodes(folder: Path, model: Model, plan: Plan) -> Starts:
     Raises: DataError where it is not one; UsageError where its frames have another size
     """
     config = model.codec.config
-    episodes = len(read(folder).frames)
-    held_out = model.card.get("held_out")
-    first = first_held_out(episodes, min(held_out, EPISODES) if isinstance(held_out, int) and held_out else EPISODES)
+    numbers = unseen(folder, model.card)[-EPISODES:]
 
     def load(number: int) -> Start:
         episode = read_episode(folder, number, model.actions, (config.height, config.width))
         count = usable(plan.sampling)
         return Start(episode.frames[:count], episode.actions[:count])
 
-    load(first)  # what is wrong with a folder shows now
+    load(numbers[0])  # what is wrong with a folder shows now
 
     def loader(number: int) -> Load:
         return lambda seed: load(number)
 
-    return {f"episode {number}": loader(number) for number in range(first, episodes)}
+    return {f"episode {number}": loader(number) for number in numbers}
 
 
 def walk(world: World, seed: int, frames: int) -> list[int]:

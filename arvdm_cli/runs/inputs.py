@@ -13,8 +13,7 @@ import torch
 from .. import media
 from ..actions import files, formats, phrases, sources, vpt
 from ..actions.sources import endless, live
-from ..data import batches as data
-from ..data.episode import find_episode, first_held_out, read_episode
+from ..data.episode import find_episode, read_episode, unseen
 from ..errors import UsageError
 from ..sampling.config import Sampling
 from ..sampling.generation import given
@@ -91,8 +90,8 @@ def read_prompt(
     config, names = model.codec.config, model.actions
     if source.path is None:
         return np.empty((0, config.height, config.width, 3), np.uint8), torch.zeros(1, 0, len(names))
-    if found := find_episode(source.path):
-        return from_episode(source, *found, model, sampling, on_event)
+    if episode := find_episode(source.path):
+        return from_episode(source, *episode, model, sampling, on_event)
     file = sources.of_prompt(source.actions, source.path) if names else None
     clip = media.read(
         source.path,
@@ -123,12 +122,12 @@ def read_prompt(
 def from_episode(
     source: PromptSource, folder: Path, number: int | None, model: Model, sampling: Sampling, on_event: OnEvent
 ) -> tuple[np.ndarray, torch.Tensor]:
-    """The same of an episode of a data folder: of the first that training held out, unless it has a number."""
+    """What `read_prompt` gives, from an episode of a data folder: the first that training has not seen, or `number`."""
     if source.crop or source.actions not in (None, *sources.UNKNOWN):
         what = "frames are stored as the model takes them" if source.crop else "episodes have their own actions"
         raise UsageError(f"{folder} is data, whose {what}.", hint="Leave out --prompt-crop and --prompt-actions.")
     if number is None:
-        number = first_held_out(len(data.read(folder).frames), model.card.get("held_out"))
+        number = unseen(folder, model.card)[0]
     config = model.codec.config
     episode = read_episode(folder, number, model.actions, (config.height, config.width))
     if abs(episode.fps - model.fps) > 0.01 * model.fps:

@@ -67,7 +67,7 @@ def train(config: TrainConfig, resume: bool, report: Report, on_progress: OnProg
         logs.append(Metrics(out / METRICS, state))
         pace = Pace(parts.config, parts.phases, state.elapsed if state else 0.0, on_progress)
         run = Run(parts, out, timer, logs, report, pace)
-        run.warn(*(doubts(run.files.facts) if state is None else changed(state, parts.episodes)))
+        run.warn(*(doubts(run.files.facts) if state is None else growth(state, parts.episodes)))
         try:
             run.fit_codec(state)
             run.fit_network(state)
@@ -106,8 +106,8 @@ class Parts:
         return ("codec", "encode", "network") if self.trains_codec else ("encode", "network")
 
 
-def changed(state: TrainState, episodes: Episodes) -> list[str]:
-    """What a run should know of its data, where that is not what its state was trained on: a sentence."""
+def growth(state: TrainState, episodes: Episodes) -> list[str]:
+    """A sentence where the data has other episodes than when the state was saved."""
     now = len(episodes.pictures)
     if state.episodes in (0, now):  # 0: of a version that did not count them
         return []

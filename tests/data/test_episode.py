@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from arvdm_cli.data.batches import Episodes, read_all
-from arvdm_cli.data.episode import columns, find_episode, first_held_out
+from arvdm_cli.data.episode import columns, find_episode, unseen
 from arvdm_cli.errors import ActionError, UsageError
 from arvdm_cli.runs.events import Note
 from arvdm_cli.runs.inputs import read_prompt
@@ -48,12 +48,20 @@ def test_frames_of_an_episode_come_with_the_actions_that_led_into_them(read, fol
     assert led.any()
 
 
-def test_without_a_number_it_is_the_first_episode_that_training_held_out(read, folder):
+def test_without_a_number_it_is_the_first_episode_that_training_held_out(read, folder, model, monkeypatch):
     events = []
+    monkeypatch.setitem(model.card, "data_folders", [str(folder)])
+    monkeypatch.setitem(model.card, "held_out", 1)
     frames, _ = read(on_event=events.append)
     np.testing.assert_array_equal(frames, read(f"{folder}:2")[0])
     assert events == [Note(f"prompt: episode 2 of {folder}")]
-    assert (first_held_out(400, 20), first_held_out(400, None), first_held_out(3, 8)) == (380, 399, 0)
+
+
+def test_episodes_that_training_has_not_seen_are_those_of_its_card(folder):
+    ours = {"data_folders": [str(folder)], "held_out": 2}
+    assert unseen(folder, {}) == range(3) and unseen(folder, ours) == range(1, 3)
+    assert unseen(folder, {"data_folders": ["other", str(folder)], "held_out": 2}) == range(2, 3)
+    assert unseen(folder, {"data_folders": ["other"], "held_out": 2}) == range(3)
 
 
 def test_unknown_actions_are_zeros(read):

@@ -6,9 +6,8 @@ was trained on, only the episodes that training held out are measured.
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from ...data.batches import Episodes, Part, digest, read_all
 from ...data.clip_folder import RECORDED, Clips
+from ...data.held_out import held_out_of
 from ...errors import CheckpointError, DataError, UsageError
 from ...reports.records import Values
 from ...sampling.model import Model
@@ -92,16 +92,12 @@ def choose(
     count: episodes in the folder; mark: its digest
     Raises: DataError where training held out none of them
     """
-    folders, held_out = card.get("data_folders"), card.get("held_out")
-    everything = np.arange(count)
-    if not isinstance(folders, list) or not isinstance(held_out, int):
+    everything, apart = np.arange(count), held_out_of(card, folder, count, mark)
+    if apart is None:
         why = "the checkpoint does not say what it was trained on, so it may have seen them"
         return Choice(everything, None, f"{folder}: all {count} episodes are measured; {why}.")
-    digests = card.get("data_digests")
-    number = place_of(folder, list(map(str, folders)), mark, digests if isinstance(digests, list) else [])
-    if number is None:
+    if apart == count:
         return Choice(everything, True, f"{folder}: all {count} episodes are measured; none was trained on.")
-    apart = min(count, len(range(number, held_out, len(folders))))  # as `data.batches.Episodes` holds them out
     if every:
         return Choice(
             everything, False, f"{folder}: all {count} episodes are measured, and {count - apart} trained on."
@@ -112,23 +108,6 @@ def choose(
         )
     note = f"{folder}: {apart} of {count} episodes are measured, which training held out; --all-episodes takes all."
     return Choice(everything[count - apart :], True, note)
-
-
-def place_of(folder: Path, folders: list[str], mark: str | None = None, digests: Sequence[object] = ()) -> int | None:
-    """Which of the folders of a training a folder is: by its digest, wherever it is, else by its path or its name.
-
-    Of several that it may be, the last, of which the fewest episodes were held out.
-    """
-    path = os.path.realpath(folder)
-    paths = [os.path.realpath(each) for each in folders]
-    for one, all_of_them in (
-        (mark, digests),
-        (path, paths),
-        (os.path.basename(path), [os.path.basename(each) for each in paths]),
-    ):
-        if places := [number for number, other in enumerate(all_of_them) if other == one]:
-            return places[-1]
-    return None
 
 
 # Whether they fit

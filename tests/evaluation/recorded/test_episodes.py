@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from arvdm_cli.data import formats
+from arvdm_cli.data import formats, held_out
 from arvdm_cli.data import imported as clips
 from arvdm_cli.data.batches import Episodes, read_all
 from arvdm_cli.data.clip_folder import RECORDED
@@ -212,10 +212,10 @@ def test_a_checkpoint_says_what_it_was_trained_on_and_what_was_held_out(folder, 
 
 
 def test_of_folders_that_it_may_be_the_one_with_the_fewest_episodes_held_out_counts(folder):
-    assert episodes.place_of(folder, ["a/data", "b/data", "c"]) == 1
-    assert episodes.place_of(folder, ["a", "b"], "2", ["1", "2"]) == 1
-    assert episodes.place_of(folder, ["a", "data"], "3", ["1", "2"]) == 1  # it has changed under its name
-    assert episodes.place_of(folder, ["a", "b"], "3", ["1", "2"]) is None
+    assert held_out.place_of(folder, ["a/data", "b/data", "c"]) == 1
+    assert held_out.place_of(folder, ["a", "b"], "2", ["1", "2"]) == 1
+    assert held_out.place_of(folder, ["a", "data"], "3", ["1", "2"]) == 1  # it has changed under its name
+    assert held_out.place_of(folder, ["a", "b"], "3", ["1", "2"]) is None
 
 
 # Models and data that differ
