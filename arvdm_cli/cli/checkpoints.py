@@ -186,7 +186,7 @@ def convert(
     Oasis-500M, FAR.
     """
     from ..hub import convert
-    from ..hub.registry import CONFIG, MANIFEST, WEIGHTS
+    from ..hub.layout import CONFIG, MANIFEST, WEIGHTS
 
     if any((target / name).exists() for name in (CONFIG, WEIGHTS, MANIFEST)):
         confirm_replacing(str(target), yes, no_overwrite)
@@ -218,7 +218,8 @@ def show_plan(entry: Entry, plan: Plan):
 def show_fetched(entry: Entry, folder: Path, plan: Plan | None = None):
     """Print where a checkpoint lies, and say plainly what it is."""
     from ..errors import CheckpointError
-    from ..hub.registry import CONFIG, read_config
+    from ..hub.layout import CONFIG
+    from ..hub.registry import read_config
 
     what, licence = entry.summary, entry.licence
     if (folder / CONFIG).is_file():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import Field
 from math import isfinite
-from pathlib import Path
 from typing import ClassVar, Protocol
 
 from ..actions.phrases import parse
@@ -18,6 +17,7 @@ from ..sampling.diffusion import DIFFUSIONS
 from ..sampling.model import Model
 from ..sampling.network import LatentShape
 from ..sampling.schedules import PRESETS
+from .layout import is_inside
 
 
 class NetworkConfig(LatentShape, Protocol):
@@ -62,7 +62,7 @@ def build(config: Mapping[str, object], where: str) -> Model:
     try:
         kind, family = kind_of(config), dict(table(config, "diffusion"))
         for name in (table(config, "weights") if config.get("weights") else {}).values():
-            if not isinstance(name, str) or Path(name).name != name:
+            if not is_inside(name, 1):  # a part may lie in a folder of its own
                 raise IntegrityError(f"{where} lists a file outside its folder: {name!r}.")
         network: NetworkConfig = fill(kind.network_config, table(config, "network"), where)
         codec: CodecConfig = fill(kind.codec_config, table(config, "codec"), where)

@@ -21,7 +21,8 @@ from ..errors import ArvdmWarning, CheckpointError, IntegrityError, NumericError
 from ..models import Architecture, architecture_of, codec_architecture
 from ..sampling.model import Model
 from .build import build, kind_of
-from .registry import CONFIG, MANIFEST, WEIGHTS, index_of, read_config, read_text
+from .layout import CONFIG, MANIFEST, WEIGHTS, index_of, read_text
+from .registry import read_config
 from .weights import digest, digest_weights, files_of, missing_file, read_weights
 
 

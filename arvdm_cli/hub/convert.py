@@ -14,7 +14,8 @@ from ..files import load_pickled
 from ..sampling.model import Model
 from .build import build, kind_of
 from .checkpoint import fit, save, weights_of
-from .registry import CONFIG, PICKLED, foreign, index_of, read_config
+from .layout import CONFIG, PICKLED, index_of
+from .registry import foreign, read_config
 from .weights import read_weights
 
 

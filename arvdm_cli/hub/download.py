@@ -29,7 +29,8 @@ from ..errors import (
 from ..version import __version__
 from .card import README, SAMPLE
 from .connection import proxy_of
-from .registry import CONFIG, MANIFEST, Entry, converted_folder, foreign, hub_client, kept_files, missing, storage
+from .layout import CONFIG, MANIFEST
+from .registry import Entry, converted_folder, foreign, hub_client, kept_files, missing, storage
 from .session import PATIENCE, PIECE, REQUEST, Session, first_line, open_session
 
 PIN = 8  # digits of a sha256 that the registry knows at least

@@ -17,9 +17,7 @@ from urllib.parse import urlsplit
 
 from ..configs import Json, table
 from ..errors import CheckpointError, ConfigError, UnknownModelError
-
-CONFIG, WEIGHTS, MANIFEST = "config.json", "model.safetensors", "sha256.json"
-PICKLED = (".pt", ".pth", ".ckpt", ".bin")  # suffixes of files that are pickled
+from .layout import CONFIG, MANIFEST, PICKLED, WEIGHTS, index_of, is_inside, read_text
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def _entry(name: str, facts: object, where: str) -> Entry:
             )
     weights = entry.config.get("weights", {})
     for part in weights.values() if isinstance(weights, dict) else [weights]:
-        if not isinstance(part, str) or Path(part).name != part:
+        if not is_inside(part):
             raise ConfigError(f"{where}: weights in the config of [{name}] name {part!r}, not a file of its folder.")
     if "summary" not in facts:
         raise ConfigError(f"{where}: [{name}] has no summary.", hint="Add `summary`, one line that says what it is.")
@@ -140,11 +138,6 @@ def _shipped(name: str) -> str | None:
         if is_checkpoint(folder):
             return str(folder)
     return None
-
-
-def index_of(weights: Path) -> Path:
-    """The file that lists the shards of a file of weights."""
-    return weights.with_name(f"{weights.name}.index.json")
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -285,21 +278,6 @@ CLIENT_SETTINGS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",  # send nothing that was not asked for
     "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",
 }
-
-
-LONGEST = 1 << 20  # bytes of a file of settings
-
-
-def read_text(path: Path, longest: int = LONGEST) -> str:
-    """Text of a file of settings, which is never long.
-
-    Raises: OSError, and ValueError where it is no text or longer than `longest` bytes
-    """
-    with path.open("rb") as file:
-        data = file.read(longest + 1)
-    if len(data) > longest:
-        raise ValueError(f"it is longer than {longest} bytes")
-    return data.decode()
 
 
 def read_config(folder: Path) -> Json:

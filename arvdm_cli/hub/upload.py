@@ -11,7 +11,8 @@ from ..errors import CheckpointError, NetworkError, UsageError
 from .card import README
 from .checkpoint import verify
 from .connection import proxy_of
-from .registry import CONFIG, MANIFEST, WEIGHTS, hub_client, hub_id, index_of, read_config, resolve
+from .layout import CONFIG, MANIFEST, WEIGHTS, index_of
+from .registry import hub_client, hub_id, read_config, resolve
 from .session import PATIENCE, Session, first_line, open_session
 from .weights import files_of
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..configs import table
 from ..errors import CheckpointError, ConfigError, IntegrityError
-from .registry import index_of, read_text
+from .layout import index_of, is_inside, read_text, repository_of
 
 LONGEST_INDEX = 1 << 24  # bytes
 
@@ -28,10 +28,10 @@ def digest_weights(folder: Path, name: str, hashes: Mapping[str, str]) -> str:
 
     hashes: digests that are known already, by file name
     """
-    files = [path.name for path in files_of(folder, name)]
-    digests = {file: hashes.get(file) or digest(folder / file) for file in sorted(files)}
-    if [*digests] == [name]:
-        return digests[name]
+    files = {path.name: path for path in files_of(folder, name)}
+    digests = {file: hashes.get(file) or digest(files[file]) for file in sorted(files)}
+    if [*files.values()] == [folder / name]:
+        return digests[Path(name).name]
     return hashlib.sha256("".join(f"{file} {digests[file]}\n" for file in digests).encode()).hexdigest()
 
 
@@ -53,22 +53,21 @@ def files_of(folder: Path, name: str) -> dict[Path, list[str] | None]:
         raise CheckpointError(f"{index} cannot be used: {str(error).rstrip('.')}.") from error
     shards: dict[str, list[str]] = {}
     for tensor, file in places.items():
-        if not isinstance(file, str) or not file.endswith(".safetensors") or Path(file).name != file or "\\" in file:
+        if not isinstance(file, str) or not is_inside(file) or not file.endswith(".safetensors"):
             raise IntegrityError(f"{index} names {file!r}, not a .safetensors file of its folder.")
         shards.setdefault(file, []).append(tensor)
-    if absent := [file for file in sorted(shards) if not (folder / file).is_file()]:
-        raise missing_file(folder / absent[0], index.name, len(absent), len(shards))
-    return {folder / file: tensors for file, tensors in sorted(shards.items())}
+    home = index.parent
+    if absent := [file for file in sorted(shards) if not (home / file).is_file()]:
+        raise missing_file(home / absent[0], index.name, len(absent), len(shards))
+    return {home / file: tensors for file, tensors in sorted(shards.items())}
 
 
 def missing_file(path: Path, listed_in: str, absent: int = 1, total: int = 1) -> CheckpointError:
     """The error for a file that a checkpoint lists and does not hold, of `absent` such files of `total`."""
-    *_, home, parent, commit = ("", "", "", *path.parent.parts)
     more = f" ({absent} of {total} shards are missing)" if total > 1 else ""
     hint = f"Copy {path.name} into {path.parent} from where the checkpoint came from."
-    if home.startswith("models--") and parent == "snapshots":  # of the Hub's cache
-        repo = home.removeprefix("models--").replace("--", "/", 1)
-        hint = f"To download it: arvdm download {repo}@{commit}"
+    if cached := repository_of(path.parent) or repository_of(path.parent.parent):
+        hint = f"To download it: arvdm download {'@'.join(cached)}"
     return CheckpointError(f"{path} is missing, but {listed_in} lists it{more}.", hint=hint)
 
 

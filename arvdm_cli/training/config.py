@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ..configs import check_limits, fill, key, merge
 from ..errors import ConfigError
-from ..hub import registry
 from ..hub.build import NetworkConfig
+from ..hub.layout import read_text
 from ..models.codec import CodecConfig
 from ..models.config import DiTConfig
 from ..sampling.config import Sampling
@@ -150,7 +150,7 @@ def configure(path: Path, **chosen: object) -> TrainConfig:
 def read_values(path: Path, depth: int = 0) -> dict[str, object]:
     """A training file's values, above those of the file that its `base` names, if it names one."""
     try:
-        values: dict[str, object] = tomllib.loads(registry.read_text(path))
+        values: dict[str, object] = tomllib.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read as TOML: {error}.") from error
     base = values.pop("base", None)

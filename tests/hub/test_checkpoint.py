@@ -22,7 +22,8 @@ from arvdm_cli.errors import (
 )
 from arvdm_cli.hub.checkpoint import digest, load, save
 from arvdm_cli.hub.convert import convert
-from arvdm_cli.hub.registry import CONFIG, MANIFEST, WEIGHTS, is_checkpoint
+from arvdm_cli.hub.layout import CONFIG, MANIFEST, WEIGHTS
+from arvdm_cli.hub.registry import is_checkpoint
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.state import Sampling
 from support.checkpoints import shard, vouch, vouch_for_all

@@ -7,8 +7,8 @@ from huggingface_hub import constants
 
 from arvdm_cli.errors import CheckpointError, ConfigError, UnknownModelError
 from arvdm_cli.hub import registry
+from arvdm_cli.hub.layout import CONFIG
 from arvdm_cli.hub.registry import (
-    CONFIG,
     Entry,
     entries,
     find,

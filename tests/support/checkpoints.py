@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from arvdm_cli.hub.checkpoint import digest, save
-from arvdm_cli.hub.registry import CONFIG, MANIFEST, WEIGHTS
+from arvdm_cli.hub.layout import CONFIG, MANIFEST, WEIGHTS
 from arvdm_cli.models.codec import Codec, CodecConfig
 from arvdm_cli.models.config import DiTConfig
 from arvdm_cli.models.dit import VideoDiT

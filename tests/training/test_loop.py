@@ -14,7 +14,7 @@ import torch
 from arvdm_cli.data.batches import Episodes, Joined, read_all
 from arvdm_cli.errors import CheckpointError, ConfigError, DataError, NumericError
 from arvdm_cli.hub import checkpoint
-from arvdm_cli.hub.registry import WEIGHTS
+from arvdm_cli.hub.layout import WEIGHTS
 from arvdm_cli.media import to_bytes, to_tensor
 from arvdm_cli.models.codec import Codec, CodecConfig
 from arvdm_cli.models.config import DiTConfig
