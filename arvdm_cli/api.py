@@ -257,8 +257,9 @@ def read_prompt(
         assert isinstance(prompt, np.ndarray | Tensor)
         whole = fit_frames(prompt, model)
         track, *_ = sources.read_prompt(sources.of_prompt(file, None), model.actions, whole.clock, found=False)
-        last = slice(-inputs.usable(plan.sampling), None)
-        clip, led = whole.frames[last], torch.from_numpy(track[last]).unsqueeze(0)
+        last = slice(-inputs.usable(model, plan.sampling), None)
+        led = torch.from_numpy(track[last]).unsqueeze(0)
+        clip, led = inputs.crop(whole.frames[last], led, model, on_event)
     if prompt_actions is None or isinstance(prompt_actions, str | os.PathLike):
         return clip, led
     rows, known = read_actions(model, prompt_actions, 0, None, on_event)

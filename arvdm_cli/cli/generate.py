@@ -18,6 +18,7 @@ from typer import Context, Option
 
 from ..errors import UsageError
 from ..runs import events
+from ..sampling.timing import Timing
 from . import completion, flags
 from .console import confirm_replacing, detail, printable, progress, say, settings, warn, write_json
 from .console import out as stdout
@@ -429,10 +430,10 @@ def choose_plan(name: str, model: Model, chosen: flags.Choices, length: int | No
         warn(f"{name} was not trained for the schedule {plan.sampling.schedule}, but for {', '.join(trained)}.")
     for words in (*generation.beyond_training(model.sampling, plan), *generation.without_effect(model, plan, chosen)):
         warn(words)
-    if "chunk" in chosen and 0 < (length or 0) < plan.schedule.chunk:
-        warn(
-            f"an AR step generates {plan.schedule.chunk} frames, but --length is {length}; --chunk {length} is faster."
-        )
+    timing = Timing.of(model.codec)
+    if "chunk" in chosen and 0 < (needed := timing.latents(length or 0, prompted=False)) < plan.schedule.chunk:
+        frames = timing.frames(plan.schedule.chunk, prompted=False)
+        warn(f"an AR step generates {frames} frames, but --length is {length}; --chunk {needed} is faster.")
     return plan
 
 
@@ -534,7 +535,8 @@ def show_plan(job: Job, seed: int | None):
     if settings.json:
         return write_json(facts)
     schedule = asked.plan.schedule
-    facts["levels"] = f"{schedule.window} frames in the window, {schedule.steps} denoising steps"
+    unit = "frames" if Timing.of(job.model.codec).per_latent == 1 else "latents"
+    facts["levels"] = f"{schedule.window} {unit} in the window, {schedule.steps} denoising steps"
     table = Table.grid(padding=(0, 2))
     for name, value in (facts | asdict(asked.plan.sampling) | asdict(asked.encoding)).items():
         if name not in ("sampling", "encoding"):

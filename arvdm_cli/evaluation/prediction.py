@@ -29,6 +29,7 @@ from ..sampling.plan import Plan
 from ..sampling.schedules import Schedule
 from ..sampling.solvers import taken_up
 from ..sampling.state import Noise, State, know, label
+from ..sampling.timing import Timing
 from ..workers import Progress, no_progress
 from .rollout import BATCH, action_rows, cores, encode_all
 from .truth import LENGTH, Truth
@@ -182,7 +183,14 @@ class Stretches:
 
 
 def encode(model: Model, clips: Truth, progress: Progress = no_progress) -> Stretches:
-    """Encode all frames of held-out clips."""
+    """Encode all frames of held-out clips.
+
+    Raises: UsageError where the model's latents stand for several frames
+    """
+    if (each := Timing.of(model.codec).per_latent) > 1:
+        raise UsageError(
+            f"A latent of this model is {each} frames; errors are predicted for models whose latents are one."
+        )
     latents, actions = {}, {}
     for number, (kind, frames) in enumerate(zip(clips.kinds, clips.frames, strict=True)):
 

@@ -136,7 +136,7 @@ def find_truth(request: PlayRequest, model: Model, plan: Plan, on_event: OnEvent
         raise UsageError("The model has no actions, so no true world can follow it.", hint="Leave out --truth.")
     if not is_environment(request.truth):
         world = find_world(request.truth, model)
-        return WorldPlayer(world, model.actions, plan.schedule.chunk, usable(plan.sampling))
+        return WorldPlayer(world, model.actions, plan.schedule.chunk, usable(model, plan.sampling))
     size = (model.codec.config.height, model.codec.config.width)
     wish = Wish(request.truth, request.arguments)
     game = GamePlayer(wish, model.actions, model.fps, size, plan.schedule.chunk, plan.sampling.context)

@@ -19,6 +19,7 @@ from ..sampling.model import Model
 from ..sampling.plan import Plan
 from ..sampling.schedules import TOLERANCE, Schedule
 from ..sampling.state import State
+from ..sampling.timing import Timing
 from ..worlds.world import Place, RestorablePlace, World
 from .controls import IDLE
 from .start import Start, refit, walk
@@ -96,9 +97,15 @@ class ModelPlayer:
     """A model that makes frames under a plan.
 
     names: of the columns of the actions that it is given; None: the model's own
+    Raises: UsageError where the model's latents stand for several frames
     """
 
     def __init__(self, model: Model, plan: Plan, names: tuple[str, ...] | None = None):
+        if (frames := Timing.of(model.codec).per_latent) > 1:
+            raise UsageError(
+                f"A latent of this model is {frames} frames, so it cannot be played frame by frame.",
+                hint="`arvdm generate --preview` shows its frames while they are generated.",
+            )
         self.model, self.plan = model, plan
         self.names = model.actions if names is None else names
         self.chunk = plan.schedule.chunk

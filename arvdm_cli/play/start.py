@@ -58,7 +58,7 @@ def from_episodes(folder: Path, model: Model, plan: Plan) -> Starts:
 
     def load(number: int) -> Start:
         episode = read_episode(folder, number, model.actions, (config.height, config.width))
-        count = usable(plan.sampling)
+        count = usable(model, plan.sampling)
         return Start(episode.frames[:count], episode.actions[:count])
 
     load(numbers[0])  # what is wrong with a folder shows now

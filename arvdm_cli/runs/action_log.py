@@ -39,9 +39,9 @@ class ActionLog:
             self.words.append((word, times))
         self.frames += count
 
-    def ahead(self, frames: int) -> np.ndarray:
-        """Actions float32 (chunk, a) that lead into the new frames after the first `frames`."""
-        return self.actions(frames, self.chunk)[0].float().numpy()
+    def ahead(self, frame: int) -> np.ndarray:
+        """Actions float32 (chunk, a) that lead into the chunk that begins at new frame `frame` of the sampler."""
+        return self.actions(frame, self.chunk)[0].float().numpy()
 
     def phrase(self, frames: int) -> str | None:
         """The actions that led into the first `frames` new frames, as `--actions` takes them."""

@@ -28,7 +28,9 @@ from .. import media
 from ..device import DTYPES, peak_memory_mb
 from ..errors import MemoryLimitError, UsageError
 from ..media.ffmpeg import executable
+from ..sampling import timing
 from ..sampling.config import flag_of
+from ..sampling.decoding import Decoder
 from ..sampling.generation import check, choose, given
 from ..sampling.model import Model
 from ..sampling.network import EncodedPast, VideoNetwork
@@ -100,7 +102,7 @@ class Timing:
 class Pipeline:
     """A model at work after random frames, each of its stages watched.
 
-    past: how many frames those are; None for as many as fill context and memory
+    past: how many of the sampler's frames those are; None for as many as fill context and memory
     """
 
     def __init__(self, model: Model, plan: Plan, device: torch.device, seed: int, past: int | None = None):
@@ -115,17 +117,21 @@ class Pipeline:
         network = cast(VideoNetwork[EncodedPast], Watched(model.network, self.clock))
         state = start(network, sampling, latents, actions)
         self.steps = stream(plan, network, model.diffusion, state, Noise(seed, 1, shape, device), given(actions))
-        self.decode = self.clock.watch("decode", model.codec.decode)
+        self.frame = 0  # at which the next AR step begins
+        self.decode = self.clock.watch("decode", Decoder(model.codec))
         self.convert = self.clock.watch("convert", media.to_bytes)
 
     def next_frames(self) -> Tensor:
-        """Frames (1, chunk, 3, h, w) of the next AR step."""
-        return self.decode(next(self.steps).clean)
+        """Frames (1, f, 3, h, w) of the next AR step."""
+        step, first = next(self.steps), self.frame
+        self.frame = step.state.frame
+        return self.decode(step.clean, None, first)  # the random past is not decoded
 
     def time_encoding(self) -> float:
         """Seconds to encode a frame of a prompt."""
         size = self.model.codec.config
-        prompt = torch.rand(1, 2, 3, size.height, size.width, generator=self.generator).to(self.device)
+        count = timing.Timing.of(self.model.codec).frames(2, prompted=False)
+        prompt = torch.rand(1, count, 3, size.height, size.width, generator=self.generator).to(self.device)
         self.model.codec.encode(prompt)
         with self.clock.stage("encode"):
             self.model.codec.encode(prompt)
@@ -184,7 +190,8 @@ def measure(
     load_seconds = time.perf_counter() - started
     plan = choose(model.sampling, **chosen)
     check(model.network, plan.sampling)
-    device, chunk = torch.device(machine.device), plan.schedule.chunk
+    device = torch.device(machine.device)
+    chunk = timing.Timing.of(model.codec).frames(plan.schedule.chunk, prompted=True)  # in frames that are seen
 
     pipeline = Pipeline(model, plan, device, seed, past)
     encoding, container = pipeline.time_encoding(), writable()
@@ -206,7 +213,7 @@ def measure(
         cache=plan.sampling.cache,
         schedule=plan.schedule.name,
         steps=plan.schedule.steps,
-        chunk=chunk,
+        chunk=plan.schedule.chunk,
         context=plan.sampling.context,
         slots=plan.sampling.slots,
         past=pipeline.past,

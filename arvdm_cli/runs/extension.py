@@ -11,6 +11,7 @@ from ..errors import InputError, UsageError
 from ..hub import registry
 from ..sampling.model import Model
 from ..sampling.state import Actions
+from ..sampling.timing import Timing
 from .events import OnEvent, ignore
 from .inputs import Inputs, read_actions
 from .job import Job, load
@@ -85,7 +86,8 @@ def extended_inputs(request: Request, model: Model, saved: Saved, on_event: OnEv
     end = saved.frames if before.length is None else before.length  # one without a length was stopped
     actions, _ = read_actions(request.actions, request.length, request.seed, model, on_event)
     if request.actions != "random":  # rows of a file or a phrase lead into the frames that are added
-        actions = following(saved, end, actions)
+        latents = Timing.of(model.codec).latents(end, before.prompt_frames > 0)  # those of old frames stay as they are
+        actions = following(saved, latents, actions)
     return Inputs(
         prompt=np.empty((0, config.height, config.width, 3), np.uint8),
         prompt_actions=torch.zeros(1, 0, len(model.actions)),
@@ -98,11 +100,12 @@ def extended_inputs(request: Request, model: Model, saved: Saved, on_event: OnEv
 
 
 def following(saved: Saved, length: int, actions: Actions) -> Actions:
-    """Actions whose first row leads into new frame `length`; before it, those that were saved."""
-    known = torch.from_numpy(saved.ahead).unsqueeze(0)[:, : length - saved.frames]
+    """Actions whose first row leads into new latent `length`; before it, those that were saved."""
+    start = saved.state.frame
+    known = torch.from_numpy(saved.ahead).unsqueeze(0)[:, : length - start]
 
     def rows(first: int, count: int) -> torch.Tensor:
-        old = known[:, max(0, first - saved.frames) :][:, :count]
+        old = known[:, max(0, first - start) :][:, :count]
         return torch.cat((old, actions(max(0, first - length), count - old.shape[1])), 1)
 
     return rows

@@ -19,6 +19,7 @@ from ..sampling.config import Sampling
 from ..sampling.generation import given
 from ..sampling.model import Model
 from ..sampling.state import Actions
+from ..sampling.timing import Timing
 from .events import Detail, Note, OnEvent, Warning_, ignore
 from .request import PromptSource, Request
 
@@ -75,9 +76,22 @@ def new_frames(length: int | None, actions: int | None) -> int | None:
     return None if length == 0 else DEFAULT_LENGTH
 
 
-def usable(sampling: Sampling) -> int:
+def usable(model: Model, sampling: Sampling) -> int:
     """How many of a prompt's last frames a model can use, at least 1."""
-    return max(1, sampling.context + sampling.slots * sampling.group)
+    latents = max(1, sampling.context + sampling.slots * sampling.group)
+    return Timing.of(model.codec).frames(latents, prompted=False)
+
+
+def crop(frames: np.ndarray, led: torch.Tensor, model: Model, on_event: OnEvent) -> tuple[np.ndarray, torch.Tensor]:
+    """The last frames (f, h, w, 3) of a prompt that a model can encode, and the actions (1, f, a) that led into them.
+
+    Where a latent stands for several frames, all but the first must be whole.
+    """
+    timing, count = Timing.of(model.codec), len(frames)
+    used = timing.prompt(count)
+    if used < count:
+        on_event(Note(f"prompt: the last {used} of {count} frames are used; the model takes 1 + {timing.per_latent} k"))
+    return frames[count - used :], led[:, led.shape[1] - used :]
 
 
 def read_prompt(
@@ -87,6 +101,13 @@ def read_prompt(
 
     Also actions (1, f, a) that led into them; zeros, the unknown action, where no file has them
     """
+    return crop(*read_frames(source, model, sampling, on_event), model, on_event)
+
+
+def read_frames(
+    source: PromptSource, model: Model, sampling: Sampling, on_event: OnEvent
+) -> tuple[np.ndarray, torch.Tensor]:
+    """What `read_prompt` gives, before it is cropped to whole latents."""
     config, names = model.codec.config, model.actions
     if source.path is None:
         return np.empty((0, config.height, config.width, 3), np.uint8), torch.zeros(1, 0, len(names))
@@ -96,7 +117,7 @@ def read_prompt(
     clip = media.read(
         source.path,
         start=source.start,
-        count=source.count or usable(sampling),
+        count=source.count or usable(model, sampling),
         fps=model.fps,
         crop=source.crop,
         size=(config.height, config.width),
@@ -122,7 +143,7 @@ def read_prompt(
 def from_episode(
     source: PromptSource, folder: Path, number: int | None, model: Model, sampling: Sampling, on_event: OnEvent
 ) -> tuple[np.ndarray, torch.Tensor]:
-    """What `read_prompt` gives, from an episode of a data folder: the first that training has not seen, or `number`."""
+    """What `read_frames` gives, from an episode of a data folder: the first that training has not seen, or `number`."""
     if source.crop or source.actions not in (None, *sources.UNKNOWN):
         what = "frames are stored as the model takes them" if source.crop else "episodes have their own actions"
         raise UsageError(f"{folder} is data, whose {what}.", hint="Leave out --prompt-crop and --prompt-actions.")
@@ -132,7 +153,7 @@ def from_episode(
     episode = read_episode(folder, number, model.actions, (config.height, config.width))
     if abs(episode.fps - model.fps) > 0.01 * model.fps:
         raise UsageError(f"The episodes of {folder} have {episode.fps:g} frames/s, the model has {model.fps:g}.")
-    length, count = len(episode.frames), source.count or usable(sampling)
+    length, count = len(episode.frames), source.count or usable(model, sampling)
     first = max(0, length - count) if source.start is None else source.start
     if first >= length:
         raise UsageError(f"An episode of {folder} has {length} frames, so none is number {first}.")

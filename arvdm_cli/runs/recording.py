@@ -15,6 +15,7 @@ from ..errors import OutputError
 from ..sampling import generation
 from ..sampling.model import Model
 from ..sampling.state import State
+from ..sampling.timing import Timing
 from . import saver, sidecar
 from .action_log import ActionLog
 from .events import FramesWritten, Interrupted, Note, OnEvent, Resumed, Started
@@ -86,7 +87,7 @@ class Recording:
             raise
         finally:
             # a signal may have come between the writing of frames and their count
-            self.frames = max(self.frames, self.writer.frames - self.again)
+            self.frames = max(self.frames, self._written())
             report = self._report()
             sidecar.write(report)
         return report
@@ -106,10 +107,7 @@ class Recording:
             for chunk in chunks:
                 if not self.saved and not self.frames:
                     self._write_prompt(state)
-                if self.latents:
-                    self._write(to_array(chunk.latents), chunk.state)
-                else:
-                    self._write(media.to_bytes(chunk.frames[0]), chunk.state)
+                self._write(to_array(chunk.latents) if self.latents else media.to_bytes(chunk.frames[0]), chunk)
 
     def _hand_on_notes(self) -> None:
         """Hand on what the writer has noted since the last time."""
@@ -144,15 +142,24 @@ class Recording:
         if phrase is not None:
             self.writer.facts["actions"] = phrase
 
-    def _write(self, frames: np.ndarray, reached: State) -> None:
-        """Write the frames of an AR step, uint8 (f, h, w, 3) or latents float32 (f, c, h, w), and count them."""
-        self.log.add(self.before + self.frames, len(frames))
-        self.writer.write(frames)
+    def _write(self, items: np.ndarray, chunk: generation.Chunk) -> None:
+        """Write a chunk, as frames uint8 (f, h, w, 3) or latents float32 (f, c, h, w), and count its frames."""
+        self.log.add(self.before + self.frames, chunk.count)
+        self.writer.write(items)
         if self.first_frame is None:
             self.first_frame = time.time() - self.started
-        self.frames += len(frames)
-        self.saver.add(frames, reached)
-        self.on_event(FramesWritten(self.before + self.frames, None if self.latents else frames[-1]))
+        self.frames += chunk.count
+        self.saver.add(items, chunk)
+        self.on_event(FramesWritten(self.before + self.frames, None if self.latents else items[-1]))
+
+    def _written(self) -> int:
+        """New frames of this run that the writer has taken."""
+        items, settings = self.writer.frames - self.again, self.settings
+        if not self.latents:
+            return items
+        latents = items + (self.saved.state.frame if self.saved else 0)
+        frames = Timing.of(self.model.codec).frames(latents, settings.prompt_frames > 0)
+        return min(frames, settings.length or frames) - self.before  # the last latent may hold more
 
     def _report(self) -> Report:
         frames = self.before + self.frames
@@ -177,7 +184,10 @@ def open_writer(model: Model, settings: Settings, states: Sequence[Saved]) -> tu
     for saved in states[:1]:
         check_output(settings.output, saved, config.height, config.width)
     comment = f"arvdm {settings.model} {model.sha256[:12]} {plan.schedule.name} seed {settings.seed}"
+    latents = media.holds_latents(settings.output, settings.encoding.format)
     shown = settings.prompt_frames if settings.include_prompt else 0
+    if latents:
+        shown = Timing.of(model.codec).latents(shown, prompted=False)
 
     def open_after(keep: int | None) -> media.Writer:
         return media.Writer(
@@ -194,7 +204,8 @@ def open_writer(model: Model, settings: Settings, states: Sequence[Saved]) -> tu
     missing: OutputError | None = None
     for saved in states:
         try:
-            return open_after(shown + saved.frames - len(saved.tail)), saved
+            made = saved.state.frame if latents else saved.frames
+            return open_after(shown + made - len(saved.tail)), saved
         except OutputError as error:
             missing = error
     if missing:

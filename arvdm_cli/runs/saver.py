@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..sampling.generation import Chunk
 from ..sampling.state import State
 from .action_log import ActionLog
 from .events import OnEvent, StateSaved
@@ -23,7 +24,7 @@ class StateSaver:
 
     path: None to save nothing
     saved: the state that the run resumes from
-    tail: how many of the last frames are saved too
+    tail: how many of the last frames, or latents, are saved too
     """
 
     def __init__(
@@ -61,16 +62,16 @@ class StateSaver:
         self.save(complete=False)
         self.next = time.monotonic() + EVERY
 
-    def add(self, frames: np.ndarray, state: State) -> None:
-        """Take the frames of an AR step as they are written, and the state after it."""
+    def add(self, items: np.ndarray, chunk: Chunk) -> None:
+        """Take what is written of an AR step, frames or latents, and the state after it."""
         if self.path is None:
             return
-        self.recent = [*self.recent, *frames][-self.tail :]
-        self.frames += len(frames)
-        if state.frame != self.frames:  # the last chunk was cut: a run resumes before it
+        self.recent = [*self.recent, *items][-self.tail :]
+        self.frames += chunk.count
+        if chunk.cut:  # a run resumes before it
             return
-        ahead = self.actions.ahead(self.frames)
-        self.last = Saved(self.settings, self.frames, False, np.stack(self.recent), ahead, state)
+        ahead = self.actions.ahead(chunk.state.frame)
+        self.last = Saved(self.settings, self.frames, False, np.stack(self.recent), ahead, chunk.state)
         if time.monotonic() >= self.next:
             self.save(complete=False)
 

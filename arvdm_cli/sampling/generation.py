@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -15,12 +15,14 @@ from torch import Tensor
 from ..errors import ConfigError, ScheduleError
 from . import schedules
 from .config import Sampling, flag_of
+from .decoding import Decoder, reach_of
 from .model import Model
 from .network import Past, VideoNetwork, has_memory
 from .plan import Plan
 from .sampler import Step, stream
 from .schedules import Schedule
 from .state import Actions, Noise, State, start
+from .timing import Timing
 
 
 def choose(sampling: Sampling, **chosen: Any) -> Plan:
@@ -92,14 +94,25 @@ def choose_around(schedule: Schedule, sampling: Sampling, chosen: Mapping[str, A
 
 @torch.no_grad()
 def encode(model: Model, frames: Tensor) -> Tensor:
-    """Latents (b, f, c, h, w) of frames (b, f, 3, h, w) in [-1, 1], on the model's device."""
-    device = next(model.network.parameters()).device
+    """Latents (b, f, c, h, w) of frames (b, f, 3, h, w) in [-1, 1], on the model's device.
+
+    A codec with time, whose latents depend on those before, encodes the last frames that it can, `Timing.prompt`.
+    """
+    device, timing = next(model.network.parameters()).device, Timing.of(model.codec)
+    if timing.per_latent > 1:
+        latents: Tensor = model.codec.encode(frames[:, frames.shape[1] - timing.prompt(frames.shape[1]) :].to(device))
+        return latents
     # a few frames at a time, so that a long prompt takes no more memory than a short one
     return torch.cat([model.codec.encode(part.to(device)) for part in frames.split(16, dim=1)], 1)
 
 
 def begin(model: Model, plan: Plan, prompt: Tensor, actions: Tensor) -> State:
-    """Show the model a prompt: frames (b, f, 3, h, w) in [-1, 1], actions (b, f, a)."""
+    """Show the model a prompt: frames (b, f, 3, h, w) in [-1, 1], actions (b, f, a).
+
+    A latent of several frames is given the action of the last.
+    """
+    timing, f = Timing.of(model.codec), prompt.shape[1]
+    actions = actions[:, f - timing.prompt(f) :: timing.per_latent]
     return begin_latents(model, plan, encode(model, prompt), actions)
 
 
@@ -110,7 +123,7 @@ def begin_latents(model: Model, plan: Plan, latents: Tensor, actions: Tensor) ->
     Raises: ConfigError where memory is asked for and the network has none, or has groups of another size
     """
     check(model.network, plan.sampling)
-    return start(model.network, plan.sampling, latents, actions.to(latents.device))
+    return start(model.network, plan.sampling, latents, actions.to(latents.device), reach_of(model.codec))
 
 
 def check(network: VideoNetwork[Past], sampling: Sampling) -> None:
@@ -131,7 +144,9 @@ class Chunk:
 
     step: Step
     count: int  # frames of the step that count: the last chunk of a length may be cut
-    codec: Any = field(repr=False)  # of the model
+    cut: bool  # whether some of its frames do not count
+    held: int  # latents of the step that hold those that do
+    decode: Callable[[], Tensor] = field(repr=False)  # gives all frames of the step
 
     @property
     def state(self) -> State:
@@ -140,15 +155,13 @@ class Chunk:
 
     @property
     def latents(self) -> Tensor:
-        """Clean latents (b, f, c, h, w)."""
-        return self.step.clean[:, : self.count]
+        """Clean latents (b, f, c, h, w); the last may hold frames that do not count."""
+        return self.step.clean[:, : self.held]
 
     @cached_property
     def frames(self) -> Tensor:
         """Frames (b, f, 3, h, w) in [-1, 1], decoded when first used."""
-        with torch.no_grad():
-            frames: Tensor = self.codec.decode(self.step.clean)
-        return frames[:, : self.count]
+        return self.decode()[:, : self.count]
 
 
 def generate(model: Model, plan: Plan, state: State, actions: Actions, seed: int, length: int = 0) -> Iterator[Tensor]:
@@ -173,19 +186,24 @@ def generate_states(
 
     On an accelerator the next AR step is sampled while a chunk is decoded and used.
 
+    actions: of latents, where they stand for several frames
     live: whether actions come as frames are seen, so that none may be asked for early
     """
     noise = Noise(seed, state.context.shape[0], tuple(state.context.shape[2:]), state.context.device)
     steps = stream(plan, model.network, model.diffusion, state, noise, actions, known=not live)
+    decoder, timing = Decoder(model.codec), Timing.of(model.codec)
+    prompted = state.frame > 0 or (state.recent is not None and state.recent.shape[1] > 0)
     if length:
-        steps = islice(steps, -(-length // plan.schedule.chunk))
+        steps = islice(steps, -(-timing.latents(length, prompted) // plan.schedule.chunk))
     if not live and state.context.device.type != "cpu":  # the cores of a CPU are busy as it is
         steps = ahead(steps)
     remaining = length
     for step in steps:
-        chunk = step.clean.shape[1]
-        yield Chunk(step, min(remaining, chunk) if length else chunk, model.codec)
-        remaining -= chunk
+        whole = timing.frames(step.clean.shape[1], prompted)
+        count = min(remaining, whole) if length else whole
+        decode = partial(decoder, step.clean, state.recent, state.frame)
+        yield Chunk(step, count, count < whole, timing.latents(count, prompted), decode)
+        state, prompted, remaining = step.state, True, remaining - whole
 
 
 Item = TypeVar("Item")

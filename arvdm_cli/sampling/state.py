@@ -30,6 +30,8 @@ class State:
     window: Tensor | None = None  # (b, w, c, h, w) at `levels[0]`; None before the initialization stage
     frame: int = 0  # new frame at the window's start
     cache: EncodedPast | None = None  # under `keep`: frames of the context as they were encoded, all but the newest
+    reach: int = 0  # of the codec: how many latents before the window its frames depend on
+    recent: Tensor | None = None  # (b, r, c, h, w), the last `reach` before the window, fewer at first; None for 0
 
 
 class Noise:
@@ -53,17 +55,18 @@ class Noise:
         return noise.to(self.device)
 
 
-def start(network: VideoNetwork[Past], sampling: Sampling, prompt: Tensor, actions: Tensor) -> State:
+def start(network: VideoNetwork[Past], sampling: Sampling, prompt: Tensor, actions: Tensor, reach: int = 0) -> State:
     """Return the state after a prompt (b, f, c, h, w) with its actions (b, f, a): the context and the memory it fills.
 
-    f: from 0 on
+    f: from 0 on, reach: of the codec, see `decoding.reach_of`
     """
     b, device = prompt.shape[0], prompt.device
     if has_memory(network):
         memory = network.empty_memory(b, device)
     else:
         memory = Memory.empty(b, 0, 0, actions.shape[2], device)
-    state = State(prompt[:, :0], actions[:, :0], torch.zeros(b, 3, device=device), memory)
+    recent = prompt[:, :0] if reach else None
+    state = State(prompt[:, :0], actions[:, :0], torch.zeros(b, 3, device=device), memory, reach=reach, recent=recent)
     return append(network, sampling, state, prompt, label(network, actions, prompt.shape[1]))
 
 
@@ -99,7 +102,8 @@ def append(network: VideoNetwork[Past], sampling: Sampling, state: State, clean:
             memory = remember(network, sampling, memory, context[:, :leaving], led[:, :leaving], poses)
         context, led, origin = context[:, leaving:], led[:, leaving:], poses[:, -1]
         cache = cache.drop(leaving) if cache else None
-    return replace(state, context=context, actions=led, origin=origin, memory=memory, cache=cache)
+    recent = None if state.recent is None else torch.cat((state.recent, clean), 1)[:, -state.reach :]
+    return replace(state, context=context, actions=led, origin=origin, memory=memory, cache=cache, recent=recent)
 
 
 @torch.no_grad()

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...errors import DataError
+from ...errors import DataError, UsageError
 from ...media import to_bytes
 from ...reports.records import Record, Values
 from ...reports.tables import Cells, Table, cell
 from ...sampling import generation
 from ...sampling.model import Model
 from ...sampling.plan import Plan
+from ...sampling.timing import Timing
 from .. import metrics, plots
 from ..metrics import Networks
 from ..protocol import scoring as scores
@@ -287,7 +288,13 @@ class ProtocolStudy(Study[Block, ProtocolRow]):
 
 
 def decode(model: Model, frames: np.ndarray) -> np.ndarray:
-    """Frames uint8 (clips, f, h, w, 3) as the codec encodes and decodes them."""
+    """Frames uint8 (clips, f, h, w, 3) as the codec encodes and decodes them.
+
+    Raises: UsageError where they do not fill the latents of the codec
+    """
+    count = frames.shape[1]
+    if (whole := Timing.of(model.codec).prompt(count)) != count:
+        raise UsageError(f"The codec cannot encode {count} frames alone.", hint=f"Choose --shown {whole}.")
     with torch.no_grad():
         decoded = [to_bytes(model.codec.decode(latents[None])[0]) for latents in encode_all(model, frames)]
     return np.stack(decoded)
