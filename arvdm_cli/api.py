@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import count
@@ -18,13 +19,15 @@ import torch
 from torch import Tensor
 
 from .actions import arrays, phrases, sources
-from .errors import ActionError, ConfigError, UsageError, VideoError
+from .actions.texts import parse
+from .errors import ActionError, CheckpointError, ConfigError, UsageError, VideoError
 from .hub import registry
 from .media import Clip, Encoding, fit, to_bytes, to_tensor
 from .runs import inputs, job
 from .runs.events import OnEvent, ignore
-from .runs.request import Machine, PromptSource, Request
+from .runs.request import Machine, PromptSource, Request, TextSource
 from .runs.sidecar import Report
+from .runs.texts import Texts, read_texts
 from .sampling import generation
 from .sampling.config import SETTINGS
 from .sampling.model import Model
@@ -32,6 +35,7 @@ from .sampling.plan import Plan
 from .sampling.schedules import Schedule
 from .sampling.state import Actions as ActionSource
 from .sampling.state import State
+from .sampling.timing import Timing
 
 __all__ = ["Actions", "Chunk", "Encoding", "Model", "Prompt", "Report", "Schedule", "generate", "load", "stream"]
 
@@ -41,6 +45,7 @@ Action = str | int | Sequence[float] | Mapping[str, float] | np.ndarray | None
 Actions = str | os.PathLike[str] | np.ndarray | Tensor | Sequence[Action] | Callable[[int], Action]
 # A file; uint8 frames (f, h, w, 3), which are fitted to the model's size; or floats (f, 3, h, w) in [-1, 1]
 Prompt = str | os.PathLike[str] | np.ndarray | Tensor
+Text = str | Sequence[str | tuple[int, str]]  # one text, or several, each from a frame on: "60:snow", (60, "snow")
 Setting = float | str | None
 
 
@@ -104,6 +109,8 @@ def stream(
     schedule: str | Schedule | None = None,
     prompt_actions: Actions | None = None,
     state: State | None = None,
+    text: Text | None = None,
+    negative_text: str | None = None,
     **settings: Setting,
 ) -> Iterator[Chunk]:
     """Yield new frames, one chunk per AR step as soon as it is clean, for as long as the caller takes them.
@@ -116,17 +123,29 @@ def stream(
     schedule: a preset with or without options ("rolling:blocks=2"), a file or a Schedule; None: the model's own
     prompt_actions: led into the prompt's frames; None: the file beside it, if there is one, else unknown
     state: of a chunk; the video goes on after it, under the same schedule, or branches off by other actions or seed
+    text: what the video shows, for a model that reads text; of several texts each begins at a frame, (60, "snow") or
+        "60:snow", that of the first one 0, which is the first frame yielded; the first text describes what comes before
+    negative_text: what guidance leads away from; None: the checkpoint's own
     settings: those of `arvdm generate`: steps, chunk, init_steps, solver, guidance, context, slots, cache, ...
     Yields: chunks of `frames` uint8 (f, h, w, 3), `latents` (f, c, h, w) and `state`
     Raises: VideoError, ActionError, ScheduleError, ConfigError, UsageError; NumericError while frames are made
     """
     plan = choose(model, schedule, settings)
+    texts = find_texts(model, text, negative_text, ignore)
+    if texts:
+        model = replace(model, network=copy(model.network))  # shares the weights; other videos may have other texts
+        texts.to_model(model)
     if state is None:
         clip, led = read_prompt(model, plan, prompt, prompt_actions, ignore)
+        led = texts.before(len(clip)) if texts else led
         state = generation.begin(model, plan, to_tensor(clip).unsqueeze(0), led)
+        prompted = len(clip) > 0
     else:
         check_state(plan, state, prompt)
+        state, prompted = texts.describe(state) if texts else state, True
     rows, _ = read_actions(model, actions, seed, None, ignore, state.frame)
+    if texts:
+        rows = texts.rows(Timing.of(model.codec), prompted, state.frame)
     return map(Chunk, generation.generate_states(model, plan, state, rows, seed, live=is_live(actions)))
 
 
@@ -142,6 +161,8 @@ def generate(
     schedule: str | Schedule | None = None,
     prompt_actions: Actions | None = None,
     include_prompt: bool = False,
+    text: Text | None = None,
+    negative_text: str | None = None,
     encoding: Encoding | None = None,
     on_event: OnEvent = ignore,
     **settings: Setting,
@@ -160,6 +181,8 @@ def generate(
     schedule: str | Schedule | None = None,
     prompt_actions: Actions | None = None,
     include_prompt: bool = False,
+    text: Text | None = None,
+    negative_text: str | None = None,
     encoding: None = None,
     on_event: OnEvent = ignore,
     **settings: Setting,
@@ -177,6 +200,8 @@ def generate(
     schedule: str | Schedule | None = None,
     prompt_actions: Actions | None = None,
     include_prompt: bool = False,
+    text: Text | None = None,
+    negative_text: str | None = None,
     encoding: Encoding | None = None,
     on_event: OnEvent = ignore,
     **settings: Setting,
@@ -188,30 +213,37 @@ def generate(
     length: new frames, 0 until stopped; None: as many as there are actions, else 120
     include_prompt: the prompt's frames come first
     encoding: None: the format's own, at the model's frames per second
+    text: as in `stream`; frames are counted from the first new one
     on_event: called with each event of the run, see `runs.events`; what it raises stops the run, which leaves a video
         of the frames made so far
     The others, and what is raised, as in `stream`; OutputError where the output cannot be written.
     Returns: the report of the run, or frames uint8 (f, h, w, 3)
     """
+    texts = find_texts(model, text, negative_text, on_event)
     if not isinstance(model, Model):
         model = load(model)
     plan = choose(model, schedule, settings)
     clip, led = read_prompt(model, plan, prompt, prompt_actions, on_event)
     rows, known = read_actions(model, actions, seed, length, on_event)
     frames = inputs.new_frames(length, known)
+    key = "live" if is_live(actions) else "random"
+    if known is not None:
+        key = inputs.digest(rows(0, known).numpy().tobytes())
+    read = inputs.gather(clip, led, rows, key, frames, is_live(actions))
+    if texts:
+        read = inputs.with_texts(read, model, texts, on_event)
     if output is None:
         if frames is None:
             raise UsageError(
                 f"A length of {length} means an endless video, which cannot be returned.",
                 hint="Give a length, or call stream.",
             )
-        begun = generation.begin(model, plan, to_tensor(clip).unsqueeze(0), led)
-        chunks = generation.generate_states(model, plan, begun, rows, seed, frames, is_live(actions))
+        if texts:
+            texts.to_model(model)
+        begun = generation.begin(model, plan, to_tensor(clip).unsqueeze(0), read.prompt_actions)
+        chunks = generation.generate_states(model, plan, begun, read.actions, seed, frames, read.live)
         new = [to_bytes(chunk.frames[0]) for chunk in chunks]
         return np.concatenate([clip, *new] if include_prompt else new)
-    key = "live" if is_live(actions) else "random"
-    if known is not None:
-        key = inputs.digest(rows(0, known).numpy().tobytes())
     request = Request(
         model=model.source or str(model.card.get("name", "")),
         output=os.fspath(output),
@@ -224,7 +256,28 @@ def generate(
         include_prompt=include_prompt,
         machine=machine_of(model),
     )
-    return job.Job(request, model, inputs.gather(clip, led, rows, key, frames, is_live(actions))).run(on_event)
+    return job.Job(request, model, read).run(on_event)
+
+
+def find_texts(
+    model: Model | str | os.PathLike[str], text: Text | None, negative: str | None, on_event: OnEvent
+) -> Texts | None:
+    """The texts of a video, encoded; None for a model that takes none.
+
+    Raises: UsageError where they do not fit the model, CheckpointError where it was not loaded from a checkpoint
+    """
+    given = [] if text is None else [text] if isinstance(text, str) else text
+    words = [each if isinstance(each, str) else f"{each[0]}:{each[1]}" for each in given]
+    source = TextSource(parse(words), negative)
+    if isinstance(model, Model):
+        if not model.takes_prompts and source == TextSource():
+            return None
+        name, machine = model.source, Machine(machine_of(model).device)
+        if not name:
+            raise CheckpointError("The model was not loaded from a checkpoint, so it has no encoder of texts.")
+    else:
+        name, machine = os.fspath(model), Machine()
+    return read_texts(registry.resolve(name), source, machine, on_event)
 
 
 def choose(model: Model, schedule: str | Schedule | None, settings: Mapping[str, Setting]) -> Plan:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -135,9 +135,20 @@ def _fit(value: object, hint: object, key: str) -> object:
             return read_record(kind, value)
         if kind is float and type(value) is int:
             return float(value)
+        if get_origin(kind) is tuple and isinstance(value, list | tuple):
+            return _fit_items(value, get_args(kind), key)
         if type(value) is kind or (get_origin(kind) is Literal and value in get_args(kind)):
             return value
     raise ValueError(f"{key} is {brief(value)}, not {getattr(hint, '__name__', hint)}")
+
+
+def _fit_items(values: Sequence[object], kinds: tuple[object, ...], key: str) -> tuple[object, ...]:
+    """The items of a tuple, each in the type that is annotated: tuple[int, str], or tuple[int, ...] of any length."""
+    if kinds[1:] == (...,):
+        return tuple(_fit(value, kinds[0], key) for value in values)
+    if len(values) != len(kinds):
+        raise ValueError(f"{key} holds {brief(values)}, not {len(kinds)} items")
+    return tuple(_fit(value, kind, key) for value, kind in zip(values, kinds, strict=True))
 
 
 def check_items(value: object, default: object, key: str, where: str) -> None:

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 
 from .errors import ArvdmWarning, OutputError, UsageError
+from .files import cache_folder
 
 
 def fast_half(device: torch.device) -> bool:
@@ -102,8 +103,7 @@ def compile_network(network: Compiled, device: torch.device) -> Path:
     compiler = os.environ.get("CXX", "g++")
     if device.type == "cpu" and not shutil.which(compiler):
         raise UsageError(f"The compiler {compiler!r} was not found.", hint="Install g++, or leave out --compile.")
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    cache = Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(base, "arvdm", "compiled")))
+    cache = Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled")))
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -20,6 +20,12 @@ def _written(name: str) -> Iterator[None]:
         raise OutputError(f"{name!r} cannot be written: {error.strerror or error}.") from error
 
 
+def cache_folder() -> Path:
+    """Where arvdm keeps what it can compute again, whether the folder exists or not."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(base, "arvdm")
+
+
 @contextlib.contextmanager
 def replacing(path: Path, hint: str | None = None) -> Iterator[Path]:
     """Give a file beside `path` to write to; it takes the place of `path` once it is whole.

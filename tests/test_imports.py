@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "archives": {"errors"},
     "files": {"errors"},
     "configs": {"errors"},
-    "device": {"errors"},
+    "device": {"errors", "files"},
     "workers": {"errors"},
     "sampling": {"errors"},
     "models": FOUNDATION | {"sampling"},

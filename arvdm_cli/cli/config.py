@@ -39,6 +39,7 @@ class Setting:
 
 HERE = Path("arvdm.toml")
 LONGEST = 1 << 14  # bytes of a file; the worst of that size takes tomllib two seconds, and twice the size four times
+WHOLE = ("prompt",)  # flags that may be repeated, of which a variable holds one: a text with blanks
 FLAG_ONLY = ("no_overwrite",)  # takes back the `yes` of a file; set in a file itself, it could not be taken back by -y
 
 # All that arvdm.toml in the current folder may set, as it may be a stranger's: how frames are sampled, which a
@@ -143,7 +144,8 @@ def from_variables(context: Context) -> dict[Words, Setting]:
     for words, option in settable(context.command).items():
         name = "_".join(("arvdm", *words)).upper()
         if text := os.environ.get(name):
-            value = text.split() if option.multiple else text
+            parts = [text] if option.name in WHOLE else text.split()
+            value = parts if option.multiple else text
             check(option, value, context, name, words)
             values[words] = Setting(value, f"environment {name}")
     return values

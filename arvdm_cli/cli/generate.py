@@ -22,10 +22,12 @@ from ..sampling.timing import Timing
 from . import completion, flags
 from .console import confirm_replacing, detail, printable, progress, say, settings, warn, write_json
 from .console import out as stdout
+from .prompt_flags import PromptFlags
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..actions.texts import Prompts
     from ..media import Encoding
     from ..runs.events import Event, OnEvent
     from ..runs.job import Job
@@ -37,57 +39,18 @@ if TYPE_CHECKING:
 
 
 WITH_EXTEND = {
-    "extend", "length", "actions", "device", "dtype", "threads", "deterministic", "compile", "keep_state", "preview",
+    "extend", "length", "actions", "prompt", "device", "dtype", "threads", "deterministic", "compile", "keep_state",
+    "preview",
 }  # fmt: skip
-OF_PROMPTS = ("prompt_start", "prompt_count", "prompt_crop", "fit", "prompt_actions", "include_prompt")
 
 
+@flags.grouped
 @flags.sampling()
 def generate(
     invocation: Context,
     model: Annotated[str, Option("--model", "-m", autocompletion=completion.models, help=flags.NAMES)] = "maze",
-    prompt_frames: Annotated[
-        list[str] | None,
-        Option(
-            "--prompt-frames",
-            "-p",
-            metavar="PATH",
-            help="Video, image, folder of images or of episodes, archive of frames (.npz), or - for stdin; repeat "
-            "for a batch.",
-            rich_help_panel=flags.PROMPT,
-        ),
-    ] = None,
-    prompt_start: Annotated[
-        int | None,
-        Option(
-            min=0,
-            show_default="the last frames that the model can use",
-            help="First frame of the prompt to use.",
-            rich_help_panel=flags.PROMPT,
-        ),
-    ] = None,
-    prompt_count: Annotated[
-        int | None,
-        Option(
-            min=1,
-            show_default="as many as the model can use",
-            help="Number of frames of the prompt to use.",
-            rich_help_panel=flags.PROMPT,
-        ),
-    ] = None,
-    prompt_crop: Annotated[
-        str | None,
-        Option(metavar="WxH+X+Y", help="Part of the prompt's frames to use, in pixels.", rich_help_panel=flags.PROMPT),
-    ] = None,
-    fit: flags.PromptFit = "crop",
-    prompt_actions: Annotated[
-        str | None,
-        Option(
-            show_default="the action file of the same name, if there is one",
-            help="Actions that led into the prompt's frames: a file, a phrase, or none.",
-            rich_help_panel=flags.PROMPT,
-        ),
-    ] = None,
+    *,
+    prompts: PromptFlags,
     length: Annotated[
         int | None,
         Option(
@@ -121,7 +84,6 @@ def generate(
             rich_help_panel=flags.SAMPLING_PANEL,
         ),
     ] = None,
-    *,
     chosen: flags.Choices,
     seed: Annotated[
         int | None,
@@ -229,19 +191,19 @@ def generate(
     ] = False,
 ):
     """Generate a video; each frame is written as soon as it is clean."""
-    from ..runs.request import Machine, PromptSource, Request
+    from ..runs.request import Machine, Request
 
-    machine = Machine(device, dtype, threads, compile, deterministic)
-    check_flags(invocation, extend, bool(prompt_frames))
+    machine, text = Machine(device, dtype, threads, compile, deterministic), prompts.text
+    check_flags(invocation, extend, prompts)
     if preview:
         check_preview()
     if extend:
-        return lengthen(extend, length, actions, machine, keep_state, preview)
+        return lengthen(extend, length, actions, text.prompts, machine, keep_state, preview)
     drawn = secrets.randbelow(2**31) if seed is None else seed
     name = f"{Path(model).name}-{'SEED' if seed is None and dry_run else drawn}.mp4" if output is None else output
     encoding = choose_encoding(name, fps, crf, codec, scale, format)
     schedules: list[str | None] = [*schedule] if schedule else [None]
-    takes = list_takes(prompt_frames or [None], schedules, name)
+    takes = list_takes(prompts.sources, schedules, name)
     check_streams(takes, actions, length)
     states = find_states([take.target for take in takes], resume, streamed="-" in (actions, takes[0].prompt))
     if not dry_run:
@@ -252,7 +214,10 @@ def generate(
 
     from ..runs.inputs import read_inputs
     from ..runs.job import Job, load  # these bring in torch: what can be told without has been told
+    from ..runs.texts import read_texts
 
+    resumed = next((saved[0] for saved in states if saved), None)
+    texts = read_texts(folder, text, machine, show, resumed, unread=dry_run)  # their encoder goes before the network
     loaded, machine = load(folder, machine, show)
     encoding = replace(encoding, fps=loaded.fps if fps is None else fps)
     plans = {
@@ -260,24 +225,22 @@ def generate(
     }
     jobs = []
     for take in takes:
-        plan = plans[take.schedule]
-        prompt = PromptSource(take.prompt, prompt_start, prompt_count, prompt_crop, prompt_actions, fit)
         request = Request(
-            model, take.target, drawn + take.number, plan, encoding, prompt, actions, length, include_prompt, machine,
-            keep_state,
+            model, take.target, drawn + take.number, plans[take.schedule], encoding, prompts.frames_from(take.prompt),
+            actions, length, include_prompt, machine, keep_state, text,
         )  # fmt: skip
-        inputs = read_inputs(request, loaded, show if take.schedule in (None, takes[0].schedule) else events.ignore)
-        jobs.append(Job(request, loaded, inputs))
+        listen = show if take.schedule in (None, takes[0].schedule) else events.ignore
+        jobs.append(Job(request, loaded, read_inputs(request, loaded, listen, texts)))
     carry_out(takes, jobs, states, seed, dry_run, preview)
 
 
-def check_flags(invocation: Context, extend: str | None, prompted: bool):
+def check_flags(invocation: Context, extend: str | None, prompts: PromptFlags):
     """Refuse flags that cannot be obeyed."""
     if extend:
         idle = flags.given(invocation).keys() - WITH_EXTEND
         flags.refuse(invocation, idle, "a video is extended under its own settings.", "Leave them out.")
-    elif not prompted:
-        flags.refuse(invocation, OF_PROMPTS, "there is no prompt.", "Give one with --prompt-frames.")
+    else:
+        prompts.check(invocation)
 
 
 def choose_encoding(
@@ -437,13 +400,22 @@ def choose_plan(name: str, model: Model, chosen: flags.Choices, length: int | No
     return plan
 
 
-def lengthen(target: str, length: int | None, actions: str, machine: Machine, keep_state: bool, preview: bool):
+def lengthen(
+    target: str,
+    length: int | None,
+    actions: str,
+    prompts: Prompts,
+    machine: Machine,
+    keep_state: bool,
+    preview: bool,
+):
     """Add frames after the end of a video, under all its own settings."""
     from ..runs.extension import extend
 
     if not length:
         raise UsageError("--extend needs --length, the number of frames to add.")
-    show_run(partial(extend, target, length, actions, machine, keep_state=keep_state), preview)
+    run = partial(extend, target, length, actions, machine, keep_state=keep_state, prompts=prompts)
+    show_run(run, preview)
 
 
 def name_outputs(output: str, count: int) -> list[str]:

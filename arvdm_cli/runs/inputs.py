@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,18 @@ import torch
 from .. import media
 from ..actions import files, formats, phrases, sources, vpt
 from ..actions.sources import endless, live
+from ..actions.texts import check_frames
 from ..data.episode import find_episode, read_episode, unseen
 from ..errors import UsageError
+from ..hub import registry
 from ..sampling.config import Sampling
 from ..sampling.generation import given
 from ..sampling.model import Model
 from ..sampling.state import Actions
 from ..sampling.timing import Timing
 from .events import Detail, Note, OnEvent, Warning_, ignore
-from .request import PromptSource, Request
+from .request import PromptSource, Request, TextSource
+from .texts import Texts, first_latents, read_texts, takes_none
 
 DEFAULT_LENGTH = 120  # new frames, where neither the length nor the actions say how many
 
@@ -38,19 +41,43 @@ class Inputs:
     key: str  # tells the actions from others: random, - or sha256
     length: int | None  # new frames; None: until stopped
     live: bool = False  # whether actions come as frames are seen
+    texts: Texts | None = None  # prompts of text, whose rows the actions are
 
 
-def read_inputs(request: Request, model: Model, on_event: OnEvent = ignore) -> Inputs:
+def read_inputs(request: Request, model: Model, on_event: OnEvent = ignore, texts: Texts | None = None) -> Inputs:
     """Read the prompt and the actions of a request.
 
-    Raises: VideoError, ActionError
+    texts: as `read_texts` gives them; None: read here, where the model takes some
+    Raises: VideoError, ActionError, and what `read_texts` raises
     """
     if not model.actions and (request.actions != "random" or request.prompt.actions):
         on_event(Warning_("the model has no actions, so --actions has no effect."))
     prompt, past = read_prompt(request.prompt, model, request.plan.sampling, on_event)
     actions, count = read_actions(request.actions, request.length, request.seed, model, on_event)
     key = request.actions if count is None else digest(actions(0, count).numpy().tobytes())
-    return gather(prompt, past, actions, key, new_frames(request.length, count), request.actions == "-")
+    inputs = gather(prompt, past, actions, key, new_frames(request.length, count), request.actions == "-")
+    if not model.takes_prompts:
+        if request.text != TextSource():
+            raise takes_none(request.model)
+        return inputs
+    texts = texts or read_texts(registry.resolve(request.model), request.text, request.machine, on_event)
+    return with_texts(inputs, model, texts, on_event) if texts else inputs
+
+
+def with_texts(inputs: Inputs, model: Model, texts: Texts, on_event: OnEvent = ignore) -> Inputs:
+    """Inputs whose actions are prompts of text.
+
+    Raises: UsageError where one begins after the last frame
+    """
+    check_frames(texts.prompts, inputs.length)
+    timing, prompted = Timing.of(model.codec), inputs.prompt_frames > 0
+    starts = first_latents(texts.prompts, timing, prompted)
+    for i in range(1, len(starts)):
+        if starts[i - 1] == starts[i]:
+            frames = " and ".join(str(frame) for frame, _ in texts.prompts[i - 1 : i + 1])
+            on_event(Warning_(f"the prompts from frames {frames} on begin in one latent, which takes the later one."))
+    past = texts.before(len(inputs.prompt))
+    return replace(inputs, prompt_actions=past, actions=texts.rows(timing, prompted), texts=texts)
 
 
 def gather(

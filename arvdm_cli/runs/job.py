@@ -22,6 +22,7 @@ from .request import Machine, Request
 from .settings import Settings
 from .sidecar import Report
 from .state_file import Saved, forget_states
+from .texts import read_texts
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,11 @@ class Job:
     @classmethod
     def load(cls, request: Request, on_event: OnEvent = ignore) -> Job:
         """Load the model that a request names, and read its inputs."""
-        model, machine = load(registry.resolve(request.model), request.machine, on_event)
+        folder = registry.resolve(request.model)
+        texts = read_texts(folder, request.text, request.machine, on_event)  # its encoder goes before the network comes
+        model, machine = load(folder, request.machine, on_event)
         request = replace(request, machine=machine)
-        return cls(request, model, read_inputs(request, model, on_event))
+        return cls(request, model, read_inputs(request, model, on_event, texts))
 
     @property
     def settings(self) -> Settings:
@@ -80,6 +83,8 @@ class Job:
             encoding=request.encoding,
             deterministic=request.machine.deterministic,
             compiled=request.machine.compile,
+            prompts=inputs.texts.prompts if inputs.texts else (),
+            negative_prompt=inputs.texts.negative if inputs.texts else "",
         )
 
     def run(self, on_event: OnEvent = ignore) -> Report:
@@ -114,6 +119,8 @@ class Job:
         """Time the second AR step, and tell the most memory used so far."""
         inputs, plan = self.inputs, self.request.plan
         prompt = media.to_tensor(inputs.prompt).unsqueeze(0)
+        if inputs.texts:
+            inputs.texts.to_model(self.model)
         state = generation.begin(self.model, plan, prompt, inputs.prompt_actions)
         chunks = generation.generate(self.model, plan, state, inputs.actions, self.request.seed)
         next(chunks)

@@ -65,6 +65,7 @@ class Recording:
             16 + round(settings.encoding.fps),  # frames that an encoder may hold back
             self.log,
             on_event,
+            inputs.texts.features if inputs.texts else None,
         )
 
     def make(self) -> Report:
@@ -117,6 +118,8 @@ class Recording:
 
     def _begin(self) -> State:
         """The state of the sampler before the first new frame of this run."""
+        if self.inputs.texts:
+            self.inputs.texts.to_model(self.model)
         if self.saved is None:
             prompt = media.to_tensor(self.inputs.prompt).unsqueeze(0)
             return generation.begin(self.model, self.settings.plan, prompt, self.inputs.prompt_actions)

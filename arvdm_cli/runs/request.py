@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import cast
 
+from ..actions.texts import Prompts
 from ..configs import fill, read_record
 from ..errors import ConfigError, UsageError
 from ..media import Encoding
@@ -28,6 +29,14 @@ class PromptSource:
     crop: str | None = None  # part of the picture, as WxH+X+Y; None: the middle
     actions: str | None = None  # actions that led into its frames; None: the file beside it, if there is one
     fit: Fitting = "crop"  # how a picture of another shape becomes one of the model's
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """What a video is to show, in words, for models that read them."""
+
+    prompts: Prompts = ()  # from which new frame on, and the text
+    negative: str | None = None  # what guidance leads away from; None: the checkpoint's own
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ class Request:
     include_prompt: bool = False  # whether the prompt's frames are written first
     machine: Machine = Machine()
     keep_state: bool = True  # whether a state is left beside a finished video, from which it can be extended
+    text: TextSource = TextSource()
 
     def to_json(self) -> dict[str, object]:
         """Plain values, from which `from_json` builds the same request."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from ..sampling.generation import Chunk
 from ..sampling.state import State
@@ -25,6 +26,7 @@ class StateSaver:
     path: None to save nothing
     saved: the state that the run resumes from
     tail: how many of the last frames, or latents, are saved too
+    texts: features of the prompts of text, which are saved too
     """
 
     def __init__(
@@ -35,7 +37,9 @@ class StateSaver:
         tail: int,
         actions: ActionLog,
         on_event: OnEvent,
+        texts: Tensor | None = None,
     ):
+        self.texts = texts
         self.path, self.settings, self.tail, self.actions, self.on_event = path, settings, tail, actions, on_event
         self.frames = saved.frames if saved else 0
         self.recent: list[np.ndarray] = list(saved.tail) if saved else []
@@ -85,7 +89,8 @@ class StateSaver:
         started = time.monotonic()
         phrase = self.actions.phrase(self.last.frames)
         fingerprint = self._fingerprint(self.last) if whole else None
-        save_state(self.path, replace(self.last, complete=complete, phrase=phrase, fingerprint=fingerprint))
+        last = replace(self.last, complete=complete, phrase=phrase, fingerprint=fingerprint, texts=self.texts)
+        save_state(self.path, last)
         ended = time.monotonic()
         self.next = ended + max(EVERY, 20 * (ended - started))
         self.on_event(StateSaved(self.settings.output, self.last.frames))

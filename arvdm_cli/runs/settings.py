@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from ..actions.texts import Prompts
 from ..configs import read_record
 from ..errors import ConfigError
 from ..media import Encoding
 from ..sampling.plan import Plan
 from .request import plan_to_json, with_plan
 
+ADDED = ("deterministic", "compiled", "prompts", "negative_prompt")  # settings that the first versions did not have
 FREE = ("output", "model", "prompt", "length")  # settings that may be others when a run is resumed
 
 
@@ -35,13 +37,15 @@ class Settings:
     encoding: Encoding
     deterministic: bool = False
     compiled: bool = False
+    prompts: Prompts = ()  # of text: from which new frame on, and the text
+    negative_prompt: str = ""  # of text
 
     def to_json(self) -> dict[str, object]:
-        """Plain values; a flag that later versions have added is there only where it is set."""
+        """Plain values; what later versions have added is there only where it is set."""
         values: dict[str, object] = asdict(self)
         del values["plan"]
         values |= plan_to_json(self.plan)
-        return {name: value for name, value in values.items() if value or name not in ("deterministic", "compiled")}
+        return {name: value for name, value in values.items() if value or name not in ADDED}
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> Settings:

@@ -92,6 +92,7 @@ def from_tensors(tensors: dict[str, Tensor], tree: object) -> object:
 
 
 FORMAT = 1  # of the file of a state
+TEXTS = "texts"  # name of a tensor in it
 INVALID = (  # what reading a file that is not a state may raise
     OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError, UsageError,
 )  # fmt: skip
@@ -131,6 +132,7 @@ class Saved:
     state: State
     phrase: str | None = None  # the actions that led into the frames made so far; earlier versions did not keep them
     fingerprint: Fingerprint | None = None  # of the file, if it was whole; earlier versions did not keep it
+    texts: Tensor | None = None  # features (p + 1, n, d) of the prompts of text, the negative one's first
 
 
 def state_file(target: str) -> Path | None:
@@ -154,7 +156,8 @@ def save_state(path: Path, saved: Saved) -> None:
     }  # fmt: skip
     data = save(
         {name: tensor.cpu() for name, tensor in tensors.items()}
-        | {name: torch.from_numpy(array).contiguous() for name, array in arrays.items()},
+        | {name: torch.from_numpy(array).contiguous() for name, array in arrays.items()}
+        | ({} if saved.texts is None else {TEXTS: saved.texts.contiguous()}),
         {"run": json.dumps(run)},
     )
     part = path.with_name(path.name + ".part")
@@ -183,13 +186,14 @@ def load_state(path: Path) -> Saved:
             raise CheckpointError(f"{path} is a state of format {run['format']}, not {FORMAT}.")
         settings = Settings.from_json(run["settings"])
         tail, ahead = (tensors.pop(name).numpy() for name in ("tail", "ahead"))
+        texts = tensors.pop(TEXTS, None)
         state, phrase = from_tensors(tensors, run["tree"]), run.get("phrase")
         if not isinstance(state, State) or not isinstance(phrase, str | None):
             raise ValueError("it has other contents")
         known = run.get("fingerprint")
         fingerprint = known and Fingerprint(int(known["count"]), str(known["digest"]), tuple(map(str, known["rest"])))
         frames, complete = int(run["frames"]), bool(run["complete"])
-        return Saved(settings, frames, complete, tail, ahead, state, phrase, fingerprint or None)
+        return Saved(settings, frames, complete, tail, ahead, state, phrase, fingerprint or None, texts)
     except INVALID as error:
         reason = str(error).rstrip(".")
         raise CheckpointError(

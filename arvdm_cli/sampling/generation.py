@@ -68,9 +68,9 @@ def without_effect(model: Model, plan: Plan, chosen: Mapping[str, object]) -> li
 
     chosen: as in `choose`
     """
-    sampling = plan.sampling
+    sampling, driven = plan.sampling, model.actions or model.takes_prompts
     idle = {
-        "guidance": not model.actions and sampling.guidance != 1 and "the model has no actions",
+        "guidance": not driven and sampling.guidance != 1 and "the model has no actions",
         "view": sampling.views == "whole" and "the window is shown whole",
         "eviction": not sampling.slots and "there is no memory",
         "stabilization": not (sampling.context or sampling.slots) and "there are no clean frames before the window",

@@ -30,6 +30,11 @@ class Model:
         return tuple(self.card.get("actions", ()))
 
     @property
+    def takes_prompts(self) -> bool:
+        """Whether prompts of text are its actions."""
+        return bool(getattr(self.network, "takes_prompts", False))
+
+    @property
     def fps(self) -> float:
         """Frames per second the model was trained at."""
         return float(self.card.get("fps", 15))
