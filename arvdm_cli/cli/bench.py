@@ -187,7 +187,7 @@ class Row:
 
     point: dict[str, object]  # what was set above the checkpoint's own
     timing: Timing
-    cold_start_seconds: float
+    cold_start_seconds: float | None  # None: not measured
 
     def to_json(self) -> dict[str, object]:
         """All of it as plain values; the schedule as it was written, with its options."""
@@ -264,7 +264,7 @@ def cells(rows: list[Row], header: list[str]) -> Cells:
         "total": [ms(timing.seconds_per_frame) for timing in timings],
         "total / networks": [f"{timing.wall_over_network:.3f}" for timing in timings],
         "prompt, per frame": [ms(timing.encode_seconds_per_prompt_frame) for timing in timings],
-        "cold start, s": [f"{row.cold_start_seconds:.3g}" for row in rows],
+        "cold start, s": [f"{seconds:.3g}" if (seconds := row.cold_start_seconds) else "-" for row in rows],
         "GFLOP per frame": [f"{1000 * timing.tflop_per_frame:.3g}" for timing in timings],
         "machine, TFLOP/s": [f"{timing.machine_tflop_per_second:.3g}" for timing in timings],
         "share of machine": [f"{timing.share_of_machine:.0%}" for timing in timings],

@@ -27,7 +27,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from .. import media
 from ..device import DTYPES, peak_memory_mb
 from ..errors import MemoryLimitError, UsageError
+from ..hub.registry import read_config
 from ..media.ffmpeg import executable
+from ..models.text_encoder import ENCODER
 from ..sampling import timing
 from ..sampling.config import flag_of
 from ..sampling.decoding import Decoder
@@ -41,6 +43,7 @@ from ..workers import answer, serving
 from .job import load
 from .request import Machine
 from .stopwatch import ATTENTION, SAMPLING, Clock, Products, Watched, matrix_rate
+from .texts import text_network
 
 R = TypeVar("R")
 STAGES = (*SAMPLING, "decode", "convert", "write")  # of an AR step; those of SAMPLING are methods of the network
@@ -266,8 +269,10 @@ def tenths(seconds: list[float], chunk: int) -> list[float]:
     return [chunk * (b - a) / sum(seconds[a:b]) for a, b in pairwise(edges)]
 
 
-def cold_start(folder: str, machine: Machine, chosen: Mapping[str, object]) -> float:
+def cold_start(folder: str, machine: Machine, chosen: Mapping[str, object]) -> float | None:
     """Seconds from the start of `arvdm generate` to its first frame on stdout, from nothing; set as `measure` is.
+
+    None where the model needs a text and has no encoder beside it, as with random weights.
 
     Raises: UsageError where the command fails, with its last words
     """
@@ -276,6 +281,10 @@ def cold_start(folder: str, machine: Machine, chosen: Mapping[str, object]) -> f
     words = ["generate", "-m", folder, "-n", "1", "--seed", "0", "-o", "-", "--progress", "none"]
     words += ["--compile"] * machine.compile
     words += [str(word) for flag, value in flags.items() if value is not None for word in (flag, value)]
+    if text_network(read_config(Path(folder))):
+        if not Path(folder, ENCODER).is_dir():
+            return None
+        words += ["--prompt", "A street."]
     # settings of the user's own, for `arvdm generate`, are left out
     env = {name: value for name, value in os.environ.items() if not name.startswith("ARVDM_GENERATE_")}
     env["XDG_CONFIG_HOME"] = os.devnull
