@@ -190,6 +190,8 @@ def load_state(path: Path) -> Saved:
         state, phrase = from_tensors(tensors, run["tree"]), run.get("phrase")
         if not isinstance(state, State) or not isinstance(phrase, str | None):
             raise ValueError("it has other contents")
+        if state.cache is not None and state.cached < 0:
+            raise ValueError("it was saved by an earlier version, under whose --cache keep a frame saw fewer others")
         known = run.get("fingerprint")
         fingerprint = known and Fingerprint(int(known["count"]), str(known["digest"]), tuple(map(str, known["rest"])))
         frames, complete = int(run["frames"]), bool(run["complete"])

@@ -49,7 +49,9 @@ class Sampling:
     options: dict[str, Any] = field(default_factory=dict)  # options of the preset: steps, chunk, ...
     init_steps: int = option(8, "Denoising steps of the initialization stage.", least=1)
     solver: str = option(
-        "euler", "ODE solver; heun calls the network twice per step.", choices=("euler", "ddim", "heun")
+        "euler",
+        "Solver; heun calls the network twice per step, renoise adds fresh noise to the clean estimate.",
+        choices=("euler", "ddim", "heun", "renoise"),
     )
     eta: float = option(0.0, "Share of the noise that ddim renews at each step.", least=0, most=1)
     # 1 takes the prediction as it is, more moves it away from that without actions, or without memory
@@ -67,6 +69,7 @@ class Sampling:
     view: int = option(8, "Frames in one part, with --views partition or lookahead.", least=1)
     context: int = option(8, "Clean frames before the window.", least=0)
     stabilization: float = option(0.02, "Noise level reported to the network for clean frames.", least=0, most=1)
+    context_noise: float = option(0.0, "Noise level that clean frames are really brought to.", least=0, most=1)
     slots: int = option(16, "Groups of past frames in memory; 0: no memory.", least=0, flag="memory_slots")
     group: int = 4  # frames compressed together; a property of the network, so not to be chosen
     eviction: str = option("stride", "Which group of frames a full memory drops.", choices=("stride", "oldest", "sink"))
@@ -93,9 +96,7 @@ class Sampling:
         if self.group < 1:
             raise ConfigError(f"group is {self.group}; a group has at least 1 frame.")
         if self.eta and self.solver != "ddim":
-            raise ConfigError(
-                f"The solver {self.solver} adds no new noise, so eta cannot be {self.eta}.", hint="--solver ddim"
-            )
+            raise ConfigError(f"eta is {self.eta}, which the solver {self.solver} does not use.", hint="--solver ddim")
         if self.history_guidance != 1 and not self.slots:
             raise ConfigError(
                 f"history_guidance is {self.history_guidance}, but there is no memory.",

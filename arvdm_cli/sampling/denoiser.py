@@ -13,18 +13,23 @@ from .diffusion import Diffusion
 from .network import Past, VideoNetwork
 from .past import PastCache, Pasts, nulled, twice
 from .solvers import SOLVERS
-from .state import State
+from .state import Noise, State
 from .views import VIEWS
 
 Levels = tuple[float, ...]
 
 
 class Denoiser(Generic[Past]):
-    """A network that takes denoising steps of one video."""
+    """A network that takes denoising steps of one video.
 
-    def __init__(self, network: VideoNetwork[Past], diffusion: Diffusion, sampling: Sampling):
+    noise: of that video; only context noise is drawn from it
+    """
+
+    def __init__(
+        self, network: VideoNetwork[Past], diffusion: Diffusion, sampling: Sampling, noise: Noise | None = None
+    ):
         self.network, self.diffusion, self.sampling = network, diffusion, sampling
-        self.past = PastCache(network, sampling)
+        self.past = PastCache(network, sampling, diffusion, noise)
 
     def __call__(
         self,

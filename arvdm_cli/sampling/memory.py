@@ -114,7 +114,7 @@ def sink(memory: Memory) -> Memory:
 
     Source of the idea: Xiao et al., Efficient streaming language models with attention sinks, arXiv 2309.17453.
     """
-    return memory.drop(min(max(1, (len(memory) - 1) // 4), len(memory) - 2))
+    return memory.drop(min(max(1, (len(memory) - 1) // 4), len(memory) - 1))
 
 
 EVICTIONS: dict[str, Callable[[Memory], Memory]] = {"stride": stride, "oldest": oldest, "sink": sink}

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from .config import Sampling
+from .diffusion import Diffusion
 from .memory import Memory
 from .network import Past, VideoNetwork, has_memory
-from .state import State
+from .state import Noise, State
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,15 @@ class PastCache(Generic[Past]):
     both only grow in a video, and its past follows from them. Another video needs a cache of its own.
     """
 
-    def __init__(self, network: VideoNetwork[Past], sampling: Sampling):
-        self.network, self.sampling = network, sampling
+    def __init__(
+        self,
+        network: VideoNetwork[Past],
+        sampling: Sampling,
+        diffusion: Diffusion | None = None,
+        noise: Noise | None = None,
+    ):
+        assert not sampling.context_noise or (diffusion and noise), "context noise is drawn from a video's noise"
+        self.network, self.sampling, self.diffusion, self.noise = network, sampling, diffusion, noise
         self._memory: tuple[int, object] | None = None  # groups that had entered, and memory as encoded then
         self._pasts: tuple[tuple[int, int], Pasts[Past]] | None = None  # groups and new frame, and the pasts then
 
@@ -61,7 +69,8 @@ class PastCache(Generic[Past]):
         """The state with its context as it was encoded, where `sampling.cache` is keep; else the same."""
         if self.sampling.cache != "keep":
             return state
-        return replace(state, cache=self.encode(state).conditioned.drop(0))  # the frames alone, without memory
+        cache = self.encode(state).conditioned.drop(0)  # the frames alone, without memory
+        return replace(state, cache=cache, cached=state.frame)
 
     def _encode_memory(self, memory: Memory, earlier: object = None) -> object:
         if not has_memory(self.network):
@@ -70,17 +79,39 @@ class PastCache(Generic[Past]):
 
     def _encode_context(self, state: State, memory: object) -> Pasts[Past]:
         sampling, without = self.sampling, None
-        context, actions, origin = state.context, state.actions, state.origin
+        context, actions, origin = self._noised(state), state.actions, state.origin
         if sampling.history_guidance != 1:
             assert has_memory(self.network)  # Sampling asks for slots
             nothing = self.network.encode_memory(self.network.empty_memory(context.shape[0], context.device))
             without = self._look_back(context, actions, origin, nothing, None)
-        past = cast("Past | None", state.cache) if sampling.cache == "keep" else None
-        cached = past.frames if past else 0
-        context, actions = context[:, cached:], actions[:, cached:]
+        past, new = self._cached(state)
+        left = past.frames + new - context.shape[1] if past else 0  # frames of the cache that have left the context
+        context, actions = context[:, context.shape[1] - new :], actions[:, actions.shape[1] - new :]
         if sampling.guidance != 1:
             context, actions, origin = twice(context), nulled(actions), nulled(origin)
-        return Pasts(self._look_back(context, actions, origin, memory, past), without)
+        if past and left and sampling.slots:
+            past, left = past.drop(left), 0  # memory holds them now
+        seen = self._look_back(context, actions, origin, memory, past)
+        if left:
+            # the new frames were denoised while those that leave were seen, and so they are encoded
+            seen = self._look_back(context[:, :0], actions[:, :0], origin, memory, seen.drop(left))
+        return Pasts(seen, without)
+
+    def _cached(self, state: State) -> tuple[Past | None, int]:
+        """Frames that stay as they were encoded, and how many of the context's newest have to be encoded."""
+        frames, new = state.context.shape[1], state.frame - state.cached
+        if self.sampling.cache != "keep" or state.cache is None or new > frames:
+            return None, frames
+        return cast("Past", state.cache), new
+
+    def _noised(self, state: State) -> Tensor:
+        """The context, brought to the level of `sampling.context_noise`."""
+        level, f = self.sampling.context_noise, state.context.shape[1]
+        if not level or not f:
+            return state.context
+        assert self.noise and self.diffusion
+        noise = self.noise("context", state.frame - f, f)  # of a frame, so that it is the same at every AR step
+        return self.diffusion.add_noise(state.context, noise, torch.full((f,), level, device=noise.device))
 
     def _look_back(self, context: Tensor, actions: Tensor, origin: Tensor, memory: object, past: Past | None) -> Past:
         levels = torch.full(context.shape[:2], self.sampling.stabilization, device=context.device)

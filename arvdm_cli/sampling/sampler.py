@@ -47,7 +47,7 @@ def stream(
     """
     schedule, sampling = plan.schedule, plan.sampling
     w, chunk, last = schedule.window, schedule.chunk, schedule.levels[-1]
-    denoise = Denoiser(network, diffusion, sampling)
+    denoise = Denoiser(network, diffusion, sampling, noise)
     asked = w + 1 if known and labels_follow(network) else w
     ages = [(w - 1 - i) // chunk for i in range(w)]  # AR steps that each frame has been in the window for
     window = state.window

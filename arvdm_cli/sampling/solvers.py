@@ -65,6 +65,28 @@ def ddim(
     return alpha_then * clean + ratio * (noisy - alpha * clean) + share * sigma_then * draw()
 
 
+def renoise(
+    diffusion: Diffusion,
+    predict: Predict,
+    noisy: Tensor,
+    before: Tensor,
+    after: Tensor,
+    eta: float = 0.0,
+    draw: Callable[[], Tensor] | None = None,
+) -> Tensor:
+    """Take the clean estimate of every frame, and noise it again to level `after` with fresh noise.
+
+    draw: called for noise (b, f, c, h, w) where a level `after` is above 0
+
+    Source: the multistep consistency sampler, Song et al., arXiv 2303.01469, algorithm 1; Self-Forcing, arXiv
+    2506.08009, and the models distilled like it are sampled so.
+    """
+    clean = diffusion.to_clean(predict(noisy, before), noisy, before)
+    assert draw, "this solver draws noise"
+    fresh = diffusion.add_noise(clean, draw(), after) if after.any() else clean
+    return torch.where(per_frame(after - before, noisy) < 0, fresh, noisy)  # a frame that waits keeps its noise
+
+
 def follow(diffusion: Diffusion, clean: Tensor, noisy: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """Latents at level `after` on the line from the noisy ones at `before` to the clean ones."""
     (alpha, sigma), (alpha_then, sigma_then) = diffusion.spread(before, noisy), diffusion.spread(after, noisy)
@@ -88,4 +110,4 @@ def taken_up(diffusion: Diffusion, before: Tensor, after: Tensor) -> Tensor:
     return alpha_then - (sigma_then / sigma).nan_to_num(1.0) * alpha
 
 
-SOLVERS: dict[str, Callable[..., Tensor]] = {"euler": euler, "heun": heun, "ddim": ddim}
+SOLVERS: dict[str, Callable[..., Tensor]] = {"euler": euler, "heun": heun, "ddim": ddim, "renoise": renoise}

@@ -29,7 +29,8 @@ class State:
     memory: Memory
     window: Tensor | None = None  # (b, w, c, h, w) at `levels[0]`; None before the initialization stage
     frame: int = 0  # new frame at the window's start
-    cache: EncodedPast | None = None  # under `keep`: frames of the context as they were encoded, all but the newest
+    cache: EncodedPast | None = None  # under `keep`: frames as they were encoded, up to those before `cached`
+    cached: int = -1  # the new frame right after those of the cache; earlier versions did not keep it
     reach: int = 0  # of the codec: how many latents before the window its frames depend on
     recent: Tensor | None = None  # (b, r, c, h, w), the last `reach` before the window, fewer at first; None for 0
 
@@ -90,10 +91,11 @@ def know(network: VideoNetwork[Past], state: State, actions: Tensor) -> State:
 def append(network: VideoNetwork[Past], sampling: Sampling, state: State, clean: Tensor, actions: Tensor) -> State:
     """Return the state after clean frames (b, f, c, h, w), into which actions (b, f, a) led, have joined the context.
 
-    The oldest frames leave it: into memory, a full group at a time, or for good.
+    The oldest frames leave it: into memory, a full group at a time, or for good. A cache drops them later, when the
+    new frames are encoded.
     """
     context, led = torch.cat((state.context, clean), 1), torch.cat((state.actions, actions), 1)
-    origin, memory, cache = state.origin, state.memory, state.cache
+    origin, memory = state.origin, state.memory
     # with memory the context keeps up to group - 1 more frames until a group is full, so that there is no hole
     leaving = sampling.group if sampling.slots else 1
     while context.shape[1] >= sampling.context + leaving:
@@ -101,9 +103,8 @@ def append(network: VideoNetwork[Past], sampling: Sampling, state: State, clean:
         if sampling.slots:
             memory = remember(network, sampling, memory, context[:, :leaving], led[:, :leaving], poses)
         context, led, origin = context[:, leaving:], led[:, leaving:], poses[:, -1]
-        cache = cache.drop(leaving) if cache else None
     recent = None if state.recent is None else torch.cat((state.recent, clean), 1)[:, -state.reach :]
-    return replace(state, context=context, actions=led, origin=origin, memory=memory, cache=cache, recent=recent)
+    return replace(state, context=context, actions=led, origin=origin, memory=memory, recent=recent)
 
 
 @torch.no_grad()

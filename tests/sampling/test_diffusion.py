@@ -82,7 +82,7 @@ def test_a_step_with_a_perfect_prediction_lands_on_the_path_of_its_noise(diffusi
     noisy = diffusion.add_noise(CLEAN, NOISE, LEVELS)
     for factor in (0.0, 0.3, 1.0):
         after = LEVELS * factor
-        stepped = solver(diffusion, expert(diffusion), noisy, LEVELS, after)
+        stepped = solver(diffusion, expert(diffusion), noisy, LEVELS, after, 0.0, lambda: NOISE)
         close(stepped, diffusion.add_noise(CLEAN, NOISE, after), 1e-2 if diffusion.prediction == "epsilon" else 1e-5)
 
 
@@ -93,7 +93,7 @@ def test_steps_from_pure_noise_end_at_the_clean_frame_however_many_there_are(dif
         x = diffusion.add_noise(CLEAN, NOISE, torch.ones(5))
         for before, after in pairwise(1 - m / steps for m in range(steps + 1)):
             now, then = torch.full((2, 5), before), torch.full((2, 5), after)
-            x = solver(diffusion, expert(diffusion), x, now, then)
+            x = solver(diffusion, expert(diffusion), x, now, then, 0.0, lambda: NOISE)
         close(x, CLEAN, 1e-2 if diffusion.prediction == "epsilon" else 1e-4)
 
 
@@ -113,14 +113,14 @@ def test_a_frame_whose_level_does_not_change_stays_whatever_the_network_says(dif
     for level in (0.01, 0.5, 1.0):
         levels = torch.full((2, 5), level)
         noisy = diffusion.add_noise(CLEAN, NOISE, levels)
-        close(solver(diffusion, lambda *_: answer, noisy, levels, levels), noisy, 1e-4)
+        close(solver(diffusion, lambda *_: answer, noisy, levels, levels, 0.0, lambda: NOISE), noisy, 1e-4)
 
 
 @every_diffusion
 @every_solver
 def test_a_clean_frame_stays_whatever_the_network_says(diffusion, solver):
     answer, levels = torch.randn(CLEAN.shape, generator=GENERATOR), torch.zeros(2, 5)
-    close(solver(diffusion, lambda *_: answer, CLEAN, levels, levels), CLEAN)
+    close(solver(diffusion, lambda *_: answer, CLEAN, levels, levels, 0.0, lambda: NOISE), CLEAN)
     assert torch.isfinite(ddim(diffusion, lambda *_: answer, CLEAN, levels, levels, 1.0, lambda: NOISE)).all()
 
 
