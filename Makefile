@@ -49,9 +49,10 @@ viewers: .venv/installed-for-tests
 latency: .venv/installed-for-tests
 	@PYTHONPATH=tests $(BIN)/python tests/support/latency.py
 
-# 10,000 frames of a tiny FAR, whose 64 slots are full from frame 67 on: prints what memory it takes; about five minutes.
+# 10,000 frames of a tiny FAR, whose 64 slots are full from frame 67 on, and 10,000 latents of a tiny Wan: prints what
+# memory they take; about ten minutes.
 length: .venv/installed-for-tests
-	@ARVDM_TEST_LENGTH=10000 $(BIN)/pytest tests/models/test_far_length.py -n0 -s
+	@ARVDM_TEST_LENGTH=10000 $(BIN)/pytest tests/models/test_far_length.py tests/models/test_wan_length.py -n0 -s
 
 clean:
 	rm -rf .venv build dist demo.mp4 demo.json demo.state demo.state.old .pytest_cache .mypy_cache .ruff_cache

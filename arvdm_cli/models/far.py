@@ -21,8 +21,8 @@ from ..errors import ConfigError
 from ..sampling.memory import Memory
 from .architecture import Architecture
 from .dcae import DCAE, DCAEConfig
-from .layers import EPS, KV, KVCache, attend, patchify, rms_norm, unpatchify
-from .oasis import Angles, cos_sin, modulated
+from .layers import EPS, KV, FeedForward, KVCache, Turns, attend, grid_turns, patchify, rms_norm, turn, unpatchify
+from .oasis import modulated
 
 CLEAN = -1.0  # what the network calls the level of a clean frame; others are 1000 times ours
 BLOCK = 16  # old frames that are encoded together, where all of them are there
@@ -71,20 +71,15 @@ class FARConfig:
         """Rows and columns of a frame's tokens."""
         return self.height // patch, self.width // patch
 
-    def angles(self, frames: Tensor, patch: int) -> Angles:
+    def angles(self, frames: Tensor, patch: int) -> Turns:
         """Rotary angles (f * n, pairs) of all tokens of frames that stand at positions (f,)."""
-        # in double precision, so that angles hold however long the video; the CPU always has it
+        # in double precision, which the CPU always has
         times = frames.cpu().double()
         if self.bfloat16_positions:
             times = times.bfloat16().double()
         apart = patch // self.patch  # a token stands where its first corner does
         rows, columns = (torch.arange(side, dtype=torch.float64) * apart for side in self.grid(patch))
-        positions = torch.cartesian_prod(times, rows, columns)  # (f * n, 3)
-        parts = []
-        for i, features in enumerate(self.rotary):
-            frequencies = 10_000 ** -(torch.arange(0, features, 2, dtype=torch.float64) / features)
-            parts.append(positions[:, i : i + 1] * frequencies)
-        cos, sin = cos_sin(torch.cat(parts, 1))
+        cos, sin = grid_turns((times, rows, columns), self.rotary)
         return cos.to(frames.device), sin.to(frames.device)
 
 
@@ -94,12 +89,6 @@ def waves(times: Tensor) -> Tensor:
     index = torch.arange(128, dtype=torch.float32, device=times.device)
     angles = times.float().unsqueeze(-1) * torch.exp(-math.log(10_000) * index / 127)
     return torch.cat((angles.cos(), angles.sin()), -1)
-
-
-def turned(keys: Tensor, angles: Angles) -> Tensor:
-    """Heads (b, heads, n, d / heads) at their positions, computed in single precision."""
-    pairs = torch.view_as_complex(keys.float().unflatten(-1, (-1, 2)))  # neighbouring features turn together
-    return torch.view_as_real(pairs * torch.complex(*angles)).flatten(-2).to(keys)
 
 
 def attend_to_past(q: Tensor, keys: Tensor, values: Tensor, frames: int) -> Tensor:
@@ -150,19 +139,6 @@ Modulation = tuple[Tensor, Tensor]  # of a block's attention, and of its MLP
 Modulations = dict[tuple[float, ...], list[Modulation]]  # per block, by the level and action of a window's frame
 
 
-class MLP(nn.Module):
-    """Two linears about a GELU."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        widen = nn.ModuleDict({"proj": nn.Linear(dim, 4 * dim)})
-        self.net = nn.ModuleList([widen, nn.GELU("tanh"), nn.Linear(4 * dim, dim)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        widen, activate, narrow = self.net
-        return narrow(activate(widen["proj"](x)))  # type: ignore[index]
-
-
 class Block(nn.Module):
     """Attention and an MLP, modulated by each frame's level and action."""
 
@@ -170,7 +146,7 @@ class Block(nn.Module):
         super().__init__()
         self.norm1 = nn.ModuleDict({"linear": nn.Linear(dim, 3 * dim)})
         self.norm2 = nn.ModuleDict({"linear": nn.Linear(dim, 3 * dim)})
-        self.attn, self.mlp = Attention(dim, heads, last), MLP(dim)
+        self.attn, self.mlp = Attention(dim, heads, last), FeedForward(dim, 4 * dim)
 
     def modulate(self, condition: Tensor, last: bool = False) -> Modulation:
         """What modulates attention and MLP, (b, f, 3 * d) each, under a condition (b, f, d) after SiLU.
@@ -181,7 +157,7 @@ class Block(nn.Module):
         return attention, attention if last else self.norm2["linear"](condition)
 
     def forward(
-        self, x: Tensor, modulation: Modulation, angles: Angles, past: KVCache, old: bool, last: bool
+        self, x: Tensor, modulation: Modulation, angles: Turns, past: KVCache, old: bool, last: bool
     ) -> tuple[Tensor, KV]:
         """Advance tokens (b, f, n, d), modulated as `modulate` says, on top of the past.
 
@@ -192,8 +168,8 @@ class Block(nn.Module):
         q, k, v = self.attn.project(modulated(x, shift, scale).flatten(1, 2), old)
         if last:
             return x, (k, v)
-        keys, values = past.append(turned(k, angles), v)
-        seen = attend_to_past(turned(q, angles), keys, values, x.shape[1])
+        keys, values = past.append(turn(k, angles), v)
+        seen = attend_to_past(turn(q, angles), keys, values, x.shape[1])
         x = torch.addcmul(x, gate.unsqueeze(2), self.attn.join(seen, old).unflatten(1, x.shape[1:3]))
         shift, scale, gate = modulation[1].chunk(3, -1)
         return torch.addcmul(x, gate.unsqueeze(2), self.mlp(modulated(x, shift, scale))), (k, v)
@@ -341,9 +317,9 @@ class FAR(nn.Module):
         past = [KVCache(*(keys[i] for _, keys in before)) for i in range(self.config.depth)]
         x, condition, angles = self.enter_old(memory, first)
         _, keys = self.run(x, condition, angles, past, old=True, keys_only=True)
-        return [(turned(k, angles), v) for k, v in keys]
+        return [(turn(k, angles), v) for k, v in keys]
 
-    def enter_old(self, memory: Memory, first: int) -> tuple[Tensor, Tensor, Angles]:
+    def enter_old(self, memory: Memory, first: int) -> tuple[Tensor, Tensor, Turns]:
         """Tokens (b, s, k, d) of frames of memory, what modulates them (b, s, d), and their angles."""
         x = self.context_embedder(memory.tokens.to(self.proj_out.weight))
         times = x.new_full(x.shape[:2], 2 * CLEAN)  # the mark of an old frame
@@ -354,7 +330,7 @@ class FAR(nn.Module):
         self,
         x: Tensor,
         condition: Tensor,
-        angles: Angles,
+        angles: Turns,
         past: list[KVCache],
         old: bool = False,
         keys_only: bool = False,
@@ -373,7 +349,7 @@ class FAR(nn.Module):
             keys.append(kv)
         return x, keys
 
-    def enter(self, latents: Tensor, levels: Tensor, actions: Tensor, position: int) -> tuple[Tensor, Tensor, Angles]:
+    def enter(self, latents: Tensor, levels: Tensor, actions: Tensor, position: int) -> tuple[Tensor, Tensor, Turns]:
         """Tokens (b, f, n, d) of frames (b, f, c, h, w) at `levels`, what modulates them, (b, f, d), their angles."""
         x = self.x_embedder(patchify(latents, self.config.patch).to(self.proj_out.weight))
         times = torch.where(levels == 0, CLEAN, 1000 * levels)
@@ -415,7 +391,7 @@ class FAR(nn.Module):
             parts = memory.keys(i) if memory else []
             if frames:
                 k, v = context[i]
-                parts = [*parts, (turned(k, (angles[0].to(k.device), angles[1].to(k.device))), v)]
+                parts = [*parts, (turn(k, (angles[0].to(k.device), angles[1].to(k.device))), v)]
             laid.append(KVCache(*parts))
         return laid if len(laid[0]) else []
 

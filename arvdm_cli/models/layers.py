@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +65,48 @@ def rms_norm(x: Tensor, eps: float) -> Tensor:
     # on CPUs that is many operations
     size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
     return x * (size.square() / x.shape[-1] + eps).rsqrt().to(x)
+
+
+# Rotary positions of foreign networks: neighbouring features (2i, 2i + 1) turn together
+
+Turns = tuple[Tensor, Tensor]  # cosines and sines (n, pairs)
+
+
+def grid_turns(axes: Sequence[Tensor], features: Sequence[int]) -> Turns:
+    """Turns (n, pairs) of tokens on a grid, in single precision.
+
+    axes: the places on each axis, such as frames, rows and columns, in double precision, so that turns hold however
+        long the video; features: of a head, how many tell each axis
+    """
+    positions = torch.cartesian_prod(*axes)  # (n, axes)
+    parts = []
+    for i, width in enumerate(features):
+        frequencies = 10_000 ** -(torch.arange(0, width, 2, dtype=torch.float64) / width)
+        parts.append(positions[:, i : i + 1] * frequencies)
+    angles = torch.cat(parts, 1)
+    return angles.cos().float(), angles.sin().float()
+
+
+def turn(heads: Tensor, turns: Turns) -> Tensor:
+    """Heads (b, heads, n, d / heads) at their positions, computed in single precision."""
+    pairs = torch.view_as_complex(heads.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * torch.complex(*turns)).flatten(-2).to(heads)
+
+
+class FeedForward(nn.Module):
+    """Two linears about an activation, under diffusers' names.
+
+    width: between them; out: features at the end, None for `dim`
+    """
+
+    def __init__(self, dim: int, width: int, out: int | None = None, activation: nn.Module | None = None):
+        super().__init__()
+        widen = nn.ModuleDict({"proj": nn.Linear(dim, width)})
+        self.net = nn.ModuleList([widen, activation or nn.GELU("tanh"), nn.Linear(width, out or dim)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        widen, activate, narrow = self.net
+        return narrow(activate(widen["proj"](x)))  # type: ignore[index]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:

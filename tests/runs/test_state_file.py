@@ -78,4 +78,4 @@ def test_a_tree_that_fits_nothing_is_refused(tree):
 
 
 def test_nothing_but_parts_of_a_state_is_ever_built():
-    assert set(KINDS) == {"state", "memory", "dit past", "oasis past", "far past"}
+    assert set(KINDS) == {"state", "memory", "dit past", "oasis past", "far past", "wan past"}
