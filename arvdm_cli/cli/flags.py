@@ -152,6 +152,14 @@ Fitting = Literal["crop", "pad", "stretch"]
 FITTING = "Fit frames of another shape: crop to the middle, pad with black, or stretch."
 Fit = Annotated[Fitting, Option(help=FITTING)]
 PromptFit = Annotated[Fitting, Option(help=FITTING, rich_help_panel=PROMPT)]
+PromptActions = Annotated[
+    str | None,
+    Option(
+        show_default="the action file of the same name, if there is one",
+        help="Actions that led into the prompt's frames: a file, a phrase, or none.",
+        rich_help_panel=PROMPT,
+    ),
+]
 
 
 # A model, by its name
@@ -189,6 +197,10 @@ Dtype = Annotated[
 Threads = Annotated[
     int | None,
     Option(min=1, help="CPU threads.", show_default="chosen by torch", rich_help_panel=MACHINE),
+]
+PlayThreads = Annotated[
+    int | None,
+    Option(min=1, help="CPU threads of the model.", show_default="all cores but one", rich_help_panel=MACHINE),
 ]
 
 

@@ -76,6 +76,7 @@ def play(
             rich_help_panel=flags.PROMPT,
         ),
     ] = None,
+    prompt_actions: flags.PromptActions = None,
     data: Annotated[
         Path | None,
         Option(metavar="FOLDER", help="Data folder whose last episodes to begin from.", rich_help_panel=flags.PROMPT),
@@ -156,7 +157,7 @@ def play(
     ] = None,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "auto",
-    threads: flags.Threads = None,
+    threads: flags.PlayThreads = None,
     compile: Annotated[
         bool, Option("--compile", help="Compile the network first.", rich_help_panel=flags.MACHINE)
     ] = False,
@@ -177,9 +178,12 @@ def play(
 
     seed = secrets.randbelow(2**31) if seed is None else seed
     machine = Machine(device, dtype, threads, compile)
+    if prompt_actions and not prompt_frames:
+        raise UsageError("--prompt-actions: there is no prompt.", hint="Give one with --prompt-frames.")
     request = PlayRequest(
-        model, seed, tuple(prompt_frames or ()), str(data) if data else None, chosen, latency == "low", truth, versus,
-        policy, record, speed, paused, machine, arguments=values_of(env_arg or []),
+        model, seed, tuple(prompt_frames or ()), prompt_actions, str(data) if data else None, chosen,
+        latency == "low", truth, versus, policy, record, speed, paused, machine,
+        arguments=values_of(env_arg or []),
     )  # fmt: skip
     if elsewhere.terminal or elsewhere.measure is not None:
         return play_elsewhere(request, keys, elsewhere)
@@ -193,7 +197,7 @@ def play_elsewhere(request: PlayRequest, keys: Path | None, where: Elsewhere):
     session = open_session(request, show)
     say(f"seed {request.seed}")
     with ExitStack() as stack:
-        stack.callback(show_recording, session)
+        stack.callback(show_end, session)
         if where.measure is not None:
             from ..play.measuring import measure
 
@@ -211,8 +215,14 @@ def show_answer(facts: dict[str, object]):
         stdout.print(f"{name.replace('_', ' ')}: {'-' if value is None else value}")
 
 
-def show_recording(session: Session):
-    """Print where a recording is, and the command that generates the same frames."""
+def show_end(session: Session):
+    """Print how soon keys were obeyed, where a recording is, and the command that generates the same frames."""
+    from ..play.measuring import percentile
+
+    p50, p95 = (percentile(session.latencies, share) for share in (0.5, 0.95))
+    if p50 is not None and p95 is not None:
+        keys = len(session.latencies)
+        say(f"{session.shown} frames; from key to frame {p50:.0f} ms, 95 % within {p95:.0f} ms ({keys} keys)")
     recorder = session.recorder
     if recorder and recorder.frames:
         say(f"{recorder.folder}: {recorder.frames} frames, which this command generates again:")
@@ -235,7 +245,7 @@ def play_on_page(request: PlayRequest, keys: Path | None, page: Page):
     session = open_session(request, show)
     served = ServerSettings(page.host, page.port, tuple(page.allow_host or ()), request.model, request.paused)
     with ExitStack() as stack:
-        stack.callback(show_recording, session)
+        stack.callback(show_end, session)
         serve(session, find_keys(keys, session), served, lambda url: show_address(url, page.open, request.seed))
 
 

@@ -74,14 +74,7 @@ class PromptFlags:
         Option(metavar="WxH+X+Y", help="Part of the prompt's frames to use, in pixels.", rich_help_panel=flags.PROMPT),
     ] = None
     fit: flags.PromptFit = "crop"
-    prompt_actions: Annotated[
-        str | None,
-        Option(
-            show_default="the action file of the same name, if there is one",
-            help="Actions that led into the prompt's frames: a file, a phrase, or none.",
-            rich_help_panel=flags.PROMPT,
-        ),
-    ] = None
+    prompt_actions: flags.PromptActions = None
 
     def check(self, invocation: Context):
         """Refuse flags for frames where there are none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from time import monotonic
 
@@ -28,6 +28,12 @@ class Answer:
 
     def to_json(self) -> dict[str, object]:
         return {name: round(value, 2) if isinstance(value, float) else value for name, value in asdict(self).items()}
+
+
+def percentile(times: Sequence[float], share: float) -> float | None:
+    """The value below which a share of some times lies; None of none."""
+    ordered = sorted(times)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
 def measure(session: Session, seconds: float) -> Answer:
@@ -58,7 +64,6 @@ def measure(session: Session, seconds: float) -> Answer:
     (first, begun), (last, ended) = (shown[0], shown[-1]) if shown else ((0, 0.0), (0, 0.0))
     lasted = ended - begun
     rate = (last - first) / lasted if lasted else 0.0
-    ordered = sorted(latencies)
     return Answer(
         frames=last - first,
         seconds=lasted,
@@ -67,6 +72,6 @@ def measure(session: Session, seconds: float) -> Answer:
         chunk=session.course.chunk,
         obeyed_after=session.obeyed_after,
         keys=len(latencies),
-        latency_ms_p50=statistics.median(ordered) if ordered else None,
-        latency_ms_p95=ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))] if ordered else None,
+        latency_ms_p50=percentile(latencies, 0.5),
+        latency_ms_p95=percentile(latencies, 0.95),
     )

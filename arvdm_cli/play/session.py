@@ -167,6 +167,7 @@ class Session:
         self._shown = 0  # number of the frame that is shown
         self._last: float | None = None  # when the newest frame that was made is shown
         self._times: deque[float] = deque(maxlen=16)  # when the last frames were shown
+        self.shown, self.latencies = 0, deque[float](maxlen=10_000)  # frames in all; ms from a key to its frame
         self._job: Future[list[Made]] | None = None
         self._begun = 0.0  # when the AR step began that is being computed
         self._newest: Frame | None = None
@@ -331,11 +332,14 @@ class Session:
 
     def _show(self, made: Made) -> None:
         """Show a frame now, and write it down."""
-        self._shown = made.number
+        self._shown, self.shown = made.number, self.shown + 1
         self._times.append(self.clock())
         if self.recorder:
             self.recorder.write(made.pictures[0])
-        self._publish(self.cast.frame(made, self._with_row(self._frame(Frame(0, made.pictures[0]), made.view), made)))
+        frame = self._with_row(self._frame(Frame(0, made.pictures[0]), made.view), made)
+        if frame.latency_ms is not None:
+            self.latencies.append(frame.latency_ms)
+        self._publish(self.cast.frame(made, frame))
 
     def _with_row(self, frame: Frame, made: Made) -> Frame:
         """A frame with the actions that led into it, and how long ago they were asked for."""
