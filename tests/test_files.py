@@ -113,7 +113,7 @@ def test_a_killed_run_holds_its_output_no_longer_on_any_system(tmp_path, system)
     with run() as first:
         assert first.stdout.readline() == b"held\n"
         with run() as second:
-            assert second.communicate(timeout=60)[0] == b"busy\n"
+            assert second.communicate(timeout=600)[0] == b"busy\n"
         first.kill()
     assert first.returncode == -signal.SIGKILL
     with run() as third:

@@ -96,7 +96,7 @@ def test_a_part_may_not_lead_out_of_its_folder(folder, tmp_path):
     ("words", "said"), [(["dance"], "'dance'; choose measure, render or train"), ([], "''"), (["train"], "OUT")]
 )
 def test_an_unknown_stage_and_a_missing_folder_are_refused(tmp_path, words, said):
-    done = subprocess.run([FOLDER / "run.sh", *words], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([FOLDER / "run.sh", *words], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 2 and said in done.stderr and not list(tmp_path.iterdir())
 
 

@@ -5,6 +5,7 @@ seed and actions in one run.
 """
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,12 @@ from typer.testing import CliRunner
 
 from arvdm_cli import media
 from arvdm_cli.cli import app
+from arvdm_cli.errors import CheckpointError
 from arvdm_cli.hub import checkpoint
+from arvdm_cli.runs.state_file import load_state, save_state
+from arvdm_cli.sampling.schedules import rolling
 from support.paths import TESTS
+from support.streams import SAMPLING, dream
 
 FILES = TESTS / "fixtures" / "version-0.1.0"
 ROUNDING = 2  # of 255, by which products of another machine may move a frame
@@ -42,3 +47,17 @@ def test_a_run_is_extended_by_the_frames_of_a_longer_one(cache, tmp_path, monkey
     assert extended.shape == whole.shape == (24, 16, 16, 3)
     np.testing.assert_allclose(extended, whole, atol=ROUNDING)
     assert np.abs(whole[12:] - whole[11]).mean() > ROUNDING  # they are not one picture
+
+
+def test_a_state_under_keep_whose_frames_saw_fewer_others_is_refused(tmp_path):
+    saved = load_state(FILES / "exact-12.state")
+    _, steps = dream(rolling(), replace(SAMPLING, cache="keep"))
+    state = next(steps).state
+    assert state.cache is not None and state.cached == 0
+    for cached in (state.cached, -1):  # earlier versions did not save it
+        save_state(tmp_path / "a.state", replace(saved, state=replace(state, cached=cached)))
+        if cached >= 0:
+            assert load_state(tmp_path / "a.state").state.cache is not None
+        else:
+            with pytest.raises(CheckpointError, match="earlier version"):
+                load_state(tmp_path / "a.state")

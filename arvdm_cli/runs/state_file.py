@@ -43,10 +43,13 @@ FIELDS = {(kind, saved): name for (kind, name), saved in SAVED_AS.items()}
 def to_tensors(state: object) -> tuple[dict[str, Tensor], Tree]:
     """Take a state of the sampler apart: its tensors by name, and a tree of plain values that holds their names."""
     tensors: dict[str, Tensor] = {}
+    places: set[int] = set()  # in memory: a file holds each tensor under one name
 
     def part(value: object, path: str) -> Tree:
         if isinstance(value, Tensor):
-            tensors[path] = value.contiguous()
+            place = value.untyped_storage().data_ptr()
+            tensors[path] = value.clone() if place in places else value.contiguous()
+            places.add(place)
             return {"tensor": path, "device": str(value.device)}
         if is_dataclass(value) and not isinstance(value, type):
             kind, parts = NAMES[type(value)], {}

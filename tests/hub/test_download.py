@@ -414,7 +414,9 @@ def test_a_full_disk_is_told_before_anything_is_fetched(tmp_path):
 @pytest.mark.parametrize("words", [["list"], ["info", "minecraft"], ["download", "--help"], ["download", "some/body"]])
 def test_no_command_of_these_loads_torch(env, words):
     script = "import sys\nfrom arvdm_cli.cli import main\ntry: main()\nfinally: print('torch' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", script, *words], env=env, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        [sys.executable, "-c", script, *words], env=env, capture_output=True, text=True, timeout=600
+    )
     assert result.stdout.endswith("False\n")
 
 

@@ -217,7 +217,7 @@ for name in sys.argv[1:]:
 self, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 print(json.dumps([self - before, children]))
 """
-    out, err = script(code, tmp_path / "a.y4m", tmp_path / "b.mp4", stdout=subprocess.PIPE).communicate(timeout=60)
+    out, err = script(code, tmp_path / "a.y4m", tmp_path / "b.mp4", stdout=subprocess.PIPE).communicate(timeout=600)
     grown, child = json.loads(out or err)
     assert grown < 100_000 and child < 300_000  # kB
 

@@ -156,7 +156,7 @@ def test_the_next_chunk_is_made_while_one_is_used_and_no_further():
     for taken, chunk in enumerate(ahead(chunks())):
         assert chunk.item() == taken
         for _ in range(2 if taken == 0 else taken < 2):
-            assert used.acquire(timeout=10)  # the chunk after this one is asked for before this one is let go
+            assert used.acquire(timeout=600)  # the chunk after this one is asked for before this one is let go
         assert asked == list(range(min(taken + 2, 3)))
     assert len(asked) == 3
 

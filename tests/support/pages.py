@@ -100,7 +100,7 @@ class Page:
 
     async def receive(self):
         """Take one message, acknowledging nothing; the code of its closing where the socket was closed."""
-        message = await self.socket.receive(timeout=60)
+        message = await self.socket.receive(timeout=600)
         if message.type is aiohttp.WSMsgType.BINARY:
             (length,) = struct.unpack_from("<I", message.data)
             self.header, at = json.loads(message.data[4 : 4 + length]), 4 + length
