@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, dataclass, is_dataclass, replace
-from dataclasses import fields as fields_of
+from dataclasses import Field, dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -151,19 +150,14 @@ def add_texts(saved: Saved, texts: Texts) -> Saved:
     return replace(saved, settings=settings, state=state, texts=texts.features)
 
 
-Part = TypeVar("Part")
+def change_actions(state: State, change: Callable[[Tensor], Tensor]) -> State:
+    """A state with all its actions (b, f, p) changed.
 
-
-def change_actions(part: Part, change: Callable[[Tensor], Tensor]) -> Part:
-    """A state, or a part of one, with all its actions (b, f, p) changed."""
-    if not is_dataclass(part) or isinstance(part, type):
-        return part
-    changes: dict[str, object] = {}
-    for field in fields_of(part):
-        value = getattr(part, field.name)
-        is_actions = field.name == "actions" and isinstance(value, Tensor)
-        changes[field.name] = change(value) if is_actions else change_actions(value, change)
-    return replace(part, **changes)
+    Where a network keeps clean frames as its past, with their actions, it takes them from the context again.
+    """
+    memory = replace(state.memory, actions=change(state.memory.actions))
+    cache = None if getattr(state.cache, "clean", None) else state.cache
+    return replace(state, actions=change(state.actions), memory=memory, cache=cache)
 
 
 def first_latents(prompts: Prompts, timing: Timing, prompted: bool) -> list[int]:

@@ -245,10 +245,15 @@ def test_other_texts_are_named_where_a_run_is_resumed(arvdm, folder, generate, t
     assert len(loaded) == 1
 
 
-@pytest.mark.parametrize("cache_", ["exact", "keep", "off"])
-def test_a_video_is_extended_by_a_prompt_as_if_it_had_been_given_at_first(arvdm, generate, tmp_path, cache_):
-    whole = generate("whole.y4m", "--prompt", "a street", "--prompt", "6:snow", "--cache", cache_, length=12)
-    generate("out.y4m", "--prompt", "a street", "--cache", cache_, length=6)
+@pytest.mark.parametrize("attention", ["block", "full"])
+@pytest.mark.parametrize("guidance", [1, 3])
+def test_a_video_is_extended_by_a_prompt_as_if_it_had_been_given_at_first(
+    arvdm, folder, generate, tmp_path, attention, guidance
+):
+    model = folder if attention == "block" else save_checkpoint(tmp_path / "full", attention=attention)
+    words = ("-m", model, "--cache", "keep", "--guidance", guidance, "--prompt", "a street")
+    whole = generate("whole.y4m", *words, "--prompt", "6:snow", length=12)
+    generate("out.y4m", *words, length=6)
     done = arvdm("generate", "--extend", tmp_path / "out.y4m", "-n", 6, "--prompt", "snow")
     assert done.exit_code == 0, done.stderr
     np.testing.assert_array_equal(frames_of(tmp_path / "out.y4m"), whole)

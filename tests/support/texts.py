@@ -34,12 +34,12 @@ def save_encoder(folder, width=wan.SMALL.text, seed=7):
     return folder
 
 
-def save_checkpoint(folder, codec=None, **card):
+def save_checkpoint(folder, codec=None, attention=wan.SMALL.attention, **card):
     """Save a Wan with weights that mean nothing, and an encoder of texts.
 
     codec: None for one that takes each frame by itself
     """
-    network = wan.network(tokens=TOKENS)
+    network = wan.network(tokens=TOKENS, attention=attention)
     height, width = 8 * wan.SMALL.height, 8 * wan.SMALL.width
     codec = codec or Codec(CodecConfig(channels=wan.SMALL.channels, height=height, width=width, fine=8, coarse=8))
     sampling = Sampling(options={"chunk": 3, "steps": 2}, context=3, slots=0, group=3, init_steps=2)
