@@ -49,7 +49,7 @@ def size_of(entry: Entry, folder: Path) -> int:
     """Bytes of a checkpoint on this machine."""
     from ..hub.registry import kept_files
 
-    files = [folder / name for name in kept_files(entry)] or [path for path in folder.iterdir() if path.is_file()]
+    files = [folder / name for name in kept_files(entry)] or [path for path in folder.rglob("*") if path.is_file()]
     return sum(path.stat().st_size for path in files)
 
 
@@ -65,7 +65,8 @@ def info(name: Name):
         facts = {"name": entry.name, "what": entry.summary, "licence": entry.licence, "use": entry.use}
         facts |= {"repository": f"{entry.repo}@{entry.revision}" if entry.repo else ""}
         if place(entry) is None:
-            facts |= {"size": entry.size, "here": False, "fetch": missing(entry).hint}
+            known = {key: fact for key, fact in outline(entry.config).items() if key in ("fps", "sampling")}
+            facts |= known | {"size": entry.size, "here": False, "fetch": missing(entry).hint}
             return show_facts({key: fact for key, fact in facts.items() if fact != ""})
     folder = resolve(name)
     config = read_config(folder)
@@ -91,6 +92,8 @@ def outline(config: Json) -> Json:
         own = ", ".join(f"{name} {value}" for name, value in options.items()) if isinstance(options, dict) else ""
         past = f"context {sampling.get('context')}, memory {sampling.get('slots')} groups"
         facts["sampling"] = ", ".join(filter(None, (str(sampling.get("schedule", "")), own, past)))
+        if "recipe" in config:
+            facts["sampled as"] = config["recipe"] or "not known; choose with --schedule"
     return facts
 
 
@@ -104,11 +107,11 @@ def measures(folder: Path) -> Json:
         counts = count_parameters(folder)
     if settings.json:
         return {"parameters": counts}
-    total = sum(counts.values())
+    total = sum(number for part, number in counts.items() if part != "text encoder")  # which goes before they come
     card = folder / "README.md"
     return {
         "parameters": ", ".join(f"{part} {show_count(number)}" for part, number in counts.items()) or "not readable",
-        "on disk": show_size(sum(path.stat().st_size for path in folder.iterdir() if path.is_file())),
+        "on disk": show_size(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())),
         "memory": f"{show_size(4 * total)} of weights in float32, {show_size(2 * total)} in bfloat16; torch and frames "
         "come on top"
         if total
@@ -166,6 +169,7 @@ def download(
     for file in plan.files:
         if not file.digest:
             warn(f"{file.name} cannot be verified: the server gives no hash for it.")
+    tell_licence(entry, plan)
     total = -(-plan.size // MB)
     with progress("download", total=total, rate="MB_per_second") as report:
         folder = download.fetch(plan, lambda file, done: report(-(-done // MB) - 1, file=file), say, timeout)
@@ -175,22 +179,40 @@ def download(
 
 
 def convert(
-    source: Annotated[Path, Argument(help="Folder with the original files: .safetensors, .pt, .pth, .ckpt or .bin.")],
+    source: Annotated[
+        Path, Argument(help="Folder with the original files, or one of them: .safetensors, .pt, .pth, .ckpt or .bin.")
+    ],
     target: Annotated[Path, Argument(help="Folder to write.")],
+    base: Annotated[
+        str | None,
+        Option(
+            autocompletion=completion.models,
+            help="Folder or name of a diffusers model, of whose network SOURCE holds other weights; the rest is taken.",
+        ),
+    ] = None,
+    like: Annotated[
+        str | None, Option(help="With --base: model that is sampled as SOURCE is; by its file name if it is known.")
+    ] = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Replace an existing checkpoint.")] = False,
     no_overwrite: Annotated[bool, Option("--no-overwrite", help="Never replace an existing checkpoint.")] = False,
 ):
     """Convert the weights of another project to an arvdm checkpoint.
 
     Writes config.json and model.safetensors. Pickled files are read without running code in them. Supported:
-    Oasis-500M, FAR.
+    Oasis-500M, FAR, folders of diffusers with a Wan; with --base Self-Forcing, Rolling Forcing and their kin.
     """
     from ..hub import convert
     from ..hub.layout import CONFIG, MANIFEST, WEIGHTS
+    from ..hub.registry import resolve
 
+    if like and not base:
+        raise UsageError("--like needs --base.", hint="--base names the model that the rest is taken from.")
     if any((target / name).exists() for name in (CONFIG, WEIGHTS, MANIFEST)):
         confirm_replacing(str(target), yes, no_overwrite)
-    model = convert.convert(source, target)
+    if base:
+        model = convert.join(source, resolve(base), target, like)
+    else:
+        model = convert.convert(source, target)
     if settings.json:
         return write_json({"source": source, "target": target, **model.card})
     print(target)
@@ -199,13 +221,28 @@ def convert(
 MB = 1_000_000  # bytes
 
 
+def licence_of(entry: Entry, plan: Plan | None) -> str:
+    """The licence of a checkpoint: the registry's word for it, or where it has none the Hub's."""
+    found = plan.licence if plan else ""
+    return found if found and (not entry.licence or entry.licence.startswith("not known")) else entry.licence
+
+
+def tell_licence(entry: Entry, plan: Plan):
+    """Warn before a download of a licence that has to be read."""
+    licence = licence_of(entry, plan)
+    if licence.startswith("other"):
+        warn(f"{plan.repo} has a licence of its makers' own; read it before you use the model. Licence: {licence}.")
+
+
 def show_plan(entry: Entry, plan: Plan):
     """Print what a download would fetch, and where to."""
     from ..hub.download import show_size
 
+    tell_licence(entry, plan)
     files = [vars(file) for file in plan.files]
     if settings.json:
         facts = {"name": entry.name, "repo": plan.repo, "revision": plan.revision, "commit": plan.commit}
+        facts |= {"licence": licence_of(entry, plan)}
         return write_json(facts | {"folder": plan.target, "files": files, "bytes": plan.size})
     table = Table.grid(padding=(0, 2))
     for file in plan.files:
@@ -218,11 +255,10 @@ def show_plan(entry: Entry, plan: Plan):
 def show_fetched(entry: Entry, folder: Path, plan: Plan | None = None):
     """Print where a checkpoint lies, and say plainly what it is."""
     from ..errors import CheckpointError
-    from ..hub.layout import CONFIG
-    from ..hub.registry import read_config
+    from ..hub.registry import is_checkpoint, read_config
 
-    what, licence = entry.summary, entry.licence
-    if (folder / CONFIG).is_file():
+    what, licence = entry.summary, licence_of(entry, plan)
+    if is_checkpoint(folder):
         try:
             config = read_config(folder)
             licence = licence or str(config.get("licence", ""))

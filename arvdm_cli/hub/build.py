@@ -112,7 +112,7 @@ def check_sizes(network: NetworkConfig, codec: CodecConfig) -> None:
 
 
 def check_metadata(metadata: Mapping[str, object], actions: int) -> None:
-    """Refuse actions, a rate, presets or a walk that cannot be used.
+    """Refuse actions, a rate, presets, a negative prompt or a walk that cannot be used.
 
     actions: of the network
     Raises: ConfigError
@@ -132,6 +132,8 @@ def check_metadata(metadata: Mapping[str, object], actions: int) -> None:
     presets = metadata.get("presets", [])
     if not isinstance(presets, list) or not all(isinstance(name, str) for name in presets):
         raise ConfigError(f"presets is {brief(presets)}, not a list of names")
+    if not isinstance(metadata.get("negative_prompt", ""), str):
+        raise ConfigError(f"negative_prompt is {brief(metadata['negative_prompt'])}, not a text")
     if (walk := metadata.get("walk")) is not None:
         check_walk(walk, names)
 

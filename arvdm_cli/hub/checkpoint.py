@@ -73,7 +73,8 @@ def save(
 def load(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Model:
     """Read a checkpoint, ready to sample.
 
-    Warns with an ArvdmWarning where no manifest vouches for a file of a checkpoint in arvdm's own form.
+    Warns with an ArvdmWarning where no manifest vouches for a file of a checkpoint in arvdm's own form, or it is not
+    known how frames of a folder of diffusers are sampled.
     Raises: CheckpointError where a file is malformed or does not fit its config, IntegrityError where its hash is not
     the manifest's, NumericError where a weight is NaN
     """
@@ -87,6 +88,9 @@ def load(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = 
     files = weights_of(config)
     if not config.get("weights"):  # the makers of foreign files leave no manifest
         warn_of_unverified(folder, hashes)
+    if config.get("recipe") == "":
+        text = f"{folder} does not say how its frames are sampled, so outpainting is used; choose with --schedule."
+        warnings.warn(text, ArvdmWarning, stacklevel=2)
     for part, (module, numbers) in parts.items():
         prefix = f"{part}." if files[part] == WEIGHTS else ""  # in a file of its own a part's names stand bare
         fit(read_weights(folder, files[part], prefix), module, kind, numbers, folder / files[part], prefix)
@@ -144,8 +148,8 @@ def fit(
 ) -> None:
     """Put tensors read from a file into one part of a model.
 
-    dtype: of the parameters; None leaves each in its own. What needs no change stays mapped from the file; buffers
-        take the dtype they are made in
+    dtype: of the parameters, but for those that stay single; None leaves each in its own. What needs no change stays
+        mapped from the file; buffers take the dtype they are made in
     prefix: of the names in the file, for messages
     """
     wanted, parameters = module.state_dict(), dict(module.named_parameters())
@@ -163,5 +167,6 @@ def fit(
     for name, tensor in fitting.items():
         if not torch.isfinite(tensor).all():
             raise NumericError(f"{path} contains NaN or infinity in {prefix}{name}.")
-        fitting[name] = tensor.to((dtype or tensor.dtype) if name in parameters else wanted[name].dtype)
+        chosen = torch.float32 if dtype and kind.stays_single(name) else dtype or tensor.dtype
+        fitting[name] = tensor.to(chosen if name in parameters else wanted[name].dtype)
     module.load_state_dict(fitting, strict=False, assign=True)

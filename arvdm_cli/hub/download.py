@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..configs import Json
@@ -27,12 +27,14 @@ from ..errors import (
     UnknownModelError,
 )
 from ..version import __version__
-from .card import README, SAMPLE
 from .connection import proxy_of
-from .layout import CONFIG, MANIFEST
-from .registry import Entry, converted_folder, foreign, hub_client, kept_files, missing, storage
+from .contents import check_name, choose, licence_of, order
+from .layout import CONFIG
+from .pipelines import TRANSFORMER, VAE, check_class
+from .registry import Entry, converted_folder, hub_client, kept_files, missing, storage
 from .session import PATIENCE, PIECE, REQUEST, Session, first_line, open_session
 
+CHECKED = (f"{TRANSFORMER}/{CONFIG}", f"{VAE}/{CONFIG}")  # before the weights are fetched
 PIN = 8  # digits of a sha256 that the registry knows at least
 
 
@@ -57,6 +59,7 @@ class Plan:
     files: tuple[Remote, ...]  # in the order of fetching; what makes the folder a checkpoint comes last
     config: Json | None = None  # where files are pickled: that of the checkpoint they are converted to
     converted: bool = False  # whether that checkpoint is here already
+    licence: str = ""  # as the Hub names it; "" where it does not
 
     @property
     def target(self) -> Path:
@@ -82,7 +85,8 @@ def plan(entry: Entry, patience: float = PATIENCE) -> Plan:
     with open_session(patience) as session, _explained(entry, session.endpoint):
         client = hub_client()
         api = client.HfApi(endpoint=session.endpoint, token=session.token, library_name="arvdm")
-        commit = api.model_info(repo, revision=revision).sha
+        found = api.model_info(repo, revision=revision)
+        commit = found.sha
         if not re.fullmatch(r"\w+", commit or "", re.ASCII):
             raise IntegrityError(
                 f"{session.endpoint} gives {commit!r} as a commit of {repo}, which is not a valid commit."
@@ -101,9 +105,8 @@ def plan(entry: Entry, patience: float = PATIENCE) -> Plan:
             facts = client.get_hf_file_metadata(url, token=session.token, timeout=REQUEST, retry_on_errors=True)
             here = converted or (folder / name).is_file()
             files.append(Remote(name, facts.size or 0, _promise(entry, name, facts.etag or ""), here))
-    markers = (CONFIG, *foreign())
-    files.sort(key=lambda file: file.name in markers)
-    return Plan(repo, revision, commit, folder, tuple(files), config, converted)
+    files.sort(key=lambda file: order(file.name))
+    return Plan(repo, revision, commit, folder, tuple(files), config, converted, licence_of(found))
 
 
 def _promise(entry: Entry, name: str, etag: str) -> str:
@@ -114,33 +117,6 @@ def _promise(entry: Entry, name: str, etag: str) -> str:
             raise IntegrityError(f"{name} of {entry.repo} is another file than {entry.name} is made of: {said[:12]}….")
         return said
     return pin or said
-
-
-def check_name(name: str, repo: str) -> None:
-    """Refuse a file name that would leave its folder, on any system."""
-    parts = PureWindowsPath(name)  # takes both slashes, and knows drives
-    if not name or parts.anchor or ".." in parts.parts:
-        raise IntegrityError(
-            f"{repo} lists a file outside its folder: {name!r}.",
-            hint="Nothing was downloaded; do not trust this source.",
-        )
-
-
-def choose(names: list[str], entry: Entry) -> list[str]:
-    """The files of a repository that make up a checkpoint: its config and its safetensors, and never a pickle."""
-    if not {CONFIG, *foreign(), *(f"{name}.index.json" for name in foreign())}.intersection(names):
-        raise CheckpointError(f"{entry.name} is not a checkpoint: it contains no {CONFIG}.")
-    if not any(_is_weights(name) for name in names):
-        raise CheckpointError(
-            f"{entry.name} contains no .safetensors file.",
-            hint="Weights that can run code when they are loaded are never downloaded.",
-        )
-    wanted = {CONFIG, MANIFEST, README, SAMPLE}
-    return [name for name in names if name in wanted or _is_weights(name.removesuffix(".index.json"))]
-
-
-def _is_weights(name: str) -> bool:
-    return name.endswith(".safetensors") and "/" not in name
 
 
 def fetch(
@@ -155,7 +131,7 @@ def fetch(
     note: is told why nothing comes for a while
 
     Raises: as `plan`; IntegrityError also where a file is not what was promised (it is deleted), OutputError where the
-    cache cannot be written
+    cache cannot be written, CheckpointError where a part of diffusers is of a class that arvdm cannot run
     """
     home = storage(plan.repo)
     with open_session(patience) as session, _explained(plan, session.endpoint):
@@ -167,6 +143,8 @@ def fetch(
                 session.renew()
                 if not plan.converted:
                     _fetch_one(plan, file, session, report, done)
+                if file.name in CHECKED:
+                    check_class(plan.folder / file.name)
                 done += 0 if file.here else file.size
             if plan.config:
                 _convert(plan, plan.config)

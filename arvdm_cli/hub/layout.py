@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PureWindowsPath
 
 CONFIG, WEIGHTS, MANIFEST = "config.json", "model.safetensors", "sha256.json"
+PIPELINE = "model_index.json"  # what marks a folder of diffusers: it lists the parts, each in a folder of its own
+PART_WEIGHTS = "diffusion_pytorch_model.safetensors"  # of a part of such a folder
 PICKLED = (".pt", ".pth", ".ckpt", ".bin")  # suffixes of files that are pickled
 LONGEST = 1 << 20  # bytes of a file of settings
 

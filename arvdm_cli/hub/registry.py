@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from ..configs import Json, table
 from ..errors import CheckpointError, ConfigError, UnknownModelError
-from .layout import CONFIG, MANIFEST, PICKLED, WEIGHTS, index_of, is_inside, read_text
+from . import pipelines
+from .layout import CONFIG, MANIFEST, PICKLED, PIPELINE, WEIGHTS, index_of, is_inside, read_text, repository_of
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,12 @@ class Entry:
     licence: str = ""
     use: str = ""  # how it may be used, and how arvdm uses it
     config: Json = field(default_factory=dict)  # of a foreign checkpoint: what its config.json would say
+    # classes of diffusers, and names of the makers' files, that are sampled as this config says wherever they lie
+    known_by: tuple[str, ...] = ()
 
     @property
     def marker(self) -> str | None:
-        """The file by which a folder of a foreign checkpoint is known: its network's weights."""
+        """The file by which a folder of a foreign checkpoint is known: its network's weights; None of diffusers."""
         name = table(self.config, "weights").get("network") if "weights" in self.config else None
         return None if name is None else str(name)
 
@@ -46,6 +49,12 @@ class Entry:
     def pickled(self) -> bool:
         """Whether its weights are pickled; they are kept as a checkpoint of safetensors instead."""
         return any(name.endswith(PICKLED) for name in self.files)
+
+    @property
+    def recipe(self) -> Json:
+        """What its config says of sampling, without what is true of its own weights alone."""
+        kept = ("network", "codec", "sampling", "fps", "presets", "negative_prompt")
+        return {key: self.config[key] for key in kept if key in self.config} | {"recipe": self.name}
 
 
 def entries() -> list[Entry]:
@@ -71,7 +80,7 @@ def _listed() -> Iterator[tuple[Entry, Path | None]]:
             raise ConfigError(f"ARVDM_REGISTRY names {chosen!r}, which cannot be read: {error}.") from error
         for entry in read_registry(text, str(path)):
             yield entry, path.parent
-    for entry in read_registry(files(__package__).joinpath("registry.toml").read_text(), "registry.toml"):
+    for entry in read_registry(files(__package__).joinpath("registry.toml").read_text("utf-8"), "registry.toml"):
         yield entry, None
 
 
@@ -97,6 +106,9 @@ def read_registry(text: str, where: str) -> list[Entry]:
     return [_entry(name, facts, where) for name, facts in tables.items()]
 
 
+KINDS = {"files": (dict, "a table"), "config": (dict, "a table"), "known_by": (list, "a list")}  # of an entry's keys
+
+
 def _entry(name: str, facts: object, where: str) -> Entry:
     """An entry of a registry from its table."""
     if not isinstance(facts, dict):
@@ -106,10 +118,10 @@ def _entry(name: str, facts: object, where: str) -> Entry:
         if key not in keys:
             near = get_close_matches(key, keys, n=1) or keys
             raise ConfigError(f"{where}: [{name}] has an unknown key {key!r}.", hint=f"Known: {', '.join(near)}.")
-        kind, title = (dict, "a table") if key in ("files", "config") else (str, "a text")
+        kind, title = KINDS.get(key, (str, "a text"))
         if not isinstance(value, kind):
             raise ConfigError(f"{where}: {key} of [{name}] is {value!r}, not {title}.")
-    entry = Entry(name, **{"summary": "", **facts})
+    entry = Entry(name, **{"summary": "", **facts, "known_by": tuple(map(str, facts.get("known_by", ())))})
     for file, digest in entry.files.items():
         if not isinstance(digest, str) or not re.fullmatch("([0-9a-f]{8}|[0-9a-f]{64})?", digest):
             raise ConfigError(f"{where}: {file!r} in files of [{name}] is {digest!r}, neither a sha256 nor empty.")
@@ -141,8 +153,9 @@ def _shipped(name: str) -> str | None:
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether a folder holds a checkpoint: arvdm's own, or one of the foreign formats it reads."""
-    return (folder / CONFIG).is_file() or any(is_marked(folder, marker) for marker in foreign())
+    """Whether a folder holds a checkpoint: arvdm's own, one of diffusers, or one of the foreign formats it reads."""
+    own = (folder / CONFIG).is_file() or (folder / PIPELINE).is_file()
+    return own or any(is_marked(folder, marker) for marker in foreign())
 
 
 def is_marked(folder: Path, marker: str) -> bool:
@@ -227,6 +240,8 @@ def place(entry: Entry) -> Path | None:
     folder = snapshot(entry.repo, entry.revision) if entry.repo else None
     if folder and entry.pickled:
         folder = converted_folder(folder, entry.config)
+    if folder and entry.config and not entry.files and not is_checkpoint(folder):
+        return None  # what makes it a checkpoint is fetched last
     return folder if folder and all((folder / name).is_file() for name in kept_files(entry)) else None
 
 
@@ -281,10 +296,16 @@ CLIENT_SETTINGS = {
 
 
 def read_config(folder: Path) -> Json:
-    """Plain values of a checkpoint's config.json; those of foreign checkpoints without one are in the registry."""
+    """Plain values of a checkpoint's config.json, or what it would say: of a folder of diffusers, of foreign weights.
+
+    Raises: CheckpointError where there is none that arvdm knows
+    """
     makers = next((config for marker, config in foreign().items() if is_marked(folder, marker)), None)
-    if makers and not (folder / CONFIG).is_file():
-        return makers
+    if not (folder / CONFIG).is_file():
+        if (folder / PIPELINE).is_file():
+            return _read_pipeline(folder)
+        if makers:
+            return makers
     try:
         config = json.loads(read_text(folder / CONFIG))
     except (OSError, ValueError, RecursionError) as error:
@@ -292,8 +313,22 @@ def read_config(folder: Path) -> Json:
     if not isinstance(config, dict) or config.get("format") != 1:
         if makers:  # their config.json has a form of its own
             return makers
+        if (folder / PIPELINE).is_file():
+            return _read_pipeline(folder)
         raise CheckpointError(f"{folder / CONFIG} is not a checkpoint config of format 1.")
     return config
+
+
+def _read_pipeline(folder: Path) -> Json:
+    """Config of a folder of diffusers, sampled as the entry of its repository says, else that of its classes."""
+    known, (repo, _) = [entry for entry, _ in _listed() if entry.config], repository_of(folder) or ("", "")
+    name = {"name": repo.partition("/")[2] or folder.resolve().name}
+    if entry := next((entry for entry in known if repo and entry.repo == repo), None):
+        return name | pipelines.describe(folder, {**entry.config, "recipe": entry.name})
+    for kind in pipelines.classes_of(folder):
+        if entry := next((entry for entry in known if kind in entry.known_by), None):
+            return name | pipelines.describe(folder, entry.recipe)
+    return name | pipelines.describe(folder, None)
 
 
 def describe(name: str) -> Json:

@@ -8,24 +8,28 @@ from math import prod
 from pathlib import Path
 
 from ..errors import CheckpointError
+from .pipelines import TEXT_ENCODER, TRANSFORMER, VAE
 
+PARTS = {TRANSFORMER: "network", VAE: "codec", TEXT_ENCODER: "text encoder"}  # folders that hold weights
 LONGEST = 1 << 24  # bytes of the head of a file
 FLOATS = ("F16", "BF16", "F32", "F64")
 
 
 def count_parameters(folder: Path) -> dict[str, int]:
-    """Floating-point weights of each part of a checkpoint: network and codec, or each file of a foreign one.
+    """Floating-point weights of each part of a checkpoint: network and codec, folder or file of a foreign one.
 
     Raises: CheckpointError where a file is not a safetensors file
     """
     counts: dict[str, int] = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    places = (folder, *(folder / part for part in PARTS))
+    for path in sorted(path for place in places for path in place.glob("*.safetensors")):
         try:
             for name, tensor in read_head(path).items():
                 shape = tensor.get("shape")
                 if tensor.get("dtype") in FLOATS and isinstance(shape, list):
                     first = name.partition(".")[0]
                     part = first if first in ("network", "codec") else path.stem
+                    part = part if path.parent == folder else PARTS.get(path.parent.name, part)
                     counts[part] = counts.get(part, 0) + prod(shape)
         except (OSError, ValueError, AttributeError, TypeError, struct.error, RecursionError) as error:
             raise CheckpointError(f"{path} is not a readable safetensors file: {error}.") from error

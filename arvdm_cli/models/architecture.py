@@ -23,3 +23,4 @@ class Architecture:
     half_codec: bool = False  # whether the codec runs in the network's dtype
     own_name: Callable[[str], str] = str  # the name here of a tensor in a file
     may_lack: Callable[[str], bool] = lambda name: False  # whether a file may leave a tensor out, by its name here
+    stays_single: Callable[[str], bool] = lambda name: False  # whether a parameter is in float32 whatever the dtype

@@ -34,6 +34,7 @@ from .layers import (
     unpatchify,
 )
 from .wan_codec import WanCodec, WanCodecConfig
+from .wan_names import own_name, stays_single
 
 ATTENTIONS = ("full", "block", "window")
 TIMES = ("exact", "floor")
@@ -167,7 +168,7 @@ class Block(nn.Module):
             return x, (keys, values)
         seen = attend(turn(self.attn1.query(entering), turns), *past.append(turn(keys, turns), values), mask)
         x = torch.addcmul(x.float(), gate, self.attn1.join(seen).unflatten(1, (f, n)).float()).to(x)
-        x = x + self.read(self.norm2(x), prompts, texts)
+        x = x + self.read(self.norm2(x.float()).to(x), prompts, texts)  # its weights stay single
         update = self.ffn(scaled(x, mlp_shift, mlp_scale)).float()
         return torch.addcmul(x.float(), mlp_gate, update).to(x), (keys, values)
 
@@ -456,4 +457,6 @@ def extend(before: KV, after: KV) -> KV:
     return torch.cat((before[0], after[0]), 2), torch.cat((before[1], after[1]), 2)
 
 
-ARCHITECTURE = Architecture("wan", WanConfig, Wan, WanCodecConfig, WanCodec, Past)
+ARCHITECTURE = Architecture(
+    "wan", WanConfig, Wan, WanCodecConfig, WanCodec, Past, own_name=own_name, stays_single=stays_single
+)

@@ -335,6 +335,9 @@ def test_a_short_name_brings_the_files_of_its_entry(hub, run, minecraft, tmp_pat
         ("maze-fast", True),
         ("dmlab", False),
         ("far-minecraft", False),
+        ("self-forcing", False),
+        ("rolling-forcing", False),
+        ("skyreels-1.3b", False),
     ]
     os.unlink(f"{result.stdout.strip()}/vit-l-20.safetensors")
     assert fails(run("generate", "-m", "minecraft", ARVDM_REGISTRY=minecraft), 4)  # not all of it is here

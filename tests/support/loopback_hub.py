@@ -32,6 +32,7 @@ class LoopbackHub:
         self.commits = []  # (owner/name, branch, message) of every upload
         self.visibility = {}  # owner/name -> private, public or None, as it was created
         self.listed = None  # names listed in place of the true ones
+        self.tags = {}  # owner/name -> tags of its card
         self.large = (".safetensors", ".pth")
         self.servers = [self.serve(), self.serve()]
         self.url, self.store = (f"http://127.0.0.1:{server.server_port}" for server in self.servers)
@@ -191,7 +192,7 @@ class Handler(BaseHTTPRequestHandler):
         commit = self.hub.revisions[repo][revision]
         files = self.hub.repos[repo, commit]
         if what == "/revision/":
-            return self.send_json({"id": repo, "sha": commit})
+            return self.send_json({"id": repo, "sha": commit, "tags": self.hub.tags.get(repo, [])})
         names = self.hub.listed or list(files)
         sizes = {name: len(files.get(name, b"")) for name in names}
         self.send_json([{"type": "file", "path": name, "size": size, "oid": "0" * 40} for name, size in sizes.items()])
