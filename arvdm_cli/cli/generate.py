@@ -391,9 +391,10 @@ def choose_plan(name: str, model: Model, chosen: flags.Choices, length: int | No
     trained = model.card.get("presets", [])
     if "schedule" in chosen and trained and plan.sampling.schedule not in trained:
         warn(f"{name} was not trained for the schedule {plan.sampling.schedule}, but for {', '.join(trained)}.")
-    for words in (*generation.beyond_training(model.sampling, plan), *generation.without_effect(model, plan, chosen)):
-        warn(words)
     timing = Timing.of(model.codec)
+    beyond = generation.beyond_training(model.sampling, plan, timing.unit)
+    for words in (*beyond, *generation.without_effect(model, plan, chosen)):
+        warn(words)
     if "chunk" in chosen and 0 < (needed := timing.latents(length or 0, prompted=False)) < plan.schedule.chunk:
         frames = timing.frames(plan.schedule.chunk, prompted=False)
         warn(f"an AR step generates {frames} frames, but --length is {length}; --chunk {needed} is faster.")
@@ -507,7 +508,7 @@ def show_plan(job: Job, seed: int | None):
     if settings.json:
         return write_json(facts)
     schedule = asked.plan.schedule
-    unit = "frames" if Timing.of(job.model.codec).per_latent == 1 else "latents"
+    unit = Timing.of(job.model.codec).unit
     facts["levels"] = f"{schedule.window} {unit} in the window, {schedule.steps} denoising steps"
     table = Table.grid(padding=(0, 2))
     for name, value in (facts | asdict(asked.plan.sampling) | asdict(asked.encoding)).items():

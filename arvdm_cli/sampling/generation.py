@@ -43,10 +43,10 @@ def choose(sampling: Sampling, **chosen: Any) -> Plan:
     return Plan(schedules.choose(sampling.schedule, **sampling.options), sampling)
 
 
-def beyond_training(own: Sampling, plan: Plan) -> list[str]:
+def beyond_training(own: Sampling, plan: Plan, unit: str = "frames") -> list[str]:
     """What a plan asks of a model beyond the settings that it was trained with, in words that hold both numbers.
 
-    own: the checkpoint's, which says what those are
+    own: the checkpoint's, which says what those are; unit: what its sampler counts, see `Timing.unit`
     """
     trained = choose(own)
     sizes = {
@@ -56,7 +56,7 @@ def beyond_training(own: Sampling, plan: Plan) -> list[str]:
     }
     units = {"memory": "groups"}
     return [
-        f"{name} is {asked} {units.get(name, 'frames')}, more than the {known} of training."
+        f"{name} is {asked} {units.get(name, unit)}, more than the {known} of training."
         for name, (asked, known) in sizes.items()
         if asked > known
         and (name != "chunk" or "chunk" in plan.sampling.options)  # other presets have chunks of theirs

@@ -19,6 +19,11 @@ class Timing:
         """That of a codec; one that does not say encodes each frame by itself."""
         return cls(getattr(codec, "frames_per_latent", 1))
 
+    @property
+    def unit(self) -> str:
+        """What the sampler counts, in a word."""
+        return "frames" if self.per_latent == 1 else "latents"
+
     def frames(self, latents: int, prompted: bool) -> int:
         """Frames that latents decode to."""
         return latents * self.per_latent - self._missing(latents, prompted)
