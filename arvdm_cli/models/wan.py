@@ -253,7 +253,8 @@ class Wan(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.proj_out = nn.Linear(dim, config.channels * config.patch**2)
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
-        self.set_prompts(torch.zeros(1, config.tokens, config.text))
+        # numbers, also where the network is built without any: no file holds them
+        self.set_prompts(torch.zeros(1, config.tokens, config.text, device="cpu"))
 
     @property
     def group(self) -> int:
@@ -362,7 +363,10 @@ class Wan(nn.Module):
             x, _, modulation = self.enter(latents, levels)
             turns = self.config.turns(self.count(keys), end - first, x.device)
             _, new = self.run(x, modulation, actions, turns, self.lay(keys), keys_only=True)
-            keys = [extend(old, kv) for old, kv in zip(keys, new, strict=True)] if keys else new
+            # laid out as a saved state lays them out, so that products of them are the same to the bit
+            keys = (
+                [extend(old, kv) for old, kv in zip(keys, new, strict=True)] if keys else [laid_out(kv) for kv in new]
+            )
         return keys
 
     def count(self, keys: list[KV]) -> int:
@@ -450,6 +454,11 @@ class Wan(nn.Module):
 def edges(frames: int, block: int) -> list[int]:
     """Where blocks of clean frames begin and end: the newest are whole, as they were denoised together."""
     return sorted({0, *range(frames, 0, -block)})
+
+
+def laid_out(kv: KV) -> KV:
+    """Keys and values (b, heads, n, d / heads) with the tokens of a head side by side."""
+    return kv[0].contiguous(), kv[1].contiguous()
 
 
 def extend(before: KV, after: KV) -> KV:

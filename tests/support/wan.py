@@ -5,7 +5,12 @@ from dataclasses import asdict
 
 import torch
 
+from arvdm_cli.hub.checkpoint import save
 from arvdm_cli.models.wan import Wan, WanConfig
+from arvdm_cli.sampling.config import Sampling
+from arvdm_cli.sampling.diffusion import FlowMatching
+from arvdm_cli.sampling.model import Model
+from support.wan_codec import codec
 
 SMALL = WanConfig(height=4, width=6, dim=48, depth=3, heads=2, mlp=96, text=32, tokens=7, frequencies=16)
 
@@ -100,3 +105,11 @@ def theirs(network, window, times, text, **more):
         more["enable_diffusion_forcing"] = True
     answer = network(window.transpose(1, 2), times, text.expand(len(window), -1, -1), return_dict=False, **more)
     return answer[0].transpose(1, 2)
+
+
+def save_tiny(folder, **sampling):
+    """Save a checkpoint of a tiny Wan and a tiny codec; sampling: beside chunks of 2 latents, each in 2 steps."""
+    chosen = {"options": {"chunk": 2, "steps": 2}, "context": 4, "slots": 0, "solver": "renoise", "stabilization": 0.0}
+    card = {"name": "tiny-wan", "fps": 16, "presets": ["outpainting"]}
+    save(Model(network(block=2), codec(), FlowMatching("velocity"), Sampling(**chosen | sampling), card), folder)
+    return folder
