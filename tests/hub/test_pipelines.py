@@ -117,6 +117,39 @@ def test_random_weights_of_a_folders_config_are_loaded_like_its_own(folder, tmp_
     assert next(types) == next(types) and drawn.sampling == whole.sampling
 
 
+OWN = """
+[tiny]
+summary = "Tiny"
+repo = "some/tiny"
+known_by = ["TinyPipeline"]
+[tiny.config.network]
+height = 4
+width = 6
+attention = "block"
+[tiny.config.codec]
+height = 32
+width = 48
+[tiny.config.sampling]
+options = { chunk = 3, steps = 2, shift = 5.0 }
+solver = "renoise"
+context = 3
+slots = 0
+cache = "keep"
+"""
+
+
+def test_a_registry_of_ones_own_samples_a_folder_to_a_video_under_a_prompt(folder, arvdm, tmp_path, monkeypatch):
+    (tmp_path / "own.toml").write_text(OWN)
+    monkeypatch.setenv("ARVDM_REGISTRY", str(tmp_path / "own.toml"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    edit(folder / "model_index.json", _class_name="TinyPipeline")
+    done = arvdm("generate", "-m", folder, "--prompt", "snow", "-n", "10", "--seed", "1", "-o", tmp_path / "out.y4m")
+    assert done.exit_code == 0, done.stderr
+    header, *frames = (tmp_path / "out.y4m").read_bytes().split(b"FRAME\n")
+    assert header.startswith(b"YUV4MPEG2 W48 H32") and len(frames) == 10
+    assert json.loads((tmp_path / "out.json").read_text())["sampling"]["solver"] == "renoise"
+
+
 # What is refused
 
 
