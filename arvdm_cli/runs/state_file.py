@@ -20,6 +20,7 @@ from ..errors import CheckpointError, OutputError, OutputExistsError, UsageError
 from ..media import resumes
 from ..models import MODELS
 from ..sampling.memory import Memory
+from ..sampling.solvers import History
 from ..sampling.state import State
 from .settings import Settings
 from .sidecar import sidecar
@@ -27,6 +28,7 @@ from .sidecar import sidecar
 KINDS: dict[str, type] = {  # what a state of the sampler is made of
     "state": State,
     "memory": Memory,
+    "history": History,
     **{f"{name} past": kind.past for name, kind in MODELS.items()},
 }
 Tree = dict[str, object]  # plain values, and names of tensors

@@ -50,8 +50,9 @@ class Sampling:
     init_steps: int = option(8, "Denoising steps of the initialization stage.", least=1)
     solver: str = option(
         "euler",
-        "Solver; heun calls the network twice per step, renoise adds fresh noise to the clean estimate.",
-        choices=("euler", "ddim", "heun", "renoise"),
+        "Solver; heun calls the network twice per step, unipc looks back on two steps, renoise adds fresh noise to the "
+        "clean estimate.",
+        choices=("euler", "ddim", "heun", "unipc", "renoise"),
     )
     eta: float = option(0.0, "Share of the noise that ddim renews at each step.", least=0, most=1)
     # 1 takes the prediction as it is, more moves it away from that without actions, or without memory
@@ -82,10 +83,15 @@ class Sampling:
 
     def __post_init__(self) -> None:
         from .memory import EVICTIONS  # these bring in torch, and a list of flags must not
-        from .solvers import SOLVERS
+        from .solvers import MULTISTEP, SOLVERS
         from .views import VIEWS
 
-        tables: dict[str, Collection[str]] = {"solver": SOLVERS, "eviction": EVICTIONS, "cache": CACHES, "views": VIEWS}
+        tables: dict[str, Collection[str]] = {
+            "solver": {*SOLVERS, *MULTISTEP},
+            "eviction": EVICTIONS,
+            "cache": CACHES,
+            "views": VIEWS,
+        }
         for name, table in tables.items():
             if getattr(self, name) not in table:
                 raise ConfigError(

@@ -12,7 +12,7 @@ from .config import Sampling
 from .diffusion import Diffusion
 from .network import Past, VideoNetwork
 from .past import PastCache, Pasts, nulled, twice
-from .solvers import SOLVERS
+from .solvers import MULTISTEP, SOLVERS, History
 from .state import Noise, State
 from .views import VIEWS
 
@@ -32,6 +32,12 @@ class Denoiser(Generic[Past]):
         self.past = PastCache(network, sampling, diffusion, noise)
 
     def __call__(
+        self, state: State, window: Tensor, before: Levels, after: Levels, actions: Tensor, draw: Callable[[], Tensor]
+    ) -> Tensor:
+        """Take one denoising step that has none before it; as `step`."""
+        return self.step(state, window, before, after, actions, draw)[0]
+
+    def step(
         self,
         state: State,
         window: Tensor,
@@ -39,32 +45,35 @@ class Denoiser(Generic[Past]):
         after: Levels,
         actions: Tensor,
         draw: Callable[[], Tensor],
-    ) -> Tensor:
+        history: History | None = None,
+    ) -> tuple[Tensor, History | None]:
         """Take one denoising step: every frame of the window (b, w, c, h, w) from its level `before` to `after`.
 
         draw: called for the solver's noise, of the window's shape, where it needs some
+        history: of the steps before, as this returned it; None where there was none
         """
         sampling, (b, w) = self.sampling, window.shape[:2]
         now, then = (torch.tensor(row, device=window.device).expand(b, -1) for row in (before, after))
         pasts = self.past.encode(state)
-        result = window.clone()
+        result, looks_back = window.clone(), sampling.solver in MULTISTEP
+        if looks_back and history is None:
+            history = History.empty(window)
+        known = history
         for read, write in VIEWS[sampling.views](w, sampling.view):
             view = pasts.advance(self.network, sampling, window[:, : read.start], actions[:, : read.start])
+            own = slice(write.start - read.start, write.stop - read.start)
 
             def predict(noisy: Tensor, levels: Tensor, view: Pasts[Past] = view, read: slice = read) -> Tensor:
                 return guided(self.network, view, sampling, noisy, levels, actions[:, read])
 
-            step = SOLVERS[sampling.solver](
-                self.diffusion,
-                predict,
-                window[:, read],
-                now[:, read],
-                then[:, read],
-                sampling.eta,
-                lambda read=read: draw()[:, read],
-            )
-            result[:, write] = step[:, write.start - read.start : write.stop - read.start]
-        return result
+            given = self.diffusion, predict, window[:, read], now[:, read], then[:, read]
+            if looks_back and known and history:
+                end, steps = MULTISTEP[sampling.solver](*given, known.take(read))
+                history = history.put(write, steps.take(own))
+            else:
+                end = SOLVERS[sampling.solver](*given, sampling.eta, lambda read=read: draw()[:, read])
+            result[:, write] = end[:, own]
+        return result, history
 
 
 def guided(

@@ -50,7 +50,7 @@ def stream(
     denoise = Denoiser(network, diffusion, sampling, noise)
     asked = w + 1 if known and labels_follow(network) else w
     ages = [(w - 1 - i) // chunk for i in range(w)]  # AR steps that each frame has been in the window for
-    window = state.window
+    window, history = state.window, state.history
     while True:
         led = actions(state.frame, asked)
         state, window_actions = know(network, state, led), label(network, led, w)
@@ -58,14 +58,15 @@ def stream(
             window = initialize(denoise, schedule, state, noise, window_actions)
         for step, (before, after) in enumerate(pairwise(schedule.levels)):
             draw = partial(noise, "solver", state.frame, w, [step + schedule.steps * age for age in ages])
-            window = denoise(state, window, before, after, window_actions, draw)
+            window, history = denoise.step(state, window, before, after, window_actions, draw, history)
             check(window, f"AR step {state.frame // chunk}, denoising step {step}")
         assert all(level == 0 for level in last[:chunk])  # 0-T boundary: the chunk leaves clean
         clean, frame = window[:, :chunk], state.frame + chunk
         state = append(network, sampling, denoise.past.keep(state), clean, window_actions[:, :chunk])
         # circularity: the rest is already at levels[0]; 0-T boundary: new frames enter as noise
         window = torch.cat((window[:, chunk:], noise("init", frame + w - chunk, chunk)), 1)
-        state = replace(state, window=window, frame=frame)
+        history = history.slide(chunk) if history else None
+        state = replace(state, window=window, history=history, frame=frame)
         yield Step(clean, state)
 
 
@@ -76,11 +77,11 @@ def initialize(denoise: Denoiser[Past], schedule: Schedule, state: State, noise:
     window = noise("init", state.frame, w)
     if count == 0:
         return window
-    first, first_actions = window[:, :count], actions[:, :count]
+    first, first_actions, history = window[:, :count], actions[:, :count], None
     flat = [(1 - m / steps,) * count for m in range(steps + 1)]
     for step, (before, after) in enumerate(pairwise(flat)):
         draw = partial(noise, "init-solver", state.frame, count, step)
-        first = denoise(state, first, before, after, first_actions, draw)
+        first, history = denoise.step(state, first, before, after, first_actions, draw, history)
         check(first, f"the initialization stage, denoising step {step}")
     # fresh noise: the noise that these frames were made from would inflate their variance
     levels = torch.tensor(schedule.levels[0][:count], device=first.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -110,4 +111,117 @@ def taken_up(diffusion: Diffusion, before: Tensor, after: Tensor) -> Tensor:
     return alpha_then - (sigma_then / sigma).nan_to_num(1.0) * alpha
 
 
+# A solver that looks back on the steps of each frame
+
+
+@dataclass(frozen=True)
+class History:
+    """What the last two denoising steps of each frame of a window leave to the next."""
+
+    begun: Tensor  # (b, f, c, h, w), latents that the last step was taken from
+    estimates: Tensor  # (b, f, 2, c, h, w), clean, of the last step and of the one before
+    levels: Tensor  # (b, f, 2), at which they were made; NaN where a frame has had no such step
+
+    @classmethod
+    def empty(cls, window: Tensor) -> History:
+        """That of frames (b, f, c, h, w) which have had no step."""
+        nothing = torch.zeros_like(window)
+        levels = torch.full((*window.shape[:2], 2), float("nan"), device=window.device)
+        return cls(nothing, torch.stack((nothing, nothing), 2), levels)
+
+    def take(self, frames: slice) -> History:
+        """That of some of the frames."""
+        return History(self.begun[:, frames], self.estimates[:, frames], self.levels[:, frames])
+
+    def put(self, frames: slice, other: History) -> History:
+        """The same with another one for some of the frames."""
+        pairs = ((self.begun, other.begun), (self.estimates, other.estimates), (self.levels, other.levels))
+        begun, estimates, levels = (whole.clone() for whole, _ in pairs)
+        for whole, (_, part) in zip((begun, estimates, levels), pairs, strict=True):
+            whole[:, frames] = part
+        return History(begun, estimates, levels)
+
+    def slide(self, chunk: int) -> History:
+        """That of the window after its first `chunk` frames have left and as many new ones have entered."""
+        kept, new = self.take(slice(chunk, None)), History.empty(self.begun[:, :chunk])
+        return History(
+            torch.cat((kept.begun, new.begun), 1),
+            torch.cat((kept.estimates, new.estimates), 1),
+            torch.cat((kept.levels, new.levels), 1),
+        )
+
+
+FAINT = 1e-6  # the share of a frame that is taken to be left in pure noise, and of noise in a clean one
+
+
+def unipc(
+    diffusion: Diffusion, predict: Predict, noisy: Tensor, before: Tensor, after: Tensor, history: History
+) -> tuple[Tensor, History]:
+    """Step on the probability-flow ODE by a predictor of second order, after correcting where the last one led.
+
+    Each frame has its own steps: its first and its last are of first order. One call of the network a step.
+    Returns the latents at level `after`, and the history with this step.
+
+    Source: Zhao et al., UniPC, arXiv 2302.04867, for clean estimates, with B(h) = exp(h) - 1.
+    """
+    clean = diffusion.to_clean(predict(noisy, before), noisy, before)
+    last, earlier = history.estimates.unbind(2)
+    past, older = history.levels.unbind(2)  # (b, f)
+    one, two = ~past.isnan(), ~older.isnan()
+
+    # correct: the step from `past` to here, with the estimate made here
+    h = signal(diffusion, before) - signal(diffusion, past)
+    ratio = (signal(diffusion, older) - signal(diffusion, past)) / h
+    half, first, second = torch.full_like(h, 0.5), *corrections(h, ratio)
+    weights = torch.where(two, first, 0.0), torch.where(two, second, half)
+    slopes = (earlier - last) / per_frame(torch.where(two, ratio, 1.0), last), clean - last
+    corrected = advance(diffusion, history.begun, last, past.nan_to_num(1.0), before, weights, slopes)
+    noisy = torch.where(per_frame(one, noisy).bool(), corrected, noisy)
+
+    # predict: from here to `after`
+    h = signal(diffusion, after) - signal(diffusion, before)
+    ratio = (signal(diffusion, past) - signal(diffusion, before)) / h
+    use = one & (after > 0)
+    weight, slope = torch.where(use, half, 0.0), (last - clean) / per_frame(torch.where(use, ratio, 1.0), last)
+    end = advance(diffusion, noisy, clean, before, after, (weight,), (slope,))
+
+    moves = per_frame(after < before, noisy).bool()
+    history = History(
+        torch.where(moves, noisy, history.begun),
+        torch.where(moves.unsqueeze(2), torch.stack((clean, last), 2), history.estimates),
+        torch.where((after < before).unsqueeze(2), torch.stack((before, past), 2), history.levels),
+    )
+    return torch.where(moves, end, noisy), history
+
+
+def signal(diffusion: Diffusion, levels: Tensor) -> Tensor:
+    """The logarithm of alpha over sigma at levels (b, f), in double precision."""
+    alpha, sigma = diffusion.scales(levels.nan_to_num(1.0))
+    return (alpha.double().clamp_min(FAINT) / sigma.double().clamp_min(FAINT)).log()
+
+
+def corrections(h: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of both slopes in a correction of second order over a step h (b, f) in `signal`."""
+    rest = torch.expm1(-h) / -h - 1
+    one = rest / torch.expm1(-h)
+    two = 2 * (rest / -h - 0.5) / torch.expm1(-h)
+    first = (two - one) / (ratio - 1)
+    return first, one - first
+
+
+def advance(
+    diffusion: Diffusion,
+    begun: Tensor,
+    clean: Tensor,
+    before: Tensor,
+    after: Tensor,
+    weights: tuple[Tensor, ...],
+    slopes: tuple[Tensor, ...],
+) -> Tensor:
+    """Latents at level `after` along clean estimates that change by weighted slopes on the way."""
+    change = sum(per_frame(weight, begun) * slope for weight, slope in zip(weights, slopes, strict=True))
+    return follow(diffusion, clean + change, begun, before, after)
+
+
 SOLVERS: dict[str, Callable[..., Tensor]] = {"euler": euler, "heun": heun, "ddim": ddim, "renoise": renoise}
+MULTISTEP = {"unipc": unipc}  # those with a history

@@ -12,6 +12,7 @@ from torch import Tensor
 from .config import Sampling
 from .memory import EVICTIONS, Memory
 from .network import EncodedPast, Past, VideoNetwork, has_memory, labels_follow
+from .solvers import History
 
 Actions = Callable[[int, int], Tensor]  # (first, count) -> actions (b, count, a) that lead into those new frames
 
@@ -31,6 +32,7 @@ class State:
     frame: int = 0  # new frame at the window's start
     cache: EncodedPast | None = None  # under `keep`: frames as they were encoded, up to those before `cached`
     cached: int = -1  # the new frame right after those of the cache; earlier versions did not keep it
+    history: History | None = None  # of the window, for a solver that looks back on it
     reach: int = 0  # of the codec: how many latents before the window its frames depend on
     recent: Tensor | None = None  # (b, r, c, h, w), the last `reach` before the window, fewer at first; None for 0
 

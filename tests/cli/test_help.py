@@ -15,7 +15,7 @@ from arvdm_cli.runs import inputs
 from arvdm_cli.sampling.config import CACHES, CHOSEN
 from arvdm_cli.sampling.memory import EVICTIONS
 from arvdm_cli.sampling.schedules import PRESETS
-from arvdm_cli.sampling.solvers import SOLVERS
+from arvdm_cli.sampling.solvers import MULTISTEP, SOLVERS
 from arvdm_cli.sampling.views import VIEWS
 
 ROOT = typer.main.get_command(app)
@@ -209,7 +209,7 @@ def test_a_command_below_another_one_is_called_by_its_words_alone(arvdm):
 
 
 def test_what_is_completed_are_the_values_that_are_taken():
-    tables = {"solver": SOLVERS, "eviction": EVICTIONS, "cache": CACHES, "views": VIEWS}
+    tables = {"solver": {*SOLVERS, *MULTISTEP}, "eviction": EVICTIONS, "cache": CACHES, "views": VIEWS}
     for name, table in tables.items():
         assert set(CHOSEN[name].choices) == set(table)
     assert set(completion.CODECS) == {codec for each in formats.FORMATS.values() for codec in each.codecs}

@@ -37,6 +37,17 @@ def test_whatever_way_memory_takes_a_state_that_went_through_a_file_goes_on_to_t
     assert torch.equal(joined(on), joined(again))
 
 
+def test_a_solver_that_looks_back_goes_on_from_a_file_to_the_same_frames():
+    schedule, sampling = rolling(2, 3, 2), replace(SAMPLING, solver="unipc")
+    _, steps = dream(schedule, sampling)
+    *_, last = islice(steps, 4)
+    state = through_bytes(last.state)
+    on, again = joined(islice(steps, 3)), joined(islice(wake(schedule, sampling, state), 3))
+    assert torch.equal(on, again)
+    forgetful = joined(islice(wake(schedule, sampling, replace(state, history=None)), 3))
+    assert not torch.equal(on, forgetful)
+
+
 def test_a_state_goes_into_a_file_under_the_names_of_the_first_version_and_comes_back():
     _, steps = dream(rolling(), replace(SAMPLING, cache="keep"))
     state = next(steps).state
@@ -78,4 +89,4 @@ def test_a_tree_that_fits_nothing_is_refused(tree):
 
 
 def test_nothing_but_parts_of_a_state_is_ever_built():
-    assert set(KINDS) == {"state", "memory", "dit past", "oasis past", "far past", "wan past"}
+    assert set(KINDS) == {"state", "memory", "history", "dit past", "oasis past", "far past", "wan past"}

@@ -16,14 +16,22 @@ from arvdm_cli.sampling.diffusion import (
     per_frame,
     remaining,
 )
-from arvdm_cli.sampling.solvers import SOLVERS, ddim, euler
+from arvdm_cli.sampling.solvers import SOLVERS, History, ddim, euler, unipc
 
 DIFFUSIONS = {f"flow, {prediction}": FlowMatching(prediction) for prediction in PREDICTIONS if prediction != "epsilon"}
 DIFFUSIONS |= {
     f"{betas} betas, {prediction}": DDPM(prediction, betas=betas) for prediction in PREDICTIONS for betas in BETAS
 }
 every_diffusion = pytest.mark.parametrize("diffusion", DIFFUSIONS.values(), ids=DIFFUSIONS)
-every_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
+
+
+def unipc_alone(diffusion, predict, noisy, before, after, *_):
+    """A step of UniPC without any before it."""
+    return unipc(diffusion, predict, noisy, before, after, History.empty(noisy))[0]
+
+
+STEPS = SOLVERS | {"unipc": unipc_alone}
+every_solver = pytest.mark.parametrize("solver", STEPS.values(), ids=STEPS)
 
 GENERATOR = torch.Generator().manual_seed(0)
 CLEAN, NOISE = torch.randn(2, 2, 5, 3, 4, 4, generator=GENERATOR)  # (b, f, c, h, w)
@@ -124,7 +132,10 @@ def test_a_clean_frame_stays_whatever_the_network_says(diffusion, solver):
     assert torch.isfinite(ddim(diffusion, lambda *_: answer, CLEAN, levels, levels, 1.0, lambda: NOISE)).all()
 
 
-@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("ddim", 1), ("heun", 2)])
+@pytest.mark.parametrize(
+    ("solver", "order"),
+    [("euler", 1), ("ddim", 1), ("heun", 2), ("unipc", 2.5)],  # a correction adds an order, the first step is of one
+)
 def test_the_error_of_a_solver_falls_with_its_order(solver, order):
     flow, spread = FlowMatching("x0"), 0.5  # clean frames of this standard deviation, for which all is known
 
@@ -138,8 +149,12 @@ def test_the_error_of_a_solver_falls_with_its_order(solver, order):
     for steps in (16, 32):
         x = torch.ones(1, 1, 1, 1, 1, dtype=torch.float64)
         rows = torch.linspace(1, 0.2, steps + 1, dtype=torch.float64).view(-1, 1, 1)
+        history = History.empty(x)
         for before, after in pairwise(rows):
-            x = SOLVERS[solver](flow, best, x, before, after)
+            if solver == "unipc":
+                x, history = unipc(flow, best, x, before, after, history)
+            else:
+                x = SOLVERS[solver](flow, best, x, before, after)
         errors.append((x.flatten() - size(rows[-1]).flatten()).abs().item())
     assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.2)
 
