@@ -29,9 +29,8 @@ from .runs.request import Machine, PromptSource, Request, TextSource
 from .runs.sidecar import Report
 from .runs.texts import Texts, read_texts
 from .sampling import generation
-from .sampling.config import SETTINGS
+from .sampling.config import SETTINGS, Plan
 from .sampling.model import Model
-from .sampling.plan import Plan
 from .sampling.schedules import Schedule
 from .sampling.state import Actions as ActionSource
 from .sampling.state import State

@@ -10,7 +10,7 @@ import torch
 from arvdm_cli.device import compile_network
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.models.oasis import Past
-from arvdm_cli.runs import benchmark
+from arvdm_cli.runs.benchmark import sampling as benchmark
 from arvdm_cli.sampling.config import CACHES, Sampling
 from arvdm_cli.sampling.generation import begin, choose, generate, given
 from arvdm_cli.training.loop import train

@@ -22,9 +22,9 @@ from .console import out as stdout
 from .eval.tables import table as table_of
 
 if TYPE_CHECKING:
-    from ..runs.benchmark import Timing
+    from ..runs.benchmark.sampling import Timing
+    from ..runs.benchmark.training import TrainingTiming
     from ..runs.request import Machine
-    from ..runs.training_benchmark import TrainingTiming
 
 # what rows may differ in
 VARIED = ("schedule", "steps", "context", "slots", "past", "cache", "dtype", "threads", "compile")
@@ -151,7 +151,7 @@ def time_setting(
     weights: str, machine: Machine, point: dict[str, object], frames: int, past: int | None, log: Path
 ) -> Row:
     """Measure one setting, telling now and then what is being done."""
-    from ..runs import benchmark
+    from ..runs.benchmark import sampling as benchmark
     from ..workers import Messages
 
     messages, shown, due = Messages(log), "", time.monotonic()
@@ -206,8 +206,8 @@ def bench_training(
 ):
     """Time optimisation steps, and print frames per second, the share of the machine's rate, and memory."""
     from ..hub import registry
-    from ..runs.benchmark import apart
-    from ..runs.training_benchmark import measure_training
+    from ..runs.benchmark.sampling import apart
+    from ..runs.benchmark.training import measure_training
 
     folder = str(registry.resolve(model))
     points = list(product(slots, machines))

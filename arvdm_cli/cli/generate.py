@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from ..runs.request import Machine
     from ..runs.sidecar import Report
     from ..runs.state_file import Saved
+    from ..sampling.config import Plan
     from ..sampling.model import Model
-    from ..sampling.plan import Plan
 
 
 WITH_EXTEND = {

@@ -18,8 +18,8 @@ import numpy as np
 
 from ..reports.comparison import changed_psnr
 from ..reports.records import Record, Values
+from ..sampling.config import Plan
 from ..sampling.model import Model
-from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
 from . import metrics, rollout
 from .metrics import APPEARANCE, BASELINES, QUICK, STRETCH, Compare, Features, unit

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from ..reports.records import Record
 from ..reports.statistics import frontier, shuffled, spearman
+from ..sampling.config import Plan
 from ..sampling.model import Model
-from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
 from ..worlds.world import Needle
 from . import drift, retrieval

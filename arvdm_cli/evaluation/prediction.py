@@ -21,11 +21,11 @@ from torch import Tensor
 
 from ..errors import DataError, UsageError
 from ..reports.records import Record
+from ..sampling.config import Plan
 from ..sampling.denoiser import Denoiser, Levels
 from ..sampling.diffusion import Diffusion
 from ..sampling.generation import begin_latents
 from ..sampling.model import Model
-from ..sampling.plan import Plan
 from ..sampling.schedules import Schedule
 from ..sampling.solvers import taken_up
 from ..sampling.state import Noise, State, know, label

@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from ..reports.records import Record, Values
 from ..reports.statistics import interval, wilson
+from ..sampling.config import Plan
 from ..sampling.generation import encode
 from ..sampling.model import Model
-from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
 from ..worlds.world import Needle
 from .rollout import Task, action_rows, encode_all, make, prompt

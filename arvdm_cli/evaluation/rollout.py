@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..media import to_bytes, to_tensor
+from ..sampling.config import Plan
 from ..sampling.generation import begin, begin_latents, encode, generate, given
 from ..sampling.model import Model
-from ..sampling.plan import Plan
 from ..sampling.state import State
 from ..workers import Progress, no_progress
 from .truth import Truth

@@ -16,9 +16,9 @@ import torch
 from ..actions import phrases as tracks
 from ..reports.records import Record, Values
 from ..reports.statistics import interval
+from ..sampling.config import Plan
 from ..sampling.model import Model
 from ..sampling.network import has_memory
-from ..sampling.plan import Plan
 from ..workers import Progress, no_progress
 from .criteria import (
     COLUMNS,

@@ -16,9 +16,8 @@ from ..runs.events import Note, OnEvent, Warning_, ignore
 from ..runs.inputs import usable
 from ..runs.request import Machine, PromptSource
 from ..sampling import generation
-from ..sampling.config import Sampling
+from ..sampling.config import Plan, Sampling
 from ..sampling.model import Model
-from ..sampling.plan import Plan
 from ..sampling.schedules import describe, parse_schedule
 from ..worlds import table
 from ..worlds.world import World

@@ -14,9 +14,9 @@ from ..data.episode import columns
 from ..errors import UsageError
 from ..media import to_bytes, to_tensor
 from ..sampling import generation
+from ..sampling.config import Plan
 from ..sampling.generation import Chunk
 from ..sampling.model import Model
-from ..sampling.plan import Plan
 from ..sampling.schedules import TOLERANCE, Schedule
 from ..sampling.state import State
 from ..sampling.timing import Timing

@@ -25,10 +25,9 @@ from ..runs.request import Machine
 from ..runs.settings import Settings
 from ..runs.sidecar import Report
 from ..runs.state_file import Fingerprint, Saved, forget_states, save_state, state_file
-from ..sampling.config import flag_of
+from ..sampling.config import Plan, flag_of
 from ..sampling.generation import given
 from ..sampling.model import Model
-from ..sampling.plan import Plan
 from ..sampling.state import State
 from .start import Start
 

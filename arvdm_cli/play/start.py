@@ -13,8 +13,8 @@ from ..media import Clip, fit
 from ..runs.events import OnEvent, ignore
 from ..runs.inputs import read_prompt, usable
 from ..runs.request import PromptSource
+from ..sampling.config import Plan
 from ..sampling.model import Model
-from ..sampling.plan import Plan
 from ..worlds.world import World
 
 NOTHING = "nothing"

@@ -14,8 +14,7 @@ from ..configs import fill, read_record
 from ..errors import ConfigError, UsageError
 from ..media import Encoding
 from ..media.fit import Fitting
-from ..sampling.config import Sampling
-from ..sampling.plan import Plan
+from ..sampling.config import Plan, Sampling
 from ..sampling.schedules import Schedule
 
 

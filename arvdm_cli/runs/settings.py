@@ -10,7 +10,7 @@ from ..actions.texts import Prompts
 from ..configs import read_record
 from ..errors import ConfigError
 from ..media import Encoding
-from ..sampling.plan import Plan
+from ..sampling.config import Plan
 from .request import plan_to_json, with_plan
 
 ADDED = ("deterministic", "compiled", "prompts", "negative_prompt")  # settings that the first versions did not have

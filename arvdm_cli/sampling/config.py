@@ -6,11 +6,11 @@ Plain Python values: nothing here needs torch until a Sampling is built.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from ..errors import ConfigError
-from .schedules import OPTIONS, Option
+from .schedules import OPTIONS, Option, Schedule
 
 CACHES = ("exact", "keep", "off")
 
@@ -108,6 +108,18 @@ class Sampling:
                 f"history_guidance is {self.history_guidance}, but there is no memory.",
                 hint="Set --memory-slots above 0, or leave history_guidance at 1.",
             )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A schedule and all other settings of sampling; `generation.choose` makes one."""
+
+    schedule: Schedule
+    sampling: Sampling
+
+    def with_sampling(self, **changes: Any) -> Plan:
+        """The same schedule under other settings; changes: fields of Sampling."""
+        return replace(self, sampling=replace(self.sampling, **changes))
 
 
 CHOSEN: dict[str, Option] = {f.name: f.metadata["option"] for f in fields(Sampling) if "option" in f.metadata}

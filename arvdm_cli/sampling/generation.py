@@ -14,11 +14,10 @@ from torch import Tensor
 
 from ..errors import ConfigError, ScheduleError
 from . import schedules
-from .config import Sampling, flag_of
+from .config import Plan, Sampling, flag_of
 from .decoding import Decoder, reach_of
 from .model import Model
 from .network import Past, VideoNetwork, has_memory
-from .plan import Plan
 from .sampler import Step, stream
 from .schedules import Schedule
 from .state import Actions, Noise, State, start

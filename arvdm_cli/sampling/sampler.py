@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ..errors import NumericError
+from .config import Plan
 from .denoiser import Denoiser
 from .diffusion import Diffusion
 from .network import Past, VideoNetwork, labels_follow
-from .plan import Plan
 from .schedules import Schedule
 from .state import Actions, Noise, State, append, know, label
 

@@ -15,7 +15,7 @@ import typer
 from arvdm_cli.cli import app, config
 from arvdm_cli.errors import ConfigError, ScheduleError, UsageError
 from arvdm_cli.hub import checkpoint
-from arvdm_cli.runs import benchmark
+from arvdm_cli.runs.benchmark import sampling as benchmark
 from arvdm_cli.sampling import generation
 from arvdm_cli.sampling.config import SETTINGS, Sampling, flag_of
 from arvdm_cli.sampling.schedules import OPTIONS, PRESETS, choose, merge, rolling

@@ -26,8 +26,8 @@ from arvdm_cli.evaluation.scorecard import (
 from arvdm_cli.evaluation.truth import HISTORY, KINDS, LENGTH, place_seed
 from arvdm_cli.hub.checkpoint import save
 from arvdm_cli.reports.statistics import interval
+from arvdm_cli.sampling.config import Plan
 from arvdm_cli.sampling.generation import choose
-from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.schedules import preset
 from arvdm_cli.sampling.state import Sampling
 from arvdm_cli.worlds.maze import WIDE, Maze

@@ -16,10 +16,9 @@ from arvdm_cli.hub.checkpoint import load
 from arvdm_cli.models.dcae import DCAE, DCAEConfig
 from arvdm_cli.models.far import FAR, FARConfig, waves
 from arvdm_cli.runs.state_file import from_tensors, to_tensors
-from arvdm_cli.sampling.config import CACHES
+from arvdm_cli.sampling.config import CACHES, Plan
 from arvdm_cli.sampling.generation import begin, choose, given
 from arvdm_cli.sampling.memory import EVICTIONS
-from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import PRESETS, next_frame
 from arvdm_cli.sampling.state import Noise, start

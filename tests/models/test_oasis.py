@@ -16,10 +16,9 @@ from arvdm_cli.hub.checkpoint import load
 from arvdm_cli.hub.convert import convert
 from arvdm_cli.hub.registry import read_config
 from arvdm_cli.models.oasis import OasisCodec, OasisCodecConfig, OasisConfig, OasisDiT, Past, own_name
-from arvdm_cli.sampling.config import CACHES
+from arvdm_cli.sampling.config import CACHES, Plan
 from arvdm_cli.sampling.diffusion import additions, remaining
 from arvdm_cli.sampling.generation import begin, choose, given
-from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import PRESETS, next_frame
 from arvdm_cli.sampling.state import Noise, start

@@ -12,10 +12,9 @@ from itertools import islice
 import pytest
 import torch
 
-from arvdm_cli.sampling.config import Sampling
+from arvdm_cli.sampling.config import Plan, Sampling
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.generation import given
-from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import Schedule, rolling
 from arvdm_cli.sampling.state import Noise, start

@@ -11,9 +11,9 @@ from arvdm_cli.play.course import Course
 from arvdm_cli.play.history import DENSE, EVERY, MOST, History
 from arvdm_cli.play.player import ModelPlayer, obeyed_after
 from arvdm_cli.play.start import Start
+from arvdm_cli.sampling.config import Plan
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.model import Model
-from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.schedules import PRESETS
 from arvdm_cli.sampling.state import Sampling
 from support import tiny

@@ -9,7 +9,7 @@ from arvdm_cli.play.player import ModelPlayer
 from arvdm_cli.play.policy import Driver, random_walk
 from arvdm_cli.play.session import Cast, Session, SessionSettings
 from arvdm_cli.play.start import NOTHING, Start, nothing
-from arvdm_cli.sampling.plan import Plan
+from arvdm_cli.sampling.config import Plan
 from arvdm_cli.sampling.schedules import PRESETS
 from arvdm_cli.sampling.state import Sampling
 from support import tiny

@@ -21,7 +21,7 @@ from arvdm_cli.media import Encoding, to_bytes
 from arvdm_cli.models.wan import Wan
 from arvdm_cli.play.player import ModelPlayer
 from arvdm_cli.runs import events, saver, state_file
-from arvdm_cli.runs.benchmark import measure
+from arvdm_cli.runs.benchmark.sampling import measure
 from arvdm_cli.runs.extension import extend
 from arvdm_cli.runs.job import Job, load
 from arvdm_cli.runs.request import Machine, PromptSource, Request

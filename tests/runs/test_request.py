@@ -10,8 +10,7 @@ from arvdm_cli.errors import ConfigError, UsageError
 from arvdm_cli.media import Encoding
 from arvdm_cli.runs.request import Machine, PromptSource, Request
 from arvdm_cli.runs.settings import Settings
-from arvdm_cli.sampling.config import Sampling
-from arvdm_cli.sampling.plan import Plan
+from arvdm_cli.sampling.config import Plan, Sampling
 from support.paths import ROOT
 from support.tiny import SCHEDULES
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from arvdm_cli.errors import ConfigError
+from arvdm_cli.sampling.config import Plan
 from arvdm_cli.sampling.denoiser import guided
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.generation import given
 from arvdm_cli.sampling.past import PastCache
-from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import fifo
 from arvdm_cli.sampling.state import Noise, Sampling, start

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from arvdm_cli.errors import ScheduleError
+from arvdm_cli.sampling.config import Plan
 from arvdm_cli.sampling.generation import ahead, begin, choose, generate, given
-from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import fifo, next_frame, outpainting, rolling, shift, write
 from arvdm_cli.sampling.state import Noise, Sampling, start

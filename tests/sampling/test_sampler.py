@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from arvdm_cli.errors import ConfigError, NumericError
+from arvdm_cli.sampling.config import Plan
 from arvdm_cli.sampling.diffusion import DDPM, FlowMatching
 from arvdm_cli.sampling.generation import given
 from arvdm_cli.sampling.memory import EVICTIONS
 from arvdm_cli.sampling.past import PastCache
-from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import fifo, next_frame, outpainting, pyramid, rolling
 from arvdm_cli.sampling.state import Noise, Sampling, append, start

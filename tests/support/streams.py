@@ -2,9 +2,9 @@
 
 import torch
 
+from arvdm_cli.sampling.config import Plan
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.generation import given
-from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.state import Noise, Sampling, start
 from support.tiny import latents, network, track

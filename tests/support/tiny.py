@@ -15,10 +15,10 @@ from arvdm_cli.models.config import DiTConfig
 from arvdm_cli.models.dit import VideoDiT
 from arvdm_cli.models.fusion import FUSIONS
 from arvdm_cli.runs.state_file import from_tensors, to_tensors
+from arvdm_cli.sampling.config import Plan
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.memory import Memory
 from arvdm_cli.sampling.model import Model
-from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import fifo, next_frame, outpainting, pyramid, rolling, shift
 from arvdm_cli.sampling.state import Noise, Sampling, start

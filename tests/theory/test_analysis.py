@@ -9,8 +9,8 @@ from torch.testing import assert_close
 
 from arvdm_cli.errors import TheoryError
 from arvdm_cli.reports.statistics import spearman
+from arvdm_cli.sampling.config import Plan
 from arvdm_cli.sampling.diffusion import DDPM, FlowMatching
-from arvdm_cli.sampling.plan import Plan
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import PRESETS, Schedule, fifo, next_frame, outpainting, pyramid, rolling
 from arvdm_cli.sampling.state import Sampling, start

@@ -15,8 +15,8 @@ import torch
 
 from ...errors import DataError
 from ...media import to_bytes
+from ...sampling.config import Plan
 from ...sampling.model import Model
-from ...sampling.plan import Plan
 from ...workers import Progress, no_progress
 from .. import scorecard
 from ..criteria import SPREADS, Bar, Ceiling, Figures, FreeRun, Level, Section

@@ -15,8 +15,8 @@ from ...reports.comparison import changed_psnr
 from ...reports.records import Record, Values
 from ...reports.statistics import interval
 from ...reports.tables import Cells, cell
+from ...sampling.config import Plan
 from ...sampling.model import Model
-from ...sampling.plan import Plan
 from ...workers import Progress, no_progress
 from ..metrics import psnr, unit
 from ..rollout import Task, make, tasks_of

@@ -13,8 +13,8 @@ from ...media import contact_sheet
 from ...reports.records import Values
 from ...reports.tables import Cells, Table, cell
 from ...sampling import generation
+from ...sampling.config import Plan
 from ...sampling.model import Model
-from ...sampling.plan import Plan
 from ...worlds.world import Needle
 from .. import plots, retrieval
 from ..recorded import returns

@@ -15,8 +15,8 @@ from ...media import to_bytes
 from ...reports.records import Record, Values
 from ...reports.tables import Cells, Table, cell
 from ...sampling import generation
+from ...sampling.config import Plan
 from ...sampling.model import Model
-from ...sampling.plan import Plan
 from ...sampling.timing import Timing
 from .. import metrics, plots
 from ..metrics import Networks

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..data.batches import Episodes
-from ..device import choose_machine, peak_memory_mb
-from ..errors import UsageError
-from ..hub import checkpoint
-from ..sampling.model import Model
-from ..training import optimizers
-from ..training.config import TrainConfig
-from ..training.network import TRAINED
-from ..training.recipes import draw_batch
-from ..training.trainer import Trainer
+from ...data.batches import Episodes
+from ...device import choose_machine, peak_memory_mb
+from ...errors import UsageError
+from ...hub import checkpoint
+from ...sampling.model import Model
+from ...training import optimizers
+from ...training.config import TrainConfig
+from ...training.network import TRAINED
+from ...training.recipes import draw_batch
+from ...training.trainer import Trainer
 from .stopwatch import ATTENTION, matrix_rate, wait
 
 

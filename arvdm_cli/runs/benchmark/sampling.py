@@ -24,26 +24,25 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from .. import media
-from ..device import DTYPES, peak_memory_mb
-from ..errors import MemoryLimitError, UsageError
-from ..hub.registry import read_config
-from ..media.ffmpeg import executable
-from ..models.text_encoder import ENCODER
-from ..sampling import timing
-from ..sampling.config import flag_of
-from ..sampling.decoding import Decoder
-from ..sampling.generation import check, choose, given
-from ..sampling.model import Model
-from ..sampling.network import EncodedPast, VideoNetwork
-from ..sampling.plan import Plan
-from ..sampling.sampler import stream
-from ..sampling.state import Noise, start
-from ..workers import answer, serving
-from .job import load
-from .request import Machine
+from ... import media
+from ...device import DTYPES, peak_memory_mb
+from ...errors import MemoryLimitError, UsageError
+from ...hub.registry import read_config
+from ...media.ffmpeg import executable
+from ...models.text_encoder import ENCODER
+from ...sampling import timing
+from ...sampling.config import Plan, flag_of
+from ...sampling.decoding import Decoder
+from ...sampling.generation import check, choose, given
+from ...sampling.model import Model
+from ...sampling.network import EncodedPast, VideoNetwork
+from ...sampling.sampler import stream
+from ...sampling.state import Noise, start
+from ...workers import answer, serving
+from ..job import load
+from ..request import Machine
+from ..texts import text_network
 from .stopwatch import ATTENTION, SAMPLING, Clock, Products, Watched, matrix_rate
-from .texts import text_network
 
 R = TypeVar("R")
 STAGES = (*SAMPLING, "decode", "convert", "write")  # of an AR step; those of SAMPLING are methods of the network
@@ -204,8 +203,7 @@ def measure(
     first, timed = laps[0], laps[warm:]
     peak = peak_memory_mb(device)  # what follows takes memory that making video does not
     say("counting operations and timing matrix products")
-    operations = pipeline.count_operations()
-    alone = pipeline.time_products()
+    operations, alone = pipeline.count_operations(), pipeline.time_products()
     rate = matrix_rate(device, DTYPES[machine.dtype])
 
     stages = {name: stage(median(timed, name) / chunk, operations.get(name, 0.0) / chunk, rate) for name in STAGES}

@@ -10,7 +10,8 @@ import torch
 from arvdm_cli.errors import ConfigError, UsageError
 from arvdm_cli.hub import checkpoint
 from arvdm_cli.media.ffmpeg import executable
-from arvdm_cli.runs import benchmark, stopwatch, training_benchmark
+from arvdm_cli.runs.benchmark import sampling as benchmark
+from arvdm_cli.runs.benchmark import stopwatch, training
 from arvdm_cli.workers import Messages
 from support.oasis import publish
 from support.tiny import model, network
@@ -220,9 +221,7 @@ def test_a_cold_start_that_fails_is_no_time(tiny, monkeypatch):
 
 @pytest.fixture(scope="module")
 def trained(tiny):
-    return training_benchmark.measure_training(
-        str(tiny), "cpu", "float32", 1, frames=32, groups=4, steps=3, compile=False
-    )
+    return training.measure_training(str(tiny), "cpu", "float32", 1, frames=32, groups=4, steps=3, compile=False)
 
 
 def test_frames_and_operations_of_training_are_told_for_the_same_steps(trained):
@@ -233,9 +232,7 @@ def test_frames_and_operations_of_training_are_told_for_the_same_steps(trained):
 
 
 def test_training_on_more_memory_is_more_operations(tiny, trained):
-    more = training_benchmark.measure_training(
-        str(tiny), "cpu", "float32", 1, frames=32, groups=16, steps=3, compile=False
-    )
+    more = training.measure_training(str(tiny), "cpu", "float32", 1, frames=32, groups=16, steps=3, compile=False)
     assert more.tflop_per_step > trained.tflop_per_step
 
 

@@ -14,7 +14,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_count
 
-from ..sampling.network import EncodedPast, VideoNetwork
+from ...sampling.network import EncodedPast, VideoNetwork
 
 ENOUGH = 10.0  # seconds of products, after which they are not taken again
 

@@ -1,0 +1,1 @@
+"""How fast a model makes video and is trained on this machine."""
