@@ -12,13 +12,16 @@ from itertools import islice
 import pytest
 import torch
 
+from arvdm_cli import generate, load
 from arvdm_cli.sampling.config import Plan, Sampling
 from arvdm_cli.sampling.diffusion import FlowMatching
 from arvdm_cli.sampling.generation import given
 from arvdm_cli.sampling.sampler import stream
 from arvdm_cli.sampling.schedules import Schedule, rolling
 from arvdm_cli.sampling.state import Noise, start
-from support.wan import SMALL, latents, network, prompted, quietly, skyreels_of, texts
+from support.pipelines import assemble
+from support.wan import SMALL, latents, network, prompted, quietly, skyreels_of, texts, wan_of
+from support.wan_codec import autoencoder_of, codec
 
 pytest.importorskip("diffusers")
 
@@ -158,3 +161,29 @@ def test_every_frame_of_a_rolling_window_takes_the_steps_of_unipc_by_itself():
         for time, level in zip(scheduler.timesteps, levels, strict=False):
             x = scheduler.step(velocity(x, level), time, x, return_dict=False)[0]
         torch.testing.assert_close(made[:, frame], x, rtol=0, atol=CLOSE)
+
+
+def test_from_words_to_frames_a_folder_gives_what_diffusers_gives(tmp_path):
+    pipeline = quietly(lambda: assemble(wan_of(network()), autoencoder_of(codec()), skyreels=False))
+    pipeline.text_encoder.bfloat16().eval()  # as arvdm reads texts; float32 would take twice the file's memory
+    quietly(lambda: pipeline.save_pretrained(tmp_path))
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = scheduler_of("unipc")
+    model = load(tmp_path, "cpu", "float32")
+    sides = {"height": SMALL.height, "width": SMALL.width}  # a folder of this class is taken to be of 832x480
+    model.network.config = replace(model.network.config, attention="full", time="floor", **sides)
+    model.codec.config = replace(model.codec.config, **{name: 8 * side for name, side in sides.items()})
+    levels = levels_of(pipeline.scheduler, 5)
+    published = quietly(
+        lambda: pipeline(
+            "snow", "cold snow", height=8 * SMALL.height, width=8 * SMALL.width, num_frames=13, num_inference_steps=5,
+            guidance_scale=4.0, latents=NOISE("init", 0, 4).transpose(1, 2), output_type="np", return_dict=False,
+        )
+    )[0]  # fmt: skip
+    frames = generate(
+        model, text="snow", negative_text="cold snow", seed=NOISE.seed, length=13, context=0, slots=0, guidance=4.0,
+        schedule=Schedule(tuple((level,) * 4 for level in levels), 4), solver="unipc",
+    )  # fmt: skip
+    assert frames.shape == (13, 8 * SMALL.height, 8 * SMALL.width, 3) and frames.std() > 5
+    difference = abs(frames.astype(float) - 255 * published[0])
+    assert difference.max() <= 0.51  # of 255; frames are whole numbers here
