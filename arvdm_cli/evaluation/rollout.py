@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UsageError
 from ..media import to_bytes, to_tensor
 from ..sampling.config import Plan
 from ..sampling.generation import begin, begin_latents, encode, generate, given
@@ -139,8 +139,13 @@ def action_rows(model: Model, names: Sequence[str], actions: np.ndarray) -> Tens
     A model without actions is given none; a name that only the model has stays 0. So does every action where nothing
     is done, for a model that has no name for it.
 
-    Raises: CheckpointError where the model lacks one of the names
+    Raises: CheckpointError where the model lacks one of the names; UsageError where it generates from a text
     """
+    if model.takes_prompts:
+        raise UsageError(
+            "The model generates from a text, and evaluations of models give none.",
+            hint="Generate videos with --prompt, and measure them: arvdm eval drift --videos FOLDER",
+        )
     rows = actions if actions.dtype.kind == "f" else np.eye(len(names), dtype=np.float32)[actions.astype(np.int64)]
     if rows is actions and not model.actions:
         return torch.zeros(*actions.shape[:-1], getattr(model.network.config, "actions", 0))

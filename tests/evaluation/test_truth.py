@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from arvdm_cli.data.rendered import episode_seed
-from arvdm_cli.errors import CheckpointError, DataError
+from arvdm_cli.errors import CheckpointError, DataError, UsageError
 from arvdm_cli.evaluation import rollout, truth
 from arvdm_cli.evaluation.truth import HISTORY, LENGTH, place_seed
 from arvdm_cli.models.config import DiTConfig
@@ -81,6 +81,13 @@ def test_a_model_is_measured_in_the_world_of_its_moves_unless_its_card_names_ano
     assert truth.world_of(other) == MazeWorld(MazeConfig(turn=22.5, step=0.25, walls=32))
     with pytest.raises(CheckpointError, match="actions are unknown"):
         rollout.action_rows(other, MazeWorld().actions, np.array([0]))
+
+
+def test_a_model_that_reads_text_is_not_measured_without_one(model, monkeypatch):
+    monkeypatch.setattr(type(model.network), "takes_prompts", True, raising=False)
+    for rows in (np.array([0]), np.zeros((1, 3), np.float32)):
+        with pytest.raises(UsageError, match="generates from a text"):
+            rollout.action_rows(model, MazeWorld().actions, rows)
 
 
 def test_a_world_that_is_asked_for_is_the_same_whatever_the_card_names_but_size_and_moves(model):
