@@ -168,6 +168,7 @@ def unipc(
     last, earlier = history.estimates.unbind(2)
     past, older = history.levels.unbind(2)  # (b, f)
     one, two = ~past.isnan(), ~older.isnan()
+    moves = per_frame(after < before, noisy).bool()  # a frame that waits is corrected when it moves
 
     # correct: the step from `past` to here, with the estimate made here
     h = signal(diffusion, before) - signal(diffusion, past)
@@ -176,7 +177,7 @@ def unipc(
     weights = torch.where(two, first, 0.0), torch.where(two, second, half)
     slopes = (earlier - last) / per_frame(torch.where(two, ratio, 1.0), last), clean - last
     corrected = advance(diffusion, history.begun, last, past.nan_to_num(1.0), before, weights, slopes)
-    noisy = torch.where(per_frame(one, noisy).bool(), corrected, noisy)
+    noisy = torch.where(moves & per_frame(one, noisy).bool(), corrected, noisy)
 
     # predict: from here to `after`
     h = signal(diffusion, after) - signal(diffusion, before)
@@ -185,7 +186,6 @@ def unipc(
     weight, slope = torch.where(use, half, 0.0), (last - clean) / per_frame(torch.where(use, ratio, 1.0), last)
     end = advance(diffusion, noisy, clean, before, after, (weight,), (slope,))
 
-    moves = per_frame(after < before, noisy).bool()
     history = History(
         torch.where(moves, noisy, history.begun),
         torch.where(moves.unsqueeze(2), torch.stack((clean, last), 2), history.estimates),

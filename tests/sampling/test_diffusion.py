@@ -132,6 +132,18 @@ def test_a_clean_frame_stays_whatever_the_network_says(diffusion, solver):
     assert torch.isfinite(ddim(diffusion, lambda *_: answer, CLEAN, levels, levels, 1.0, lambda: NOISE)).all()
 
 
+def test_a_frame_that_waits_stays_whatever_steps_it_has_had():
+    flow, x = FlowMatching(), CLEAN[:, :2]
+    rows = torch.tensor([[1.0, 1.0], [0.75, 0.75], [0.5, 0.5], [0.25, 0.0], [0.25, 0.0], [0.0, 0.0]])
+    history = History.empty(x)
+    for before, after in pairwise(row.expand(2, -1) for row in rows):
+        end, history = unipc(flow, lambda noisy, levels: noisy.sin(), x, before, after, history)
+        waits = (before == after)[0]
+        close(end[:, waits], x[:, waits], atol=0)
+        assert all(not torch.equal(end[:, i], x[:, i]) for i in range(2) if not waits[i])
+        x = end
+
+
 @pytest.mark.parametrize(
     ("solver", "order"),
     [("euler", 1), ("ddim", 1), ("heun", 2), ("unipc", 2.5)],  # a correction adds an order, the first step is of one
