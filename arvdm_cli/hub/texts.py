@@ -63,7 +63,7 @@ class Encoder:
         if new := [text for text, each in features.items() if each is None]:
             device = self.place(find_device())
             shown = f"{str(self.dtype).removeprefix('torch.')} on {device}"
-            on_note(f"encoding {len(new)} texts by {self.folder / ENCODER}, {shown}")
+            on_note(f"encoding {len(new)} {'text' if len(new) == 1 else 'texts'} by {self.folder / ENCODER}, {shown}")
             encoded = text_encoder.encode(self.folder, new, self.tokens, device, self.dtype)
             for text, result in zip(new, encoded, strict=True):
                 features[text] = self._keep(cached(key, text), text, result)

@@ -117,11 +117,18 @@ def load(folder: Path, device: torch.device | str, dtype: torch.dtype) -> tuple[
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder / TOKENIZER, **local)
         encoder, report = transformers.UMT5EncoderModel.from_pretrained(
-            folder / ENCODER, dtype=dtype, use_safetensors=True, output_loading_info=True, **local
+            folder / ENCODER,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are reported, and refused below
+            **local,
         )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise CheckpointError(f"The text encoder in {folder} cannot be read: {reason}.") from error
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(f"{folder / ENCODER} lacks {len(missing)} tensors of its model, first {missing[0]!r}.")
+    if other := sorted(str(name) for name, *_ in report["mismatched_keys"]):
+        raise CheckpointError(f"{folder / ENCODER}: {len(other)} tensors do not fit its config, first {other[0]!r}.")
     return tokenizer, encoder.to(device).eval()

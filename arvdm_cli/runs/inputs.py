@@ -60,6 +60,8 @@ def read_inputs(request: Request, model: Model, on_event: OnEvent = ignore, text
         if request.text != TextSource():
             raise takes_none(request.model)
         return inputs
+    if request.text.negative and request.plan.sampling.guidance == 1:
+        on_event(Warning_("--negative-prompt has no effect: --guidance is 1."))
     texts = texts or read_texts(registry.resolve(request.model), request.text, request.machine, on_event)
     return with_texts(inputs, model, texts, on_event) if texts else inputs
 

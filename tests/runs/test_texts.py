@@ -18,6 +18,7 @@ from arvdm_cli.models import text_encoder
 from arvdm_cli.runs import saver, state_file, texts
 from arvdm_cli.runs.request import Machine, TextSource
 from support import wan, wan_codec
+from support.pipelines import edit
 from support.texts import TOKENS, save_checkpoint, save_encoder
 from support.videos import frames_of
 
@@ -195,6 +196,13 @@ def test_a_prompt_that_is_added_where_a_latent_was_cut_begins_with_the_next_one(
     assert json.loads((tmp_path / "out.json").read_text())["prompts"] == [[0, "a street"], [9, "snow"]]
 
 
+def test_a_negative_prompt_without_guidance_is_said_to_have_no_effect(arvdm, folder, tmp_path):
+    command = ("generate", "-m", folder, "-n", 3, "--prompt", "a street", "--negative-prompt", "a cat", "-y")
+    done, guided = (arvdm(*command, *more, "-o", tmp_path / "out.y4m") for more in ((), ("--guidance", 4)))
+    assert done.exit_code == 0 and done.stderr.count("--negative-prompt has no effect") == 1
+    assert guided.exit_code == 0 and "has no effect" not in guided.stderr
+
+
 def test_the_negative_prompt_matters_under_guidance_alone(generate):
     words = ("--prompt", "a street", "--negative-prompt", "a cat")
     assert np.array_equal(generate("a.y4m", *words), generate("b.y4m", *words[:2]))
@@ -317,6 +325,9 @@ def test_an_encoder_that_is_missing_or_broken_is_a_fault_of_the_checkpoint(arvdm
     save_encoder(bare, width=16)
     done = arvdm("generate", "-m", bare, *words)
     assert done.exit_code == 3 and "gives 16 features, the network takes 32" in done.stderr
+    edit(bare / "text_encoder" / "config.json", d_model=24)
+    done = arvdm("generate", "-m", bare, *words)
+    assert done.exit_code == 3 and "tensors do not fit its config" in done.stderr
 
 
 def test_without_the_packages_the_error_names_them(arvdm, folder, tmp_path, cache, monkeypatch):
