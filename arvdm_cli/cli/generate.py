@@ -217,7 +217,7 @@ def generate(
     from ..runs.texts import read_texts
 
     resumed = next((saved[0] for saved in states if saved), None)
-    texts = read_texts(folder, text, machine, show, resumed, unread=dry_run)  # their encoder goes before the network
+    texts = read_texts(folder, text, machine, show, resumed, dry_run, length)  # their encoder goes before the network
     loaded, machine = load(folder, machine, show)
     encoding = replace(encoding, fps=loaded.fps if fps is None else fps)
     plans = {

@@ -131,6 +131,19 @@ def make(model: Model, tasks: dict[str, Task], seed: int, progress: Progress = n
     return output
 
 
+def require_no_text(model: Model) -> Model:
+    """A model that generates without a text.
+
+    Raises: UsageError
+    """
+    if model.takes_prompts:
+        raise UsageError(
+            "The model generates from a text, and evaluations of models give none.",
+            hint="Generate videos with --prompt, and measure them: arvdm eval drift --videos FOLDER",
+        )
+    return model
+
+
 def action_rows(model: Model, names: Sequence[str], actions: np.ndarray) -> Tensor:
     """Actions of a world or of recordings as the model's own rows (..., f, a), matched by name.
 
@@ -141,11 +154,7 @@ def action_rows(model: Model, names: Sequence[str], actions: np.ndarray) -> Tens
 
     Raises: CheckpointError where the model lacks one of the names; UsageError where it generates from a text
     """
-    if model.takes_prompts:
-        raise UsageError(
-            "The model generates from a text, and evaluations of models give none.",
-            hint="Generate videos with --prompt, and measure them: arvdm eval drift --videos FOLDER",
-        )
+    require_no_text(model)
     rows = actions if actions.dtype.kind == "f" else np.eye(len(names), dtype=np.float32)[actions.astype(np.int64)]
     if rows is actions and not model.actions:
         return torch.zeros(*actions.shape[:-1], getattr(model.network.config, "actions", 0))

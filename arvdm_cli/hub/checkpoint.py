@@ -99,6 +99,20 @@ def load(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = 
     return model
 
 
+def check(folder: Path) -> None:
+    """Refuse a checkpoint whose model cannot be built, or whose files are not all there, without reading its weights.
+
+    Raises: as `load`
+    """
+    config = read_config(folder)
+    with torch.device("meta"):
+        build(config, str(folder / CONFIG))
+    for name in weights_of(config).values():
+        for path in files_of(folder, name):
+            if not path.is_file():
+                raise missing_file(path, "its config")
+
+
 def weights_of(config: Mapping[str, object]) -> dict[str, str]:
     """Names of the files of weights, by the part of the model that they hold."""
     names = table(config, "weights") if config.get("weights") else {}

@@ -161,9 +161,10 @@ def recognise(source: Path) -> tuple[Json, dict[str, Path]]:
         if files and len(files) == len(weights):
             return config, files
         names += weights.values()
+    hint = f"It should contain {' and '.join(names)}, or these with the suffix {', '.join(PICKLED)}." if names else None
+    if source.is_file():
+        hint = "A training of Self-Forcing or its kin needs --base, a model that has the codec and the text encoder."
     raise CheckpointError(
         f"{source} contains no weights that arvdm can convert.",
-        hint=f"It should contain {' and '.join(names)}, or these with the suffix {', '.join(PICKLED)}."
-        if names
-        else None,
+        hint=hint,
     )

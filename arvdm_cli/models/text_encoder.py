@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, ConfigError, NumericError
+from .wan_names import PACKAGES
 
 ENCODER, TOKENIZER = "text_encoder", "tokenizer"  # folders of a checkpoint
 
@@ -46,7 +47,7 @@ def packages_missing() -> ConfigError:
     """The error where a package of the extra `wan` is not installed."""
     return ConfigError(
         "Prompts of text need the packages transformers and diffusers.",
-        hint="pip install 'diffusers>=0.40,<0.44' 'transformers>=5,<6' ftfy",
+        hint=PACKAGES,
     )
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, UsageError
+from .wan_names import PACKAGES
 
 FRAMES = 4  # of every latent but the first of a video
 SIGHT = 2  # frames before its own that a convolution sees
@@ -156,7 +157,7 @@ def autoencoder(config: WanCodecConfig) -> nn.Module:
         with torch.device("cpu"):  # where a model is built without storage, what diffusers makes for itself is not
             from diffusers import AutoencoderKLWan
     except ImportError as error:
-        raise UsageError("The codec of Wan needs the package diffusers.", hint="pip install diffusers") from error
+        raise UsageError("The codec of Wan needs the package diffusers.", hint=PACKAGES) from error
     values = {theirs: getattr(config, ours) for ours, theirs in DIFFUSERS.items()}
     lists = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
     built: nn.Module = AutoencoderKLWan(**lists)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+PACKAGES = "pip install 'diffusers>=0.40,<0.44' 'transformers>=5,<6' ftfy"  # the extra `wan`
 PREFIXES = re.compile(r"^((model|module|diffusion_model|_fsdp_wrapped_module)\.)+")  # of the states of trainings
 NAME = re.compile(r"(blocks\.\d+\.)?(.+?)(\.weight|\.bias)?")
 OF_NETWORK = {  # the makers' name of a layer -> diffusers'

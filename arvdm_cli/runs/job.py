@@ -57,7 +57,8 @@ class Job:
     def load(cls, request: Request, on_event: OnEvent = ignore) -> Job:
         """Load the model that a request names, and read its inputs."""
         folder = registry.resolve(request.model)
-        texts = read_texts(folder, request.text, request.machine, on_event)  # its encoder goes before the network comes
+        # its encoder goes before the network comes
+        texts = read_texts(folder, request.text, request.machine, on_event, length=request.length)
         model, machine = load(folder, request.machine, on_event)
         request = replace(request, machine=machine)
         return cls(request, model, read_inputs(request, model, on_event, texts))

@@ -15,6 +15,7 @@ from ..actions.texts import Prompts, check_frames, rows
 from ..configs import fill, table
 from ..device import DTYPES, choose_machine
 from ..errors import ConfigError, UsageError
+from ..hub import checkpoint
 from ..hub.build import kind_of
 from ..hub.layout import CONFIG
 from ..hub.registry import read_config
@@ -80,6 +81,7 @@ def read_texts(
     on_event: OnEvent = ignore,
     saved: Saved | None = None,
     unread: bool = False,
+    length: int | None = None,
 ) -> Texts | None:
     """Read the texts of a request for the checkpoint in a folder; None where it takes none.
 
@@ -87,6 +89,7 @@ def read_texts(
 
     saved: where a run stood that is resumed, under the same texts; they are not encoded again
     unread: whether the texts are not encoded, for what does not depend on them
+    length: new frames, where that is known; None or 0: without end
     Raises: UsageError where texts are given to a model that takes none, or none to one that needs them; CheckpointError
     where there is no encoder; ConfigError where a package is missing, or the texts are not those of the saved run
     """
@@ -98,7 +101,8 @@ def read_texts(
         return None
     if not source.prompts:
         raise UsageError("This model generates from a text, and none is given.", hint=HINT)
-    check_frames(source.prompts, None)
+    check_frames(source.prompts, length)
+    checkpoint.check(folder)  # before minutes go into its texts
     negative = str(config.get("negative_prompt", "")) if source.negative is None else source.negative
     if saved and saved.texts is not None:
         saved.settings.check_unchanged(replace(saved.settings, prompts=source.prompts, negative_prompt=negative))

@@ -293,11 +293,18 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_texts_are_errors_of_one_line(arvdm, folder, tmp_path, case):
+def test_bad_texts_are_errors_of_one_line_before_they_are_encoded(arvdm, folder, tmp_path, loaded, case):
     code, words, said = BAD[case]
     done = arvdm("generate", "-m", folder, "-n", 7, "-o", tmp_path / "out.y4m", *words)
     assert done.exit_code == code and said in done.stderr, done.stderr
-    assert done.stderr.count("error:") == 1 and not (tmp_path / "out.y4m").exists()
+    assert done.stderr.count("error:") == 1 and not (tmp_path / "out.y4m").exists() and not loaded
+
+
+def test_texts_are_not_encoded_for_a_checkpoint_that_cannot_be_loaded(arvdm, folder, tmp_path, loaded):
+    shutil.copytree(folder, tmp_path / "bare")
+    (tmp_path / "bare" / "model.safetensors").unlink()
+    done = arvdm("generate", "-m", tmp_path / "bare", "-n", 7, "-o", tmp_path / "out.y4m", "--prompt", "snow")
+    assert done.exit_code == 3 and "model.safetensors is missing" in done.stderr and not loaded
 
 
 def test_a_text_for_a_model_that_takes_none_is_a_usage_error(arvdm, tiny, tmp_path):

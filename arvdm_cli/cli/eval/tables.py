@@ -43,10 +43,11 @@ def check_schedules(given: Sequence[str] | None) -> None:
 def loader(device: str, dtype: str, threads: int | None) -> "Load":
     """What loads a model by its name, onto the machine that the flags choose."""
     from ...device import choose_machine
+    from ...evaluation.rollout import require_no_text
     from ...hub import checkpoint, registry
 
     machine = choose_machine(device, dtype, threads)
-    return lambda name: checkpoint.load(registry.resolve(name), *machine)
+    return lambda name: require_no_text(checkpoint.load(registry.resolve(name), *machine))
 
 
 def resumes(yes: bool, finished: bool = False) -> "Resume":
