@@ -80,7 +80,9 @@ def test_hints_name_packages_that_pyproject_knows_in_the_versions_it_asks_for():
     ]
     assert len(hints) > 4
     for hint in hints:
-        for word in re.search(r"pip install ([^`,]*)", hint)[1].partition(" with ")[0].split():
-            name, _, version = word.rstrip(".").partition("==")
+        packages = re.search(r"pip install ((?:'[^']*'|[^`,])*)", hint)[1].partition(" with ")[0]
+        for word in re.findall(r"'[^']*'|\S+", packages):
+            wanted = word if word in elsewhere else word.strip("'").rstrip(".")
+            name, version = re.fullmatch(r"([^<>=]+)(.*)", wanted).groups()
             assert name in known or name in elsewhere, hint
-            assert not version or f"{name}=={version}" in known[name], hint
+            assert not version or name + version in known[name], hint

@@ -44,7 +44,7 @@ def script(text, *args, **options):
     return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, **options)
 
 
-def wait_for(condition, seconds=20):
+def wait_for(condition, seconds=120):
     """Wait until something has happened."""
     until = time.monotonic() + seconds
     while not condition():
