@@ -330,8 +330,8 @@ def measure(model: Model, stretches: Stretches, plan: Plan, kind: str, start: in
     clean, led = latents[:, at : at + w], actions[:, at : at + w + 1]
     state, driven = know(model.network, state, led), label(model.network, led, w)
     seed = stretches.clips.seed + (clips.start or 0)
-    noise = Noise(seed, len(clean), tuple(clean.shape[2:]), clean.device)("init", start, w)
-    denoise = Denoiser(model.network, model.diffusion, plan.sampling)
+    drawn = Noise(seed, len(clean), tuple(clean.shape[2:]), clean.device)
+    noise, denoise = drawn("init", start, w), Denoiser(model.network, model.diffusion, plan.sampling, drawn)
     if stretches.clips.grounds:
         mask = known(stretches.clips.poses_of(kind)[clips], state, at, w, plan.sampling.group)
     else:  # in recordings it is not told what was seen before, so every frame counts

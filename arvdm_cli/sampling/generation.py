@@ -73,6 +73,7 @@ def without_effect(model: Model, plan: Plan, chosen: Mapping[str, object]) -> li
         "view": sampling.views == "whole" and "the window is shown whole",
         "eviction": not sampling.slots and "there is no memory",
         "stabilization": not (sampling.context or sampling.slots) and "there are no clean frames before the window",
+        "context_noise": not sampling.context and "there is no context",
     }
     return [f"{flag_of(name)} has no effect: {why}." for name, why in idle.items() if why and name in chosen]
 

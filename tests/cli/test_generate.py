@@ -380,6 +380,10 @@ def test_choices_without_effect_are_warned_of(arvdm, tiny, tmp_path):
     flags = ("--view", 3, "--memory-slots", 0, "--eviction", "oldest")
     done = arvdm("generate", "-m", tiny, "-n", 2, "-o", tmp_path / "out.mp4", *flags)
     assert "--view has no effect" in done.stderr and "--eviction has no effect" in done.stderr
+    done = arvdm(
+        "generate", "-m", tiny, "-n", 2, "-y", "-o", tmp_path / "out.mp4", "--context", 0, "--context-noise", 0.1
+    )
+    assert "--context-noise has no effect" in done.stderr
 
 
 def test_actions_for_a_model_without_any_are_warned_of(arvdm, tmp_path):

@@ -132,9 +132,9 @@ def test_ar_steps_begin_within_the_clips():
         prediction.starts(LENGTH + 1, 1)
 
 
-@pytest.mark.parametrize("name", ["outpainting", "fifo"])
-def test_a_model_is_predicted_whole(name):
-    tiny = model(sampling=Sampling(context=4, slots=64, group=2, init_steps=2))
+@pytest.mark.parametrize(("name", "noise"), [("outpainting", 0.0), ("fifo", 0.0), ("outpainting", 0.3)])
+def test_a_model_is_predicted_whole(name, noise):
+    tiny = model(sampling=Sampling(context=4, slots=64, group=2, init_steps=2, context_noise=noise))
     plan = choose(tiny.sampling, schedule=name, steps=2)
     stretches, done = prediction.encode(tiny, turning()), []
     total = prediction.batches(stretches.clips, plan.schedule.window, 2)
